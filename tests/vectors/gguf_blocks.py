@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Golden blocks for the GGUF block types: gguf/<type>.bin and gguf/<type>_rtn.bin.
+
+    python gguf_blocks.py [TYPE ...]
+
+Without arguments it writes the committed set. The expected values come from the
+`gguf` package (README.md pins the version); Q8_1 and Q8_K, which the package does
+not decode, are computed here from their definition y = d * q. The layouts of the
+files are in README.md. The output is a function of this file and the pinned
+packages only.
+"""
+import pathlib
+import struct
+import sys
+import zlib
+
+import numpy as np
+import gguf
+from gguf import GGMLQuantizationType as T
+from gguf.quants import dequantize, quantize
+
+OUT = pathlib.Path(__file__).resolve().parent / "gguf"
+COMMITTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K F16 BF16".split()
+RTN = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
+
+# Byte offsets of the f16 scale d and of the second f16 (m, dmin or s); None = absent.
+FIELDS = {
+    "Q4_0": (0, None), "Q4_1": (0, 2), "Q5_0": (0, None), "Q5_1": (0, 2),
+    "Q8_0": (0, None), "Q8_1": (0, 2), "Q2_K": (80, 82), "Q3_K": (108, None),
+    "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208, None), "Q8_K": (None, None),
+    "IQ2_XXS": (0, None), "IQ2_XS": (0, None), "IQ2_S": (0, None), "IQ3_XXS": (0, None),
+    "IQ3_S": (0, None), "IQ1_S": (0, None), "IQ4_NL": (0, None), "IQ4_XS": (0, None),
+    "TQ1_0": (52, None), "TQ2_0": (64, None),
+}
+
+# Check values of the pattern block, measured with a compiled ggml:
+# y[0], y[1], y[17], y[last], sum of y, sum of (i+1)*y[i].
+PATTERN = {
+    "Q4_0": (-0.1875, 0.125, -0.0625, 0, -1.3125, -32.375),
+    "Q4_1": (0.96875, 0.28125, 0.78125, 0.78125, 16.3125, 265.4375),
+    "Q5_0": (0.5625, -0.125, 0, 0.0625, 0.9375, 7),
+    "Q5_1": (1.21875, 1.53125, 0.34375, 0.34375, 32.5625, 510.3125),
+    "Q8_0": (5.3125, 7.625, -3.375, -3, -11, -505),
+    "Q2_K": (2.0625, 0, -0.09375, 0.28125, 128.6875, 15195.625),
+    "Q3_K": (5.0625, -6.75, 8, 2.625, 59.875, 11071.5625),
+    "Q4_K": (19.71875, -1.59375, -1.59375, 3.03125, 3402.5, 473302.5),
+    "Q5_K": (50.71875, -1.59375, -1.59375, 6.78125, 7263.5, 1001715.5),
+    "Q6_K": (-89.4375, 106, 32, -3.75, 288.25, 49026.25),
+    "Q8_K": (-6.0625, -3.75, 1.25, 7.625, -8, 2840),
+    "IQ2_XXS": (-3.695312, 3.695312, 3.695312, -5.039062, 47.734375, 2299.5625),
+    "IQ2_XS": (-0.6875, 2.148438, -1.1875, -1.1875, 93.15625, 7699.882812),
+    "IQ2_S": (-9.070312, 5.273438, -7.726562, 4.882812, -50.0390625, -3880.039062),
+    "IQ3_XXS": (-0.8125, 0.5625, -0.0625, -0.9375, -42.75, 188.9375),
+    "IQ3_S": (-5.0625, 15.1875, -15.1875, 14.0625, 91, 12674.375),
+    "IQ1_S": (-0.1640625, 0.0234375, -0.1640625, -0.2734375, 1.25, -739.3125),
+    "IQ4_NL": (-2.1875, 1.5625, -0.625, 0.0625, -16.0625, -432.4375),
+    "IQ4_XS": (4.0625, -0.0625, 2.1875, -1, -687.8125, -130695.875),
+    "TQ1_0": (-0.0625, -0.0625, 0, -0.0625, -0.125, -8.1875),
+    "TQ2_0": (0.125, -0.0625, -0.0625, -0.0625, 8.0625, 1077.8125),
+}
+
+ZERO, NEG_ZERO, SUB_MIN, SUB_MAX = 0x0000, 0x8000, 0x0001, 0x03FF
+MAX, NEG_MAX, SIXTEENTH, NEG_SIXTEENTH, THIRTYSECOND = 0x7BFF, 0xFBFF, 0x2C00, 0xAC00, 0x2800
+# (d, m) of the edge blocks with random codes; types without m take the first column.
+EDGE_SCALES = [
+    (ZERO, ZERO), (NEG_ZERO, NEG_ZERO), (SUB_MIN, SUB_MIN), (SUB_MAX, NEG_ZERO),
+    (MAX, MAX), (NEG_MAX, MAX), (NEG_SIXTEENTH, THIRTYSECOND), (ZERO, THIRTYSECOND),
+    (SIXTEENTH, ZERO), (NEG_ZERO, MAX),
+]
+EDGE_FILLS = [0xFF, 0x00, 0x80, 0x7F, 0x0F, 0xF0]  # all code bytes alike, d = 1/16, m = 1/32
+
+
+def put_u16(block, at, value):
+    block[at] = value & 0xFF
+    block[at + 1] = value >> 8
+
+
+def finite_f16(rng):
+    while True:
+        bits = int(rng.integers(0, 65536))
+        if bits & 0x7C00 != 0x7C00:
+            return bits
+
+
+def ordinary_f16(rng):
+    return int(np.float16(rng.uniform(1e-4, 0.1)).view(np.uint16))
+
+
+def blocks_of(name, rng):
+    size = gguf.GGML_QUANT_SIZES[T[name]][1]
+    d_at, m_at = FIELDS[name]
+
+    def scaled(codes, d, m):
+        if d_at is None:  # Q8_K: the scale is a float32
+            f = np.uint16(d).view(np.float16).astype(np.float32)
+            codes[:4] = np.frombuffer(f.tobytes(), np.uint8)
+        else:
+            put_u16(codes, d_at, d)
+        if m_at is not None:
+            put_u16(codes, m_at, m)
+        return codes
+
+    def noise():
+        return rng.integers(0, 256, size).astype(np.uint8)
+
+    out = [scaled(((37 * np.arange(size) + 11) % 256).astype(np.uint8), SIXTEENTH, THIRTYSECOND)]
+    out += [scaled(noise(), finite_f16(rng), finite_f16(rng)) for _ in range(12)]
+    out += [scaled(noise(), ordinary_f16(rng), ordinary_f16(rng)) for _ in range(12)]
+    out += [scaled(noise(), d, m) for d, m in EDGE_SCALES]
+    out += [scaled(np.full(size, v, np.uint8), SIXTEENTH, THIRTYSECOND) for v in EDGE_FILLS]
+    return np.stack(out)
+
+
+def halves(name, rng):
+    """F16 and BF16 as blocks of one element: edges, both signs, then random finite bits."""
+    top = 0x7C00 if name == "F16" else 0x7F80  # infinity
+    edge = [0, 1, 2, 0x03FF, 0x0400, 0x0401, 0x007F, 0x0080, 0x3C00, 0x3F80, top - 1, top]
+    quiet_nan = top | (0x0200 if name == "F16" else 0x0040)
+    edge += [v | 0x8000 for v in edge] + [quiet_nan]
+    noise = rng.integers(0, 65536, 4000)
+    noise = noise[noise & top != top]
+    return np.array(edge + noise.tolist(), np.uint16).view(np.uint8).reshape(-1, 2)
+
+
+def decode(name, blocks):
+    if name == "Q8_1":
+        d = blocks[:, 0:2].copy().view(np.float16).astype(np.float32)
+        return d * blocks[:, 4:36].copy().view(np.int8).astype(np.float32)
+    if name == "Q8_K":
+        d = blocks[:, 0:4].copy().view(np.float32)
+        return d * blocks[:, 4:260].copy().view(np.int8).astype(np.float32)
+    return dequantize(blocks, T[name])
+
+
+def write_blocks(name):
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    elems, size = gguf.GGML_QUANT_SIZES[T[name]]
+    blocks = halves(name, rng) if name in ("F16", "BF16") else blocks_of(name, rng)
+    y = decode(name, blocks).astype(np.float32)
+    assert blocks.shape == (len(y), size) and y.shape[1] == elems
+    if name in PATTERN:
+        p = y[0].astype(np.float64)
+        got = (p[0], p[1], p[17], p[-1], p.sum(), (p * np.arange(1, elems + 1)).sum())
+        assert np.allclose(got, PATTERN[name], rtol=0, atol=1e-6), (name, got)
+    path = OUT / (name.lower() + ".bin")
+    path.write_bytes(struct.pack("<3I", len(blocks), size, elems) + blocks.tobytes() + y.tobytes())
+    return path
+
+
+def rtn_rows(rng, k):
+    rows = [rng.standard_normal(k) for _ in range(16)]
+    rows.append(np.zeros(k))
+    rows.append(np.full(k, 0.7))
+    rows.append(np.full(k, -0.7))
+    outlier = rng.standard_normal(k)
+    outlier[k // 2 + 5] = 3e4
+    rows.append(outlier)
+    rows.append(rng.standard_normal(k) * 1e-6)                    # stored scale is an f16 subnormal
+    rows.append(rng.integers(-8, 9, k) * 0.5)                     # exact ties, and +max and -max alike
+    rows.append(np.where(np.arange(k) % 2 == 0, 1.0, -1.0))       # first of two equal magnitudes decides the sign
+    rows.append(np.abs(rng.standard_normal(k)) + 1.0)             # no zero inside the range: min > 0
+    return np.array(rows, np.float32)
+
+
+def write_rtn(name):
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()) ^ 1))
+    x = rtn_rows(rng, 128)
+    enc = quantize(x, T[name])
+    assert np.isfinite(dequantize(enc, T[name])).all()
+    path = OUT / (name.lower() + "_rtn.bin")
+    path.write_bytes(struct.pack("<2I", *x.shape) + x.tobytes() + enc.tobytes())
+    return path
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or COMMITTED:
+        path = write_blocks(name)
+        print(path.name, path.stat().st_size)
+        if name in RTN:
+            path = write_rtn(name)
+            print(path.name, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()
