@@ -1,0 +1,282 @@
+/* sirocco: load, run and convert quantized language models.
+ *
+ * The one public header. Objects are opaque and have a create/open and a free/close function; NULL may be freed.
+ *
+ *   sr_engine   device, threads and scratch memory. One per process is usual. Not thread-safe: one call at a time.
+ *   sr_model    weights, immutable after opening; may be shared by many sessions of the same engine.
+ *   sr_session  one sequence of tokens with its KV cache. Sized at creation; a step allocates nothing.
+ *   sr_sampler  chooses the next token from logits.
+ *   sr_tokenizer, sr_detok, sr_checkpoint   text to ids, ids to text, and the directory of a file.
+ *
+ * Letters in shapes: T tokens, V vocabulary, K input features, N output features. A matrix [N][K] has K contiguous.
+ *
+ * Errors: a function that can fail returns sr_status and takes an optional sr_err owned by the caller. The first failure
+ * is kept in it: pass an empty one ({0}) to each call. The library never prints, exits or aborts. */
+#ifndef SIROCCO_H
+#define SIROCCO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SR_API __attribute__((visibility("default")))
+#else
+#define SR_API
+#endif
+
+#define SR_VERSION "0.1.0"
+
+/* ---------------------------------------------------------------- errors */
+
+typedef enum sr_status {
+    SR_OK = 0,
+    SR_INVALID,     /* an argument makes no sense */
+    SR_CORRUPT,     /* a file contradicts its own format */
+    SR_UNSUPPORTED, /* well-formed, but not something this build can do */
+    SR_NOMEM,
+    SR_IO,
+    SR_DEVICE,
+    SR_LIMIT, /* a documented limit was hit (context, size, regex steps) */
+    SR_CANCELLED
+} sr_status;
+
+typedef struct sr_err {
+    sr_status code;
+    char msg[256]; /* one line: what, where, found, expected */
+} sr_err;
+
+/* Name of a status ("corrupt input"), never NULL. */
+SR_API const char *sr_status_name(sr_status code);
+
+typedef enum sr_log_level { SR_LOG_INFO, SR_LOG_WARNING } sr_log_level;
+typedef void (*sr_log_fn)(void *user, sr_log_level level, const char *line);
+/* Sets the process-wide sink for warnings and notes (NULL: silent, the default). Set it before other calls. */
+SR_API void sr_log_sink(sr_log_fn fn, void *user);
+
+/* Called from long operations with work done so far, in any unit, and the total. Return false to cancel. */
+typedef bool (*sr_progress_fn)(void *user, const char *what, double done, double total);
+
+/* ---------------------------------------------------------------- checkpoint: what is in a file */
+
+typedef struct sr_checkpoint sr_checkpoint;
+
+typedef struct sr_tensor_info {
+    const char *name;   /* borrowed until sr_checkpoint_close */
+    const char *type;   /* stored type, "q4_k" or "bf16" */
+    int n_dims;
+    int64_t shape[8];   /* outermost first */
+    int64_t n_elements;
+    int64_t bytes;
+    const char *file;   /* path of the shard that holds it */
+    int64_t offset;     /* of its first byte in that shard */
+} sr_tensor_info;
+
+/* Opens a GGUF file (or any piece of a split one), a safetensors file or a Hugging Face directory without loading
+ * anything. `format` is "gguf", "plain" or NULL (by content). All spans are checked here. */
+SR_API sr_status sr_checkpoint_open(const char *path, const char *format, sr_checkpoint **out, sr_err *err);
+SR_API void sr_checkpoint_close(sr_checkpoint *ck);
+SR_API int sr_checkpoint_n_tensors(const sr_checkpoint *ck);
+/* Fills `info` for 0 <= i < n_tensors. */
+SR_API void sr_checkpoint_tensor(const sr_checkpoint *ck, int i, sr_tensor_info *info);
+SR_API int sr_checkpoint_n_values(const sr_checkpoint *ck);
+/* Key and printable form of metadata value i; both texts are written to caller buffers of key_cap and text_cap bytes,
+ * zero-terminated and cut with "..." where too long. */
+SR_API void sr_checkpoint_value(const sr_checkpoint *ck, int i, char *key, size_t key_cap, char *text, size_t text_cap);
+/* "GGUF v3", "safetensors": borrowed. */
+SR_API const char *sr_checkpoint_container(const sr_checkpoint *ck);
+
+/* ---------------------------------------------------------------- tokenizer */
+
+typedef struct sr_tokenizer sr_tokenizer;
+
+/* Tokenizer of a path that sr_checkpoint_open takes; a vocabulary-only GGUF or a directory without weights is enough. */
+SR_API sr_status sr_tokenizer_open(const char *path, sr_tokenizer **out, sr_err *err);
+SR_API void sr_tokenizer_free(sr_tokenizer *t);
+SR_API int32_t sr_tokenizer_n_vocab(const sr_tokenizer *t);
+/* Ids of special tokens, -1 when there is none. */
+SR_API int32_t sr_tokenizer_bos(const sr_tokenizer *t);
+SR_API int32_t sr_tokenizer_eos(const sr_tokenizer *t);
+/* Whether the model's own convention puts BOS in front of a text. */
+SR_API bool sr_tokenizer_adds_bos(const sr_tokenizer *t);
+
+enum {
+    SR_TOKENIZE_NO_BOS = 1,     /* leave out what the tokenizer would add in front (and behind) */
+    SR_TOKENIZE_NO_SPECIAL = 2  /* spellings of special tokens in the text are plain text */
+};
+/* Writes up to `cap` ids to `ids` and the full count to *n (call with cap 0 to measure). The text is any `n_text` bytes;
+ * bytes that are not UTF-8 are tokenized as U+FFFD each. SR_LIMIT: the pre-tokenizer's regex hit its match or depth
+ * limit on this text; the message names the pattern. */
+SR_API sr_status sr_tokenize(const sr_tokenizer *t, const char *text, size_t n_text, unsigned flags, int32_t *ids,
+                             size_t cap, size_t *n, sr_err *err);
+/* The bytes that an id stands for in the middle of a text; borrowed. Special tokens give their spelling.
+ * Returns false and an empty string when the id is out of range. */
+SR_API bool sr_token_bytes(const sr_tokenizer *t, int32_t id, const char **bytes, size_t *n);
+SR_API bool sr_token_is_special(const sr_tokenizer *t, int32_t id);
+/* The vocabulary's own spelling of an id ("\u0120the", "<0x0A>"); borrowed, NULL when out of range. */
+SR_API const char *sr_token_piece(const sr_tokenizer *t, int32_t id);
+
+/* Streaming ids to text: never splits a character, holds back what may be the start of a stop string. */
+typedef struct sr_detok sr_detok;
+/* stops: n_stops zero-terminated strings, copied; the output ends before the first one that appears. */
+SR_API sr_status sr_detok_create(const sr_tokenizer *t, const char *const *stops, int n_stops, sr_detok **out,
+                                 sr_err *err);
+SR_API void sr_detok_free(sr_detok *d);
+/* Starts a new text. at_start: the first token begins a sequence (its leading space may be dropped). */
+SR_API void sr_detok_reset(sr_detok *d, bool at_start);
+/* Adds one id; *text (valid until the next call, zero-terminated, *n bytes of complete UTF-8) is what became certain.
+ * Special tokens add nothing. Returns true when a stop string was completed: generation should end. */
+SR_API bool sr_detok_push(sr_detok *d, int32_t id, const char **text, size_t *n);
+/* The rest at the end of a generation; an incomplete character comes out as U+FFFD. */
+SR_API void sr_detok_flush(sr_detok *d, const char **text, size_t *n);
+
+/* ---------------------------------------------------------------- sampler */
+
+typedef struct sr_logit_bias {
+    int32_t id;
+    float bias;
+} sr_logit_bias;
+
+/* Applied in this order: frequency and presence penalty (counts over generated tokens: logit -= count * frequency +
+ * (count > 0) * presence), repetition penalty (prompt and generated tokens: logit > 0 is divided, else multiplied),
+ * logit_bias (added), temperature, softmax, top_k, top_p, min_p, draw. */
+typedef struct sr_sampling {
+    float temperature;         /* < 1e-7: the largest logit, the first of equals */
+    int top_k;                 /* <= 0: off */
+    float top_p;               /* 0 < p < 1, else off: a token goes once the mass before it reaches p of what top_k left */
+    float min_p;               /* 0 < p < 1, else off: drops probabilities <= p * the largest */
+    float repetition_penalty;  /* 1: off */
+    float frequency_penalty, presence_penalty; /* 0: off */
+    uint64_t seed;             /* same seed, same logits: same ids */
+    const sr_logit_bias *logit_bias; /* borrowed for the create call only */
+    int n_logit_bias;
+} sr_sampling;
+
+/* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties, seed 0. */
+SR_API sr_sampling sr_sampling_default(void);
+
+typedef struct sr_sampler sr_sampler;
+/* SR_INVALID: NaN or a value out of its range, a logit_bias id outside 0..n_vocab-1. */
+SR_API sr_status sr_sampler_create(const sr_sampling *s, int32_t n_vocab, sr_sampler **out, sr_err *err);
+SR_API void sr_sampler_free(sr_sampler *s);
+/* Forgets the generated tokens and restarts the random sequence from the seed. */
+SR_API void sr_sampler_reset(sr_sampler *s);
+/* Tells the sampler of a token of the prompt (generated = false) or of one it chose (generated = true). */
+SR_API void sr_sampler_accept(sr_sampler *s, int32_t id, bool generated);
+/* Chooses an id from logits[V] (read only). NaN logits are never chosen; if none is finite the result is -1. Allocates
+ * nothing. The generator is xoshiro256** seeded through splitmix64. */
+SR_API int32_t sr_sample(sr_sampler *s, const float *logits);
+
+/* ---------------------------------------------------------------- engine */
+
+typedef struct sr_engine sr_engine;
+
+typedef struct sr_engine_options {
+    int threads;        /* 0: one per processor */
+    int batch;          /* most tokens in one step; 0: 512 */
+    const char *device; /* "cpu" or NULL (the best one) */
+    const char *isa;    /* "portable", "avx2", "avx512" or NULL: the fastest that this machine has */
+    bool exact;         /* weights as decoded and activations in f32: slow, the reference */
+} sr_engine_options;
+
+SR_API sr_status sr_engine_create(const sr_engine_options *options, sr_engine **out, sr_err *err);
+SR_API void sr_engine_free(sr_engine *e);
+SR_API int sr_engine_threads(const sr_engine *e);
+SR_API int sr_engine_batch(const sr_engine *e);
+/* Name of the kernel set in use ("avx512"), and of those that this build and machine offer: index 0.., NULL at the end. */
+SR_API const char *sr_engine_isa(const sr_engine *e);
+SR_API const char *sr_isa_available(int i);
+/* Features of this processor as words ("avx2 fma avx512f avx512vnni"); borrowed, static. */
+SR_API const char *sr_cpu_features(void);
+/* Sets or clears the cancel flag. Safe from a signal handler or another thread: a running step ends with SR_CANCELLED at
+ * the next layer and the session keeps what was complete before the step. */
+SR_API void sr_engine_cancel(sr_engine *e, bool cancel);
+
+/* ---------------------------------------------------------------- model */
+
+typedef struct sr_model sr_model;
+
+typedef struct sr_model_options {
+    const char *format;      /* "gguf", "plain" or NULL */
+    const char *isq;         /* in-situ quantization: "4", "q4k", "q8_0" ... or NULL */
+    sr_progress_fn progress; /* may be NULL */
+    void *user;
+} sr_model_options;
+
+/* Opens a model for running. options may be NULL. The weights stay in the read-only map of the file except those that
+ * --isq rewrites. The engine must outlive the model. */
+SR_API sr_status sr_model_open(sr_engine *e, const char *path, const sr_model_options *options, sr_model **out,
+                               sr_err *err);
+SR_API void sr_model_close(sr_model *m);
+
+typedef struct sr_model_info {
+    const char *arch;      /* "llama" */
+    const char *container; /* "GGUF v3", "safetensors" */
+    int64_t n_params;
+    int64_t weight_bytes;  /* as they will be read by a step, after isq */
+    double bits_per_weight;
+    int32_t n_vocab, n_layer, d_model, n_head, n_kv_head, head_dim, d_ff;
+    int32_t n_ctx_train;   /* context the model was trained for */
+    bool has_chat_template;
+    const char *isq;       /* type that --isq resolved to ("q4_k"), or NULL */
+} sr_model_info;
+SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
+/* Borrowed until sr_model_close. */
+SR_API const sr_tokenizer *sr_model_tokenizer(const sr_model *m);
+/* Whether a generation ends with this id (eos and its relatives, generation_config.json included). */
+SR_API bool sr_model_is_end(const sr_model *m, int32_t id);
+/* Sampling defaults: those of the model's generation_config.json where it has one, else sr_sampling_default. */
+SR_API void sr_model_sampling(const sr_model *m, sr_sampling *s);
+
+/* ---------------------------------------------------------------- session */
+
+typedef struct sr_session sr_session;
+
+/* n_ctx positions; 0: min(trained context, 8192). SR_INVALID when above the trained context would be needed: a larger
+ * n_ctx is allowed and only logged. */
+SR_API sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err *err);
+SR_API void sr_session_free(sr_session *s);
+/* Bytes that sr_session_create would take. */
+SR_API int64_t sr_session_bytes(const sr_model *m, int32_t n_ctx);
+SR_API int32_t sr_session_n_ctx(const sr_session *s);
+
+/* Makes the session's tokens equal to ids[n]: the longest common prefix keeps its KV, the rest becomes pending (at least
+ * the last token, so that its logits are computed). SR_LIMIT when n > n_ctx, SR_INVALID for n < 1 or an id out of range. */
+SR_API sr_status sr_session_sync(sr_session *s, const int32_t *ids, int32_t n, sr_err *err);
+/* Adds one pending token. */
+SR_API sr_status sr_session_append(sr_session *s, int32_t id, sr_err *err);
+SR_API int32_t sr_session_n_tokens(const sr_session *s);  /* pending ones included */
+SR_API int32_t sr_session_n_pending(const sr_session *s);
+SR_API const int32_t *sr_session_tokens(const sr_session *s);
+
+/* Receives logits[V] of position `position` of session s during a step; `logits` is valid during the call. */
+typedef void (*sr_logits_fn)(void *user, sr_session *s, int32_t position, const float *logits);
+/* Asks for the logits of every position from now on (NULL: only those of the last token, the default). */
+SR_API void sr_session_on_logits(sr_session *s, sr_logits_fn fn, void *user);
+
+/* Evaluates pending tokens of n sessions of one model together, at most sr_engine_batch tokens in all (in order; what
+ * does not fit stays pending). Prefill and decode are the same call: repeat until n_pending is 0. Allocates nothing.
+ * SR_CANCELLED leaves the sessions as they were before the call. */
+SR_API sr_status sr_step(sr_session *const *s, int n, sr_err *err);
+/* Logits [V] of the last token once nothing is pending, else NULL. Valid until the next step with this session. */
+SR_API const float *sr_session_logits(const sr_session *s);
+
+/* Sum over the machine's limits, for doctor and bench: bytes a second of a sequential read over all threads, and 8-bit
+ * integer multiply-adds a second (two operations each) of the kernel set in use. Takes about `seconds`. */
+typedef struct sr_probe {
+    double read_bytes_per_s, int8_ops_per_s;
+} sr_probe;
+SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
+
+/* Types that --isq takes, with what each resolves to: name and resolved name for 0 <= i until false. */
+SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,25 @@
+#include "base/pool.h"
+
+void sr_pool_for(int threads, int n_items, void (*fn)(void *ctx, int item, int thread), void *ctx) {
+    if (threads > n_items) threads = n_items;
+    if (threads <= 1) {
+        for (int i = 0; i < n_items; i++) fn(ctx, i, 0);
+        return;
+    }
+    int next = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        int thread = 0;
+#ifdef _OPENMP
+        extern int omp_get_thread_num(void);
+        thread = omp_get_thread_num();
+#endif
+        for (;;) {
+            int i;
+#pragma omp atomic capture
+            i = next++;
+            if (i >= n_items) break;
+            fn(ctx, i, thread);
+        }
+    }
+}
