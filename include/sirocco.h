@@ -10,8 +10,8 @@
  *
  * Letters in shapes: T tokens, V vocabulary, K input features, N output features. A matrix [N][K] has K contiguous.
  *
- * Errors: a function that can fail returns sr_status and takes an optional sr_err owned by the caller. The first failure
- * is kept in it: pass an empty one ({0}) to each call. The library never prints, exits or aborts. */
+ * Errors: a function that can fail returns sr_status and takes an optional sr_err owned by the caller. The first
+ * failure is kept in it: pass an empty one ({0}) to each call. The library never prints, exits or aborts. */
 #ifndef SIROCCO_H
 #define SIROCCO_H
 
@@ -66,14 +66,14 @@ typedef bool (*sr_progress_fn)(void *user, const char *what, double done, double
 typedef struct sr_checkpoint sr_checkpoint;
 
 typedef struct sr_tensor_info {
-    const char *name;   /* borrowed until sr_checkpoint_close */
-    const char *type;   /* stored type, "q4_k" or "bf16" */
+    const char *name; /* borrowed until sr_checkpoint_close */
+    const char *type; /* stored type, "q4_k" or "bf16" */
     int n_dims;
-    int64_t shape[8];   /* outermost first */
+    int64_t shape[8]; /* outermost first */
     int64_t n_elements;
     int64_t bytes;
-    const char *file;   /* path of the shard that holds it */
-    int64_t offset;     /* of its first byte in that shard */
+    const char *file; /* path of the shard that holds it */
+    int64_t offset;   /* of its first byte in that shard */
 } sr_tensor_info;
 
 /* Opens a GGUF file (or any piece of a split one), a safetensors file or a Hugging Face directory without loading
@@ -94,7 +94,8 @@ SR_API const char *sr_checkpoint_container(const sr_checkpoint *ck);
 
 typedef struct sr_tokenizer sr_tokenizer;
 
-/* Tokenizer of a path that sr_checkpoint_open takes; a vocabulary-only GGUF or a directory without weights is enough. */
+/* Tokenizer of a path that sr_checkpoint_open takes; a vocabulary-only GGUF or a directory without weights is enough.
+ */
 SR_API sr_status sr_tokenizer_open(const char *path, sr_tokenizer **out, sr_err *err);
 SR_API void sr_tokenizer_free(sr_tokenizer *t);
 SR_API int32_t sr_tokenizer_n_vocab(const sr_tokenizer *t);
@@ -105,12 +106,12 @@ SR_API int32_t sr_tokenizer_eos(const sr_tokenizer *t);
 SR_API bool sr_tokenizer_adds_bos(const sr_tokenizer *t);
 
 enum {
-    SR_TOKENIZE_NO_BOS = 1,     /* leave out what the tokenizer would add in front (and behind) */
-    SR_TOKENIZE_NO_SPECIAL = 2  /* spellings of special tokens in the text are plain text */
+    SR_TOKENIZE_NO_BOS = 1,    /* leave out what the tokenizer would add in front (and behind) */
+    SR_TOKENIZE_NO_SPECIAL = 2 /* spellings of special tokens in the text are plain text */
 };
-/* Writes up to `cap` ids to `ids` and the full count to *n (call with cap 0 to measure). The text is any `n_text` bytes;
- * bytes that are not UTF-8 are tokenized as U+FFFD each. SR_LIMIT: the pre-tokenizer's regex hit its match or depth
- * limit on this text; the message names the pattern. */
+/* Writes up to `cap` ids to `ids` and the full count to *n (call with cap 0 to measure). The text is any `n_text`
+ * bytes; bytes that are not UTF-8 are tokenized as U+FFFD each. SR_LIMIT: the pre-tokenizer's regex hit its match or
+ * depth limit on this text; the message names the pattern. */
 SR_API sr_status sr_tokenize(const sr_tokenizer *t, const char *text, size_t n_text, unsigned flags, int32_t *ids,
                              size_t cap, size_t *n, sr_err *err);
 /* The bytes that an id stands for in the middle of a text; borrowed. Special tokens give their spelling.
@@ -145,14 +146,14 @@ typedef struct sr_logit_bias {
  * (count > 0) * presence), repetition penalty (prompt and generated tokens: logit > 0 is divided, else multiplied),
  * logit_bias (added), temperature, softmax, top_k, top_p, min_p, draw. */
 typedef struct sr_sampling {
-    float temperature;         /* < 1e-7: the largest logit, the first of equals */
-    int top_k;                 /* <= 0: off */
-    float top_p;               /* 0 < p < 1, else off: a token goes once the mass before it reaches p of what top_k left */
-    float min_p;               /* 0 < p < 1, else off: drops probabilities <= p * the largest */
-    float repetition_penalty;  /* 1: off */
+    float temperature; /* < 1e-7: the largest logit, the first of equals */
+    int top_k;         /* <= 0: off */
+    float top_p;       /* 0 < p < 1, else off: a token goes once the mass before it reaches p of what top_k left */
+    float min_p;       /* 0 < p < 1, else off: drops probabilities <= p * the largest */
+    float repetition_penalty;                  /* 1: off */
     float frequency_penalty, presence_penalty; /* 0: off */
-    uint64_t seed;             /* same seed, same logits: same ids */
-    const sr_logit_bias *logit_bias; /* borrowed for the create call only */
+    uint64_t seed;                             /* same seed, same logits: same ids */
+    const sr_logit_bias *logit_bias;           /* borrowed for the create call only */
     int n_logit_bias;
 } sr_sampling;
 
@@ -187,13 +188,14 @@ SR_API sr_status sr_engine_create(const sr_engine_options *options, sr_engine **
 SR_API void sr_engine_free(sr_engine *e);
 SR_API int sr_engine_threads(const sr_engine *e);
 SR_API int sr_engine_batch(const sr_engine *e);
-/* Name of the kernel set in use ("avx512"), and of those that this build and machine offer: index 0.., NULL at the end. */
+/* Name of the kernel set in use ("avx512"), and of those that this build and machine offer: index 0.., NULL at the end.
+ */
 SR_API const char *sr_engine_isa(const sr_engine *e);
 SR_API const char *sr_isa_available(int i);
 /* Features of this processor as words ("avx2 fma avx512f avx512vnni"); borrowed, static. */
 SR_API const char *sr_cpu_features(void);
-/* Sets or clears the cancel flag. Safe from a signal handler or another thread: a running step ends with SR_CANCELLED at
- * the next layer and the session keeps what was complete before the step. */
+/* Sets or clears the cancel flag. Safe from a signal handler or another thread: a running step ends with SR_CANCELLED
+ * at the next layer and the session keeps what was complete before the step. */
 SR_API void sr_engine_cancel(sr_engine *e, bool cancel);
 
 /* ---------------------------------------------------------------- model */
@@ -217,12 +219,12 @@ typedef struct sr_model_info {
     const char *arch;      /* "llama" */
     const char *container; /* "GGUF v3", "safetensors" */
     int64_t n_params;
-    int64_t weight_bytes;  /* as they will be read by a step, after isq */
+    int64_t weight_bytes; /* as they will be read by a step, after isq */
     double bits_per_weight;
     int32_t n_vocab, n_layer, d_model, n_head, n_kv_head, head_dim, d_ff;
-    int32_t n_ctx_train;   /* context the model was trained for */
+    int32_t n_ctx_train; /* context the model was trained for */
     bool has_chat_template;
-    const char *isq;       /* type that --isq resolved to ("q4_k"), or NULL */
+    const char *isq; /* type that --isq resolved to ("q4_k"), or NULL */
 } sr_model_info;
 SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
 /* Borrowed until sr_model_close. */
@@ -244,12 +246,13 @@ SR_API void sr_session_free(sr_session *s);
 SR_API int64_t sr_session_bytes(const sr_model *m, int32_t n_ctx);
 SR_API int32_t sr_session_n_ctx(const sr_session *s);
 
-/* Makes the session's tokens equal to ids[n]: the longest common prefix keeps its KV, the rest becomes pending (at least
- * the last token, so that its logits are computed). SR_LIMIT when n > n_ctx, SR_INVALID for n < 1 or an id out of range. */
+/* Makes the session's tokens equal to ids[n]: the longest common prefix keeps its KV, the rest becomes pending (at
+ * least the last token, so that its logits are computed). SR_LIMIT when n > n_ctx, SR_INVALID for n < 1 or an id out of
+ * range. */
 SR_API sr_status sr_session_sync(sr_session *s, const int32_t *ids, int32_t n, sr_err *err);
 /* Adds one pending token. */
 SR_API sr_status sr_session_append(sr_session *s, int32_t id, sr_err *err);
-SR_API int32_t sr_session_n_tokens(const sr_session *s);  /* pending ones included */
+SR_API int32_t sr_session_n_tokens(const sr_session *s); /* pending ones included */
 SR_API int32_t sr_session_n_pending(const sr_session *s);
 SR_API const int32_t *sr_session_tokens(const sr_session *s);
 

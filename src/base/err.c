@@ -29,7 +29,8 @@ void sr_err_clear(sr_err *err) {
 }
 
 const char *sr_status_name(sr_status code) {
-    static const char *const names[] = {"ok",         "invalid argument", "corrupt input", "unsupported", "out of memory",
-                                        "input/output", "device",           "limit",         "cancelled"};
+    static const char *const names[] = {
+        "ok",           "invalid argument", "corrupt input", "unsupported", "out of memory",
+        "input/output", "device",           "limit",         "cancelled"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown status";
 }

@@ -34,7 +34,7 @@ static inline uint16_t sr_f32_to_f16(float f) {
     uint32_t u = sr_bits_from_f32(f), sign = (u >> 16) & 0x8000, a = u & 0x7fffffffu;
     if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00);
     if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00); /* rounds to 65536 or more */
-    if (a < 0x38800000u) {                                  /* subnormal result: adding 0.5 puts the mantissa in place, rounded */
+    if (a < 0x38800000u) { /* subnormal result: adding 0.5 puts the mantissa in place, rounded */
         uint32_t m = sr_bits_from_f32(sr_f32_from_bits(a) + 0.5f) - 0x3f000000u;
         return (uint16_t)(sign | m);
     }

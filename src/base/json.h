@@ -25,9 +25,9 @@ enum { SR_JSON_DEPTH = 64 };
 
 typedef struct sr_json {
     const char *at, *end, *base;
-    const char *where;  /* file name for messages, borrowed */
-    sr_err *err;        /* filled by the first failure */
-    bool failed;        /* sticky */
+    const char *where;                  /* file name for messages, borrowed */
+    sr_err *err;                        /* filled by the first failure */
+    bool failed;                        /* sticky */
     uint8_t depth, open[SR_JSON_DEPTH]; /* '{' or '[' */
     bool first[SR_JSON_DEPTH];
 } sr_json;
@@ -41,8 +41,9 @@ typedef struct sr_json_value {
 } sr_json_value;
 
 sr_json sr_json_over(const char *text, size_t n, const char *where, sr_err *err);
-/* Reads the next value of the enclosing array, or the top value. ARRAY and OBJECT mean that the reader went inside: walk
- * them to their END or call sr_json_skip_rest. END leaves the enclosing one. ERROR: `err` says what and at which offset. */
+/* Reads the next value of the enclosing array, or the top value. ARRAY and OBJECT mean that the reader went inside:
+ * walk them to their END or call sr_json_skip_rest. END leaves the enclosing one. ERROR: `err` says what and at which
+ * offset. */
 sr_json_kind sr_json_next(sr_json *j, sr_json_value *v);
 /* Inside an object: reads the next key and its value. */
 sr_json_kind sr_json_next_pair(sr_json *j, sr_json_value *key, sr_json_value *v);

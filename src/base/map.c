@@ -72,7 +72,8 @@ static void *read_ahead_main(void *arg) {
     for (size_t at = r->first; at < r->size; at += r->step) {
         size_t n = r->size - at < READ_CHUNK ? r->size - at : READ_CHUNK;
         (void)madvise((void *)(uintptr_t)(r->data + at), n, MADV_WILLNEED);
-        /* WILLNEED only queues; touching the last page waits for the chunk, which keeps the requests large and bounded */
+        /* WILLNEED only queues; touching the last page waits for the chunk, which keeps the requests large and bounded
+         */
         volatile uint8_t last = r->data[at + n - 1];
         (void)last;
     }

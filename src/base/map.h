@@ -13,7 +13,8 @@ typedef struct sr_map {
     size_t size;
 } sr_map;
 
-/* Maps a regular file read-only. SR_IO names the path and the system's reason (also for a directory, FIFO or device). */
+/* Maps a regular file read-only. SR_IO names the path and the system's reason (also for a directory, FIFO or device).
+ */
 sr_status sr_map_open(const char *path, sr_map *map, sr_err *err);
 void sr_map_close(sr_map *map);
 /* Brings the file's pages into the page cache with large reads from `threads` threads. Returns at once when most of a

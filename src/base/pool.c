@@ -1,5 +1,9 @@
 #include "base/pool.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 void sr_pool_for(int threads, int n_items, void (*fn)(void *ctx, int item, int thread), void *ctx) {
     if (threads > n_items) threads = n_items;
     if (threads <= 1) {
@@ -11,7 +15,6 @@ void sr_pool_for(int threads, int n_items, void (*fn)(void *ctx, int item, int t
     {
         int thread = 0;
 #ifdef _OPENMP
-        extern int omp_get_thread_num(void);
         thread = omp_get_thread_num();
 #endif
         for (;;) {

@@ -19,17 +19,17 @@ enum { SR_MAX_DIMS = 8 };
 
 /* How elements lie on disk: the one table of block sizes in the project (file/stored.c). */
 typedef struct sr_stored {
-    const char *name;    /* "q4_k", "bf16", "i32": lower case, as printed */
-    int16_t gguf_id;     /* ggml type number, -1 when GGUF has none */
-    const char *st_id;   /* safetensors dtype, NULL when it has none */
-    uint16_t block;      /* elements a block */
-    uint16_t bytes;      /* bytes a block; 0 for sub-byte types whose size is block * bits / 8 with bits below */
-    uint8_t bits;        /* only for sub-byte safetensors types (F4, F6): bits an element, else 0 */
+    const char *name;  /* "q4_k", "bf16", "i32": lower case, as printed */
+    int16_t gguf_id;   /* ggml type number, -1 when GGUF has none */
+    const char *st_id; /* safetensors dtype, NULL when it has none */
+    uint16_t block;    /* elements a block */
+    uint16_t bytes;    /* bytes a block; 0 for sub-byte types whose size is block * bits / 8 with bits below */
+    uint8_t bits;      /* only for sub-byte safetensors types (F4, F6): bits an element, else 0 */
 } sr_stored;
 
-const sr_stored *sr_stored_by_gguf(uint32_t id);              /* NULL: unknown or removed number */
-const sr_stored *sr_stored_by_st(const char *id, size_t n);   /* NULL: unknown dtype */
-const sr_stored *sr_stored_by_name(const char *name);         /* NULL: no such type */
+const sr_stored *sr_stored_by_gguf(uint32_t id);            /* NULL: unknown or removed number */
+const sr_stored *sr_stored_by_st(const char *id, size_t n); /* NULL: unknown dtype */
+const sr_stored *sr_stored_by_name(const char *name);       /* NULL: no such type */
 
 /* One tensor on disk. shape is in torch order (outermost first, K last). All memory is borrowed from the sr_file. */
 typedef struct sr_part {
@@ -58,7 +58,7 @@ typedef enum sr_kind {
 typedef struct sr_value {
     const char *key; /* zero-terminated, without embedded zeros */
     sr_kind kind;
-    uint8_t stored;  /* GGUF value type number (0..12), or 255 when it came from JSON; for arrays that of the elements */
+    uint8_t stored; /* GGUF value type number (0..12), or 255 when it came from JSON; for arrays that of the elements */
     union {
         uint64_t u;
         int64_t i;
@@ -69,10 +69,11 @@ typedef struct sr_value {
             uint64_t n;
         } s;
         struct {
-            const uint8_t *data; /* elements as GGUF stores them: numbers packed little-endian, strings u64 length + bytes */
-            uint64_t n;          /* elements */
-            uint64_t bytes;      /* of data; checked: walking n elements stays inside */
-            sr_kind kind;        /* of each element */
+            const uint8_t
+                *data;      /* elements as GGUF stores them: numbers packed little-endian, strings u64 length + bytes */
+            uint64_t n;     /* elements */
+            uint64_t bytes; /* of data; checked: walking n elements stays inside */
+            sr_kind kind;   /* of each element */
         } a;
     } v;
 } sr_value;
@@ -83,8 +84,8 @@ typedef struct sr_shard {
 } sr_shard;
 
 typedef struct sr_file {
-    bool gguf;        /* GGUF conventions (names, permuted heads, norms with 1 added) apply; else Hugging Face's */
-    const char *path; /* as given */
+    bool gguf;             /* GGUF conventions (names, permuted heads, norms with 1 added) apply; else Hugging Face's */
+    const char *path;      /* as given */
     const char *container; /* "GGUF v3", "safetensors": for people */
     sr_shard *shard;
     int n_shards;
@@ -99,9 +100,9 @@ typedef struct sr_file {
 } sr_file;
 
 typedef struct sr_file_options {
-    const char *format;     /* "gguf", "plain" or NULL: by content */
-    bool no_weights;        /* a directory without weights is fine (tokenizer, config) */
-    int threads;            /* for reading cold files ahead; 0 = do not */
+    const char *format; /* "gguf", "plain" or NULL: by content */
+    bool no_weights;    /* a directory without weights is fine (tokenizer, config) */
+    int threads;        /* for reading cold files ahead; 0 = do not */
 } sr_file_options;
 
 /* Opens a .gguf file (any piece of a split one), a .safetensors file, or a directory. On failure nothing is left open.
@@ -109,8 +110,8 @@ typedef struct sr_file_options {
 sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file **file, sr_err *err);
 void sr_file_close(sr_file *file); /* NULL is allowed */
 
-const sr_part *sr_file_part(const sr_file *file, const char *name);   /* NULL when absent */
-const sr_value *sr_file_value(const sr_file *file, const char *key);  /* NULL when absent */
+const sr_part *sr_file_part(const sr_file *file, const char *name);  /* NULL when absent */
+const sr_value *sr_file_value(const sr_file *file, const char *key); /* NULL when absent */
 
 /* Typed reads of a value. Absent key: returns false with err untouched. Present with a kind that cannot be read so
  * (sign, range, fraction): records SR_CORRUPT naming file, key, found and expected, and returns false: check err->code
@@ -120,7 +121,8 @@ bool sr_value_float(const sr_file *file, const char *key, double *out, sr_err *e
 bool sr_value_bool(const sr_file *file, const char *key, bool *out, sr_err *err);
 bool sr_value_string(const sr_file *file, const char *key, const char **text, size_t *n, sr_err *err);
 
-/* Walks an array value. Start with *at = 0 offset; each call reads one element; false at the end or on a kind mismatch. */
+/* Walks an array value. Start with *at = 0 offset; each call reads one element; false at the end or on a kind mismatch.
+ */
 typedef struct sr_array {
     const sr_value *value;
     sr_cursor cursor;
