@@ -1,0 +1,113 @@
+/* Devices: memory and operations. Slots name mathematics, never formats or models. The forward pass calls them in
+ * order; a device may queue them and must have finished when `end` returns.
+ *
+ * Buffers are device memory obtained by `alloc`; on the CPU they are ordinary pointers. All activations are f32.
+ * Letters: T tokens of the step, d features. ld is the distance between consecutive tokens in elements. */
+#ifndef SR_DEV_DEV_H
+#define SR_DEV_DEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "fmt/fmt.h"
+
+typedef struct sr_dev sr_dev; /* an opened device; its struct starts with `const struct sr_device *ops` */
+
+typedef struct sr_dev_options {
+    int threads;     /* >= 1 */
+    int batch;       /* most tokens a step */
+    const char *isa; /* NULL: the best */
+    bool exact;
+} sr_dev_options;
+
+typedef enum sr_norm_kind { SR_NORM_RMS, SR_NORM_LAYER } sr_norm_kind;
+typedef enum sr_act_kind { SR_ACT_SILU_GLU, SR_ACT_GELU_GLU, SR_ACT_GELU } sr_act_kind;
+typedef enum sr_rope_kind { SR_ROPE_NONE, SR_ROPE_ADJACENT, SR_ROPE_HALVES } sr_rope_kind;
+
+/* Rotation of the first 2 * n_pair features of a head. freq[n_pair] are radians a position; cos and sin are multiplied
+ * by `scale`. ADJACENT turns (x[2i], x[2i+1]), HALVES turns (x[i], x[i + n_pair]). */
+typedef struct sr_rope {
+    sr_rope_kind kind;
+    int n_pair;
+    const float *freq;
+    float scale;
+} sr_rope;
+
+/* KV of one layer of one session: f16 pages of SR_KV_PAGE positions, [page][n_kv_head][SR_KV_PAGE][head_dim]; position
+ * p lies in page table[p / SR_KV_PAGE]. */
+enum { SR_KV_PAGE = 256 };
+typedef struct sr_kv {
+    uint16_t *k, *v;
+    const int32_t *table;
+} sr_kv;
+
+/* A run of consecutive tokens of one session inside the step's T tokens. */
+typedef struct sr_span {
+    int first, n;    /* rows first .. first+n of the step */
+    int32_t pos0;    /* position of its first token */
+    const sr_kv *kv; /* [n_layer] */
+} sr_span;
+
+/* Causal attention of a whole step: for each span, positions 0 .. pos of each token, the last `window` of them when
+ * window > 0 (key masked when q_pos - k_pos >= window). score = scale * q.k, capped by cap * tanh(score / cap) when
+ * cap > 0. q [T][n_head * hd_k] with ld_q, out [T][n_head * hd_v] with ld_out. K and V of the step's tokens are stored
+ * first. Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result does
+ * not depend on the thread count. */
+typedef struct sr_attend {
+    int layer, n_head, n_kv_head, hd_k, hd_v;
+    float scale, cap;
+    int32_t window;
+    const sr_span *span;
+    int n_span;
+    const float *q, *k, *v; /* k, v: [T][n_kv_head * hd] of this step, already rotated */
+    int64_t ld_q, ld_kv, ld_out;
+    float *out;
+} sr_attend;
+
+typedef struct sr_device {
+    const char *name;
+    sr_status (*open)(const sr_dev_options *options, sr_dev **dev, sr_err *err);
+    void (*close)(sr_dev *dev);
+    /* Prepares a weight (CPU: resolves its kernels; GPU: uploads). Sets w->fast or w->placed. */
+    sr_status (*place)(sr_dev *dev, sr_weight *w, sr_err *err);
+    /* Scratch for steps with matrices up to these sizes; called once a model before its first step. */
+    sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
+    void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */
+    void (*free)(sr_dev *dev, void *at, size_t bytes);
+    void (*read)(sr_dev *dev, const void *at, void *host, size_t bytes);
+    void (*write)(sr_dev *dev, void *at, const void *host, size_t bytes);
+    void (*begin)(sr_dev *dev);
+    sr_status (*end)(sr_dev *dev, sr_err *err);
+
+    /* out[T][w->K] = rows ids[T] of the embedding, times scale. ids are host memory, checked by the caller. */
+    void (*embed)(sr_dev *dev, const sr_weight *w, const int32_t *ids, int T, float scale, float *out);
+    /* out = norm(x) * (plus1 + weight) + bias over d features, for T * heads vectors: token t, head h starts at
+     * x + t * ld + h * d. bias may be NULL; out may be x. RMS: x / sqrt(mean(x^2) + eps). */
+    void (*norm)(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
+                 const float *weight, const float *bias, float eps, float *out, int64_t ld_out);
+    /* y[i][T][w[i]->N] = x[T][K] * w[i]^T + bias for n weights that share x and K; y[i] has ld_y[i]. */
+    void (*matmul)(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
+                   const int64_t *ld_y);
+    /* In place on x[T][n_head * head_dim]. pos[T] host memory. */
+    void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, int T, float *x, int64_t ld, int n_head,
+                 int head_dim);
+    void (*attend)(sr_dev *dev, const sr_attend *a);
+    /* GLU kinds: out = act(gate) * up; plain kinds ignore up. [T][d]; gate and up have ld_in, out has ld_out. */
+    void (*act)(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
+                float *out, int64_t ld_out);
+    void (*add)(sr_dev *dev, float *x, const float *y, int64_t n); /* x += y */
+    /* Seconds-long measurement of the machine's limits; see sr_engine_probe. */
+    void (*probe)(sr_dev *dev, double seconds, sr_probe *probe);
+    const char *(*isa)(const sr_dev *dev);
+} sr_device;
+
+/* NULL-terminated; table.c names them. */
+extern const sr_device *const sr_devices[];
+const sr_device *sr_device_by_name(const char *name); /* NULL: the first */
+
+struct sr_dev {
+    const sr_device *ops;
+};
+
+#endif
