@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Tiny random checkpoints, one per family, with reference logits: tiny/<family>/.
+
+    python tiny_models.py CORPUS
+
+CORPUS is any English text, plain or .xz (the committed tokenizers were trained on the
+first 2 MB of the story model's corpus). Weights are random and large enough that every
+part of the model shows in the logits; the script asserts that for the parts easily
+forgotten (window, biases, RoPE scaling, q/k norms). The logits come from `transformers`
+in float32 with eager attention, reading back what was saved. Layouts: README.md.
+"""
+import json
+import lzma
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+TINY = pathlib.Path(__file__).resolve().parent / "tiny"
+N_TOKENS = 48
+LLAMA3_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+                r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+COMMON = dict(hidden_act="silu", bos_token_id=1, eos_token_id=2, pad_token_id=None, max_position_embeddings=128)
+LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+
+# name: (configuration class, stored type, written with rope_theta + rope_scaling?, settings).
+# transformers 5 writes `rope_parameters`; most published files have the older keys, so both occur here.
+FAMILIES = {
+    "llama": ("LlamaConfig", torch.bfloat16, True, dict(
+        vocab_size=384, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings=False, attention_bias=False,
+        bos_token_id=380, eos_token_id=[381, 383], rope_parameters=dict(rope_theta=10000.0, **LLAMA3))),
+    "llama_linear": ("LlamaConfig", torch.float32, True, dict(
+        vocab_size=200, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings=True, attention_bias=True,
+        mlp_bias=True, rope_parameters=dict(rope_type="linear", factor=2.5, rope_theta=10000.0))),
+    "mistral": ("MistralConfig", torch.bfloat16, False, dict(
+        vocab_size=256, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=48, rms_norm_eps=1e-5, tie_word_embeddings=False, sliding_window=16,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "qwen2": ("Qwen2Config", torch.bfloat16, True, dict(
+        vocab_size=256, hidden_size=96, intermediate_size=160, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, rms_norm_eps=1e-6, tie_word_embeddings=True, use_sliding_window=False,
+        rope_parameters=dict(rope_type="default", rope_theta=1000000.0))),
+    "qwen3": ("Qwen3Config", torch.bfloat16, False, dict(
+        vocab_size=256, hidden_size=96, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=32, rms_norm_eps=1e-6, tie_word_embeddings=True, use_sliding_window=False,
+        attention_bias=False, rope_parameters=dict(rope_type="default", rope_theta=1000000.0))),
+    "phi3": ("Phi3Config", torch.bfloat16, True, dict(
+        vocab_size=336, hidden_size=96, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=False, sliding_window=16,
+        original_max_position_embeddings=128, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+}
+
+
+def initialise(model, seed):
+    g = torch.Generator().manual_seed(seed)
+    for name, p in sorted(model.named_parameters()):
+        x = torch.randn(p.shape, generator=g)
+        if name.endswith("norm.weight"):
+            x = 1 + 0.3 * x
+        elif p.dim() == 1:
+            x = 0.4 * x
+        else:
+            x = 0.25 * x
+        p.data = x.to(p.dtype)
+
+
+def old_rope_keys(path):
+    c = json.loads(path.read_text())
+    rope = c.pop("rope_parameters")
+    c["rope_theta"] = rope.pop("rope_theta")
+    rope.pop("partial_rotary_factor", None)
+    kind = rope["rope_type"]
+    if kind == "linear":  # the oldest spelling
+        rope["type"] = rope.pop("rope_type")
+    c["rope_scaling"] = None if kind == "default" else rope
+    c["torch_dtype"] = c.pop("dtype")
+    path.write_text(json.dumps(c, indent=2, sort_keys=True) + "\n")
+
+
+def load(directory, **changes):
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager", **changes).eval()
+
+
+@torch.no_grad()
+def logits_of(model, ids):
+    return model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
+
+
+@torch.no_grad()
+def stepwise(model, ids):
+    cache, out = None, []
+    for token in ids:
+        r = model(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
+        cache = r.past_key_values
+        out.append(r.logits[0, 0].numpy())
+    return np.array(out)
+
+
+def ablations(name, directory, ids):
+    """Logits with one feature of the family removed, each with the first position where it must show."""
+    settings = FAMILIES[name][3]
+    if settings.get("sliding_window"):
+        yield "window", logits_of(load(directory, sliding_window=None), ids), settings["sliding_window"]
+    if settings["rope_parameters"]["rope_type"] != "default":
+        plain = dict(rope_type="default", rope_theta=settings["rope_parameters"]["rope_theta"])
+        model = load(directory)
+        config = type(model.config)(**{**model.config.to_dict(), "rope_parameters": plain})
+        config._attn_implementation = "eager"
+        bare = type(model)(config).eval()
+        bare.load_state_dict(model.state_dict())
+        yield "rope scaling", logits_of(bare, ids), 1
+    model = load(directory)
+    if any(n.endswith(".bias") for n, _ in model.named_parameters()):
+        for n, p in model.named_parameters():
+            if n.endswith(".bias"):
+                p.data.zero_()
+        yield "biases", logits_of(model, ids), 0
+    model = load(directory)
+    if any("q_norm" in n for n, _ in model.named_parameters()):
+        for n, p in model.named_parameters():
+            if "q_norm" in n or "k_norm" in n:
+                p.data.fill_(1)
+        yield "q/k norm weights", logits_of(model, ids), 1
+
+
+def make(name):
+    kind, dtype, old_keys, settings = FAMILIES[name]
+    directory = TINY / name
+    directory.mkdir(parents=True, exist_ok=True)
+    config = getattr(transformers, kind)(**{**COMMON, **settings})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    initialise(model, seed=sum(name.encode()))
+    model.save_pretrained(directory)
+    if old_keys:
+        old_rope_keys(directory / "config.json")
+
+    v = config.vocab_size
+    rng = np.random.Generator(np.random.PCG64(sum(name.encode())))
+    ids = [0, v - 1] + rng.integers(0, v, N_TOKENS - 2).tolist()
+    reference = load(directory)
+    y = logits_of(reference, ids)
+    by_step = np.abs(stepwise(reference, ids) - y).max()
+    assert by_step < 2e-4, by_step
+    print(f"{name}: logits std {y.std():.2f}, max {np.abs(y).max():.1f}, by step {by_step:.1e}")
+    for what, other, first in ablations(name, directory, ids):
+        d = np.abs(other - y).max(axis=1)
+        print(f"  without {what}: {d[first:].min():.2f} to {d.max():.2f} from position {first}")
+        assert d[first:].min() > 0.02 and (first == 0 or d[:first].max() < 2e-4), what
+    (directory / "expected.bin").write_bytes(
+        struct.pack("<2I", *y.shape) + np.array(ids, "<i4").tobytes() + y.astype("<f4").tobytes())
+
+
+def corpus_lines(path):
+    raw = lzma.open(path).read(2_000_000) if path.endswith(".xz") else open(path, "rb").read(2_000_000)
+    return raw.decode("utf-8", "ignore").splitlines(keepends=True)
+
+
+def llama_tokenizer(lines):
+    """Byte-level BPE as Llama 3 has it: its split pattern, special tokens behind the vocabulary, BOS prepended."""
+    t = Tokenizer(models.BPE(ignore_merges=True))
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(lines, trainers.BpeTrainer(
+        vocab_size=380, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>", "<|eot_id|>"])
+    t.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|> $B",
+        special_tokens=[("<|begin_of_text|>", 380)])
+    return t
+
+
+def phi3_tokenizer(lines):
+    """BPE as converted from SentencePiece: <unk> <s> </s>, 256 byte tokens, pieces in order of merit, characters.
+
+    Every way to split a piece into two others is a merge, ranked by the merit of the piece, which is
+    what merging by score does.
+    """
+    n_vocab = FAMILIES["phi3"][3]["vocab_size"]
+    specials = ["<unk>", "<s>", "</s>"]
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trained.train_from_iterator((line.strip() for line in lines), trainers.BpeTrainer(
+        vocab_size=n_vocab - 3 - 256 - 1, limit_alphabet=40, show_progress=False))
+    learnt = sorted(trained.get_vocab().items(), key=lambda item: item[1])
+    chars = [p for p, _ in learnt if len(p) == 1]
+    pieces = [p for p, _ in learnt if len(p) > 1]
+    names = specials + [f"<0x{b:02X}>" for b in range(256)] + pieces + chars
+    vocab = {p: i for i, p in enumerate(names)}
+    assert len(vocab) == len(names) == n_vocab - 1
+    merges = []
+    for p in pieces:
+        splits = [(p[:i], p[i:]) for i in range(1, len(p)) if p[:i] in vocab and p[i:] in vocab]
+        merges += sorted(splits, key=lambda s: (vocab[s[0]], vocab[s[1]]))
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    t.decoder = decoders.Sequence([
+        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t.add_special_tokens(specials + ["<|end|>"])
+    t.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    return t
+
+
+def main():
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name in FAMILIES:
+        make(name)
+    lines = corpus_lines(sys.argv[1])
+    for name, train in (("llama", llama_tokenizer), ("phi3", phi3_tokenizer)):
+        t = train(lines)
+        assert t.get_vocab_size() == FAMILIES[name][3]["vocab_size"], t.get_vocab_size()
+        sample = "The king's daughter said:  \"Où est-il?\"\n\t12345 birds 🐦!"
+        ids = t.encode(sample).ids
+        assert t.decode(ids) == sample, t.decode(ids)
+        t.save(str(TINY / name / "tokenizer.json"))
+
+
+if __name__ == "__main__":
+    main()
