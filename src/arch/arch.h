@@ -26,24 +26,24 @@ typedef struct sr_hparams {
 
 /* One row a family. */
 typedef struct sr_arch {
-    const char *name;              /* "llama" */
-    const char *gguf_name;         /* general.architecture */
-    const char *hf_class;          /* architectures[0] of config.json */
-    const char *hf_type;           /* model_type, when the class is unknown */
-    sr_rope_kind gguf_rope;        /* pairing in GGUF files; Hugging Face's is always HALVES here */
-    bool qkv_fused, gate_up_fused; /* stored fused; split is accepted too */
-    bool qkv_bias;                 /* required q, k, v biases */
-    bool qk_norm;                  /* RMS norm a head on q and k before rotation */
-    bool window;                   /* obeys sliding_window */
-    const char *const
-        *rejects; /* metadata keys that must be absent or zero/false/none, "hf|gguf" each, NULL-terminated */
-    const char *(*check)(const sr_file *file,
-                         sr_hparams *h); /* family rules (old phi3 windows); returns a reason to reject or NULL */
+    const char *name;           /* "llama" */
+    const char *gguf_name;      /* general.architecture */
+    const char *gguf_key;       /* key (after "<arch>.") that must exist for this row to be the one, or NULL */
+    const char *hf_class;       /* architectures[0] of config.json */
+    const char *hf_type;        /* model_type, where the class is absent */
+    sr_rope_kind gguf_rope;     /* pairing in GGUF files; Hugging Face's is HALVES for every row here */
+    bool qkv_bias;              /* q, k, v biases are required (elsewhere they are used when present) */
+    bool qk_norm;               /* RMS norm a head on q and k before the rotation */
+    bool window;                /* obeys sliding_window */
+    const char *const *rejects; /* "hf key|gguf key", which must be absent, zero, false or none; NULL-terminated */
+    /* Family rules after all keys are read; returns why the model can't run, or NULL. */
+    const char *(*check)(const sr_file *file, sr_hparams *h);
 } sr_arch;
 
 extern const sr_arch *const sr_archs[]; /* NULL-terminated; arch/table.c */
 /* The row of a checkpoint; SR_UNSUPPORTED names what was found and lists the rows. */
 sr_status sr_arch_find(const sr_file *file, const sr_arch **arch, sr_err *err);
+/* Reads and checks every hyper-parameter: afterwards no product of them wraps and no divisor is zero. */
 sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_hparams *h, sr_err *err);
 
 typedef struct sr_layer {
@@ -76,7 +76,7 @@ sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hpa
 
 /* Scratch buffers of a step, device memory, sized by the engine for `batch` tokens. */
 typedef struct sr_scratch {
-    float *x, *normed, *qkv, *attn, *ff, *branch; /* [batch][...] */
+    float *x, *normed, *qkv, *attn, *ff, *branch; /* [batch][...]: residual, its norm, q k v, heads, gate up, branch */
 } sr_scratch;
 /* Elements a token that each buffer needs, in the order of the fields. */
 void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[6]);
@@ -89,8 +89,10 @@ typedef struct sr_step_view {
     const volatile bool *cancel; /* polled once a layer */
 } sr_step_view;
 
-/* The forward pass: straight-line, one layer after the other. Leaves the normalized final state in s->x [T][d_model];
- * the caller multiplies the rows that it wants by dec->head. SR_CANCELLED when the flag was seen. */
-sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_step_view *step);
+/* The forward pass: straight-line, one layer after the other. Leaves the last layer's residual stream in
+ * scratch->x [T][d_model]. SR_CANCELLED when the flag was seen. */
+sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *scratch, const sr_step_view *step);
+/* logits[n][V] of n rows of the residual stream. x [n][d_model] is normalized in place. */
+void sr_decoder_logits(const sr_decoder *dec, sr_dev *dev, float *x, int n, float *logits);
 
 #endif
