@@ -1,0 +1,73 @@
+/* The objects behind sirocco.h, and who owns what: engine > model > session. Private to core and quant. */
+#ifndef SR_CORE_CORE_H
+#define SR_CORE_CORE_H
+
+#include "arch/arch.h"
+#include "dev/dev.h"
+#include "text/text.h"
+
+/* Step scratch belongs to the engine and grows to its largest model, when that model is opened. */
+struct sr_engine {
+    sr_dev *dev;
+    int threads, batch;
+    volatile bool cancel;
+    sr_scratch scratch;
+    size_t scratch_bytes[6];
+    float *logits; /* [logits_rows][n_vocab] of the largest model */
+    size_t logits_bytes;
+    float *rows; /* [batch][d_model]: the states whose logits are wanted */
+    size_t rows_bytes;
+    int32_t *ids, *pos; /* [batch] */
+    sr_span *span;      /* [batch] */
+    struct sr_ready {
+        sr_session *session;
+        int row; /* of the step: its last token */
+    } * ready;   /* [batch] */
+};
+
+struct sr_model {
+    sr_engine *engine;
+    sr_file *file;
+    sr_tokenizer *tokenizer;
+    sr_decoder dec;
+    sr_arena arena;
+    int64_t n_params, weight_bytes;
+    const sr_format *isq;
+};
+
+struct sr_session {
+    sr_model *model;
+    int32_t n_ctx, n_tokens, n_done; /* tokens[0 .. n_done) have their KV */
+    int32_t *tokens;                 /* [n_ctx] */
+    float *logits;                   /* [n_vocab] of the last token */
+    bool has_logits;
+    sr_logits_fn on_logits;
+    void *user;
+    sr_kv *kv;      /* [n_layer] */
+    int32_t *table; /* [n_pages], shared by the layers */
+    void *pages;    /* device memory behind kv */
+    size_t page_bytes;
+    sr_arena arena;
+};
+
+/* Rows of logits computed at once when every position's are wanted. */
+int sr_engine_logits_rows(const sr_engine *e, int32_t n_vocab);
+/* Grows the scratch for a model. */
+sr_status sr_engine_reserve(sr_engine *e, const sr_decoder *dec, sr_err *err);
+
+/* In-situ quantization (isq.c). */
+typedef struct sr_isq {
+    const sr_format *fmt, *edge; /* for matrices, and for embedding and head */
+    sr_engine *engine;
+    sr_arena *arena;
+    sr_progress_fn progress;
+    void *user;
+    double done, total; /* weights */
+    bool warned;
+} sr_isq;
+/* "4", "q4k", "Q8_0": SR_INVALID lists what is there. */
+sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err);
+/* sr_weight_fn */
+sr_status sr_isq_visit(void *isq, const char *name, bool is_edge, sr_weight *w, sr_err *err);
+
+#endif

@@ -1,0 +1,142 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/core.h"
+
+/* Places each distinct matrix and counts it. */
+static sr_status place(sr_model *m, sr_weight *w, sr_err *err) {
+    m->n_params += w->N * w->K;
+    m->weight_bytes += sr_weight_bytes(w);
+    return m->engine->dev->ops->place(m->engine->dev, w, err);
+}
+
+static sr_status place_all(sr_model *m, sr_err *err) {
+    sr_decoder *d = &m->dec;
+    sr_status s = place(m, &d->embed, err);
+    if (d->h.tied)
+        d->head = d->embed;
+    else if (s == SR_OK)
+        s = place(m, &d->head, err);
+    for (int i = 0; i < d->h.n_layer && s == SR_OK; i++) {
+        sr_layer *l = &d->layer[i];
+        for (int j = 0; j < (l->qkv_fused ? 1 : 3) && s == SR_OK; j++) s = place(m, &l->qkv[j], err);
+        if (s == SR_OK) s = place(m, &l->attn_out, err);
+        for (int j = 0; j < (l->gate_up_fused ? 1 : 2) && s == SR_OK; j++) s = place(m, &l->gate_up[j], err);
+        if (s == SR_OK) s = place(m, &l->down, err);
+    }
+    return s;
+}
+
+static void add_ends(sr_model *m) {
+    static const char *const keys[] = {"generation_config.eos_token_id", "eos_token_id", NULL};
+    for (const char *const *k = keys; *k; k++) {
+        const sr_value *v = sr_file_value(m->file, *k);
+        int64_t id;
+        if (!v) continue;
+        if (v->kind == SR_KIND_ARRAY) {
+            sr_array a = sr_array_over(v);
+            while (sr_array_int(&a, &id))
+                if (id >= 0 && id <= INT32_MAX) sr_tokenizer_add_end(m->tokenizer, (int32_t)id);
+        } else if (sr_value_int(m->file, *k, 0, INT32_MAX, &id, NULL))
+            sr_tokenizer_add_end(m->tokenizer, (int32_t)id);
+    }
+}
+
+static sr_status open_model(sr_model *m, const char *path, const sr_model_options *o, sr_err *err) {
+    const sr_arch *arch;
+    sr_hparams h;
+    sr_isq isq = {.engine = m->engine, .arena = &m->arena, .progress = o->progress, .user = o->user};
+    if (o->isq) {
+        sr_status s = sr_isq_resolve(o->isq, &isq, err);
+        if (s != SR_OK) return s;
+        m->isq = isq.fmt;
+    }
+    sr_file_options file = {.format = o->format, .threads = m->engine->threads};
+    sr_status s = sr_file_open(path, &file, &m->file, err);
+    if (s == SR_OK) s = sr_arch_find(m->file, &arch, err);
+    if (s == SR_OK) s = sr_arch_read(m->file, arch, &h, err);
+    if (s == SR_OK) s = sr_tokenizer_create(m->file, &m->tokenizer, err);
+    if (s != SR_OK) return s;
+    add_ends(m);
+    for (int i = 0; i < m->file->n_parts; i++)
+        if (m->file->part[i].n_dims > 1) isq.total += (double)m->file->part[i].n_elements;
+    s = sr_decoder_bind(m->file, arch, &h, &m->arena, o->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
+    if (s != SR_OK) return s;
+    int32_t n_tokens = sr_tokenizer_n_vocab(m->tokenizer), n_rows = m->dec.h.n_vocab;
+    if (n_tokens > n_rows)
+        return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", path, n_tokens,
+                       n_rows);
+    s = place_all(m, err);
+    if (s == SR_OK) s = sr_engine_reserve(m->engine, &m->dec, err);
+    return s;
+}
+
+sr_status sr_model_open(sr_engine *e, const char *path, const sr_model_options *options, sr_model **out, sr_err *err) {
+    static const sr_model_options none = {0};
+    *out = NULL;
+    sr_model *m = calloc(1, sizeof *m);
+    if (!m) return sr_fail(err, SR_NOMEM, "no memory for a model");
+    m->engine = e;
+    sr_status s = open_model(m, path, options ? options : &none, err);
+    if (s != SR_OK) {
+        sr_model_close(m);
+        return s;
+    }
+    *out = m;
+    return SR_OK;
+}
+
+void sr_model_close(sr_model *m) {
+    if (!m) return;
+    sr_tokenizer_free(m->tokenizer);
+    sr_file_close(m->file);
+    sr_arena_free(&m->arena);
+    free(m);
+}
+
+void sr_model_get_info(const sr_model *m, sr_model_info *info) {
+    const sr_hparams *h = &m->dec.h;
+    *info = (sr_model_info){
+        .arch = m->dec.arch->name,
+        .container = m->file->container,
+        .n_params = m->n_params,
+        .weight_bytes = m->weight_bytes,
+        .bits_per_weight = m->n_params ? 8.0 * (double)m->weight_bytes / (double)m->n_params : 0,
+        .n_vocab = h->n_vocab,
+        .n_layer = h->n_layer,
+        .d_model = h->d_model,
+        .n_head = h->n_head,
+        .n_kv_head = h->n_kv_head,
+        .head_dim = h->head_dim,
+        .d_ff = h->d_ff,
+        .n_ctx_train = h->n_ctx_train,
+        .has_chat_template = sr_tokenizer_chat_template(m->tokenizer) != NULL,
+        .isq = m->isq ? m->isq->name : NULL,
+    };
+}
+
+const sr_tokenizer *sr_model_tokenizer(const sr_model *m) {
+    return m->tokenizer;
+}
+
+bool sr_model_is_end(const sr_model *m, int32_t id) {
+    return sr_tokenizer_is_end(m->tokenizer, id);
+}
+
+void sr_model_sampling(const sr_model *m, sr_sampling *s) {
+    *s = sr_sampling_default();
+    bool sample = true, found = false;
+    double x;
+    int64_t k;
+    sr_sampling own = {.temperature = 1, .repetition_penalty = 1, .seed = s->seed};
+    if (sr_value_float(m->file, "generation_config.temperature", &x, NULL)) own.temperature = (float)x, found = true;
+    if (sr_value_int(m->file, "generation_config.top_k", 0, INT32_MAX, &k, NULL)) own.top_k = (int)k, found = true;
+    if (sr_value_float(m->file, "generation_config.top_p", &x, NULL)) own.top_p = (float)x, found = true;
+    if (sr_value_float(m->file, "generation_config.min_p", &x, NULL)) own.min_p = (float)x, found = true;
+    if (sr_value_float(m->file, "generation_config.repetition_penalty", &x, NULL) && x > 0)
+        own.repetition_penalty = (float)x, found = true;
+    if (sr_value_bool(m->file, "generation_config.do_sample", &sample, NULL) && !sample)
+        own.temperature = 0, found = true;
+    if (found) *s = own;
+}
