@@ -1,0 +1,78 @@
+# A thin front of CMake: each target is a command or two that can also be typed by hand.
+#
+#   make           build; leaves the command at build/sirocco
+#   make run       set up, build, let the bundled model tell a story; ARGS="..." are passed to `sirocco run` instead
+#   make test      set up, build, run every check
+#   make debug     build with AddressSanitizer and UndefinedBehaviorSanitizer in build-debug, and run the tests there
+#   make fuzz      each fuzz target for FUZZ_SECONDS
+#   make bench     the bench of the command, then the ladders of bench/
+#   make format    clang-format 14 over all C files (format-check only looks)
+#   make install   PREFIX (also when building) and DESTDIR are honoured
+#   make setup     only install what is missing
+#   make clean     remove the build folders
+
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 30
+PROMPT ?= Once upon a time
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+GENERATOR ?= $(if $(shell command -v ninja 2>/dev/null),Ninja,Unix Makefiles)
+TESTS = $(shell pkg-config --exists cmocka 2>/dev/null && echo ON || echo OFF)
+FORMATTED = $(wildcard include/*.h src/*/*.[ch] apps/*/*.[ch] tests/*.[ch] fuzz/*.[ch])
+CLANG_FORMAT = $(shell command -v clang-format-14 2>/dev/null || echo clang-format)
+
+# $(call configure,folder,preset,options): a folder keeps the generator it was made with.
+configure = mkdir -p $(1) && { cmake --preset $(2) $(if $(wildcard $(1)/CMakeCache.txt),,-G "$(GENERATOR)") \
+	-DCMAKE_INSTALL_PREFIX="$(PREFIX)" -DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || \
+	{ cat $(1)/configure.log; exit 1; }; }
+
+.PHONY: all setup build run test debug fuzz bench format format-check install clean
+.NOTPARALLEL:
+
+all: build
+
+setup:
+	@tools/setup.sh build test
+
+build:
+	@tools/setup.sh build
+	@$(call configure,build,release,-DSIROCCO_TESTS=$(TESTS))
+	@cmake --build build -j $(JOBS) --target product
+
+run: build
+	build/sirocco run $(if $(ARGS),$(ARGS),-i "$(PROMPT)")
+
+test: setup
+	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
+	@cmake --build build -j $(JOBS)
+	ctest --test-dir build --output-on-failure -j $(JOBS)
+
+debug: setup
+	@$(call configure,build-debug,debug)
+	@cmake --build build-debug -j $(JOBS)
+	ctest --test-dir build-debug --output-on-failure -j $(JOBS)
+
+fuzz:
+	@tools/setup.sh build fuzz
+	@$(call configure,build-fuzz,fuzz)
+	@cmake --build build-fuzz -j $(JOBS)
+	tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+
+bench: build
+	@cmake --build build -j $(JOBS) --target ladders
+	build/sirocco bench $(ARGS)
+	@for ladder in build/bench-*; do if [ -x "$$ladder" ]; then echo "$$ladder"; "$$ladder" || exit 1; fi; done
+
+format:
+	@tools/setup.sh format
+	$(CLANG_FORMAT) -i $(FORMATTED)
+
+format-check:
+	@tools/setup.sh format
+	@$(CLANG_FORMAT) --version
+	@$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+install: build
+	cmake --install build
+
+clean:
+	rm -rf build build-debug build-fuzz

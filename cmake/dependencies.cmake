@@ -1,0 +1,54 @@
+# What is linked, found through pkg-config. Sets SIROCCO_LIBRARIES, and SIROCCO_EDIT_* for the command.
+
+find_package(PkgConfig)
+if(NOT PKG_CONFIG_FOUND)
+  message(FATAL_ERROR "pkg-config is missing. `make setup` installs what the build needs "
+                      "(Debian, Ubuntu: pkg-config; Fedora: pkgconf-pkg-config; macOS: brew install pkg-config).")
+endif()
+
+# A required library, with the packages that hold it.
+function(require prefix module debian fedora brew)
+  pkg_check_modules(${prefix} QUIET IMPORTED_TARGET GLOBAL ${module})
+  if(NOT ${prefix}_FOUND)
+    message(FATAL_ERROR "The library ${module} is missing. `make setup` installs what the build needs "
+                        "(Debian, Ubuntu: ${debian}; Fedora: ${fedora}; macOS: brew install ${brew}).")
+  endif()
+endfunction()
+
+require(JANSSON jansson libjansson-dev jansson-devel jansson)
+require(PCRE2 libpcre2-8 libpcre2-dev pcre2-devel pcre2)
+require(UTF8PROC libutf8proc libutf8proc-dev utf8proc-devel utf8proc)
+if(SIROCCO_TESTS)
+  require(CMOCKA cmocka libcmocka-dev libcmocka-devel cmocka)
+endif()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+set(SIROCCO_LIBRARIES PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC Threads::Threads m)
+
+# OpenMP is optional: without it everything runs on one thread.
+if(APPLE AND NOT OpenMP_ROOT)
+  execute_process(COMMAND brew --prefix libomp OUTPUT_VARIABLE OpenMP_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+find_package(OpenMP COMPONENTS C)
+if(OpenMP_C_FOUND)
+  list(APPEND SIROCCO_LIBRARIES ${OpenMP_C_LIBRARIES})
+else()
+  message(WARNING "No OpenMP for ${CMAKE_C_COMPILER}: sirocco will run on one thread. "
+                  "With clang it comes from libomp-dev (Debian, Ubuntu), libomp-devel (Fedora) or libomp (brew).")
+endif()
+
+# libedit is optional: without it `sirocco run` has no line editing.
+pkg_check_modules(EDIT QUIET IMPORTED_TARGET libedit)
+set(SIROCCO_EDIT_FOUND ${EDIT_FOUND})
+if(EDIT_FOUND)
+  set(SIROCCO_EDIT_LIBRARIES PkgConfig::EDIT)
+elseif(APPLE) # part of the system there, without a .pc file
+  find_library(SYSTEM_EDIT edit)
+  find_path(SYSTEM_EDIT_INCLUDE_DIR histedit.h)
+  if(SYSTEM_EDIT AND SYSTEM_EDIT_INCLUDE_DIR)
+    set(SIROCCO_EDIT_FOUND TRUE)
+    set(SIROCCO_EDIT_LIBRARIES ${SYSTEM_EDIT})
+    set(SIROCCO_EDIT_INCLUDE_DIRS ${SYSTEM_EDIT_INCLUDE_DIR})
+  endif()
+endif()
