@@ -153,12 +153,18 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, sr_arena 
 /* Bytes of all planes. */
 int64_t sr_weight_bytes(const sr_weight *w);
 
+/* Weights as the encoders of scaled formats take them: NaN is 0, and what lies outside f16's finite range is its end.
+ * So no input makes a scale that is not finite. (Plain types keep what they can represent.) */
+static inline float sr_weight_finite(float w) {
+    return w > 65504 ? 65504 : w < -65504 ? -65504 : w == w ? w : 0;
+}
+
 /* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create. src[n][K].
  * Thread-safe on distinct rows. The format must be writable. */
 void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance);
 bool sr_format_writable(const sr_format *fmt);
 
-/* Shared slots for families (fmt/bind.c). */
+/* Shared slots for families (bind.c; the snap in rtn.c). */
 bool sr_claim_single(const sr_format *self, const sr_parts *parts,
                      const sr_qspec *spec); /* one part "weight" of stored type self->name */
 sr_status sr_layout_single(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,

@@ -1,0 +1,168 @@
+/* GGUF's first generation: blocks of 32 with one f16 scale, and one f16 min in the _1 types. Layouts: gguf_bits.h. */
+#include <string.h>
+
+#include "base/half.h"
+#include "fmt/fmt.h"
+#include "fmt/gguf_bits.h"
+
+enum { QK = 32 };
+
+static float f16_at(const uint8_t *p) {
+    return sr_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
+}
+static const uint8_t *blocks_at(const sr_weight *w, int64_t row, int64_t k0, int bytes) {
+    return w->plane[0].data + row * w->plane[0].stride + k0 / QK * bytes;
+}
+
+/* ---------------------------------------------------------------- reading
+ * The loops over halves of 16 give the compiler constant shifts. The stored m is added, ours is subtracted: min = -m,
+ * and x - (-m) is x + m to the bit. */
+
+static void unpack_q4_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q4_0_BYTES);
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q4_0_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        for (int h = 0; h < QK; h += 16)
+            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q4_0_code(b, j);
+    }
+}
+
+static void unpack_q4_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q4_1_BYTES);
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q4_1_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        *min++ = -f16_at(b + SR_Q4_1_M);
+        for (int h = 0; h < QK; h += 16)
+            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q4_1_code(b, j);
+    }
+}
+
+static void unpack_q5_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q5_0_BYTES);
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q5_0_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        for (int h = 0; h < QK; h += 16)
+            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q5_0_code(b, j);
+    }
+}
+
+static void unpack_q5_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q5_1_BYTES);
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q5_1_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        *min++ = -f16_at(b + SR_Q5_1_M);
+        for (int h = 0; h < QK; h += 16)
+            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q5_1_code(b, j);
+    }
+}
+
+static void unpack_q8_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q8_0_BYTES);
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q8_0_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        memcpy(code, b + SR_Q8_0_QS, QK);
+    }
+}
+
+static void unpack_q8_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_Q8_1_BYTES);
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, b += SR_Q8_1_BYTES, code += QK) {
+        *scale++ = f16_at(b);
+        memcpy(code, b + SR_Q8_1_QS, QK);
+    }
+}
+
+/* ---------------------------------------------------------------- rows */
+
+const sr_format sr_fmt_q4_0 = {
+    .name = "q4_0",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q4_0,
+    .promote = "q6_k",
+    .panel_group = QK,
+};
+const sr_format sr_fmt_q4_1 = {
+    .name = "q4_1",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q4_1,
+    .promote = "q6_k",
+    .panel_group = QK,
+    .panel_min_group = QK,
+};
+const sr_format sr_fmt_q5_0 = {
+    .name = "q5_0",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q5_0,
+    .promote = "q8_0",
+    .panel_group = QK,
+};
+const sr_format sr_fmt_q5_1 = {
+    .name = "q5_1",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q5_1,
+    .promote = "q8_0",
+    .panel_group = QK,
+    .panel_min_group = QK,
+};
+const sr_format sr_fmt_q8_0 = {
+    .name = "q8_0",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q8_0,
+    .promote = "q8_0",
+    .panel_group = QK,
+};
+const sr_format sr_fmt_q8_1 = {
+    .name = "q8_1",
+    .block = QK,
+    .group = QK,
+    .lane = 1,
+    .tile = SR_TILE_I8,
+    .claim = sr_claim_single,
+    .layout = sr_layout_single,
+    .decode = sr_decode_i8,
+    .unpack = unpack_q8_1,
+    .promote = "q8_0",
+    .panel_group = QK,
+};

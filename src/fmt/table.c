@@ -1,0 +1,31 @@
+/* The formats. The only file that names implementations: a new format is one declaration and one line here. */
+#include <ctype.h>
+#include <stddef.h>
+
+#include "fmt/fmt.h"
+
+extern const sr_format sr_fmt_f32, sr_fmt_f16, sr_fmt_bf16;
+extern const sr_format sr_fmt_q4_0, sr_fmt_q4_1, sr_fmt_q5_0, sr_fmt_q5_1, sr_fmt_q8_0, sr_fmt_q8_1;
+extern const sr_format sr_fmt_q2_k, sr_fmt_q3_k, sr_fmt_q4_k, sr_fmt_q5_k, sr_fmt_q6_k, sr_fmt_q8_k;
+
+const sr_format *const sr_formats[] = {
+    &sr_fmt_f32,  &sr_fmt_f16,  &sr_fmt_bf16,                                           /* plain.c */
+    &sr_fmt_q4_0, &sr_fmt_q4_1, &sr_fmt_q5_0, &sr_fmt_q5_1, &sr_fmt_q8_0, &sr_fmt_q8_1, /* gguf_q.c */
+    &sr_fmt_q2_k, &sr_fmt_q3_k, &sr_fmt_q4_k, &sr_fmt_q5_k, &sr_fmt_q6_k, &sr_fmt_q8_k, /* gguf_k.c */
+    NULL,
+};
+
+static bool same_ignoring_case(const char *a, const char *b) {
+    if (!a) return false;
+    for (; *a && *b; a++, b++)
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
+    return *a == *b;
+}
+
+const sr_format *sr_format_by_name(const char *name) {
+    if (!name) return NULL;
+    for (int i = 0; sr_formats[i]; i++)
+        if (same_ignoring_case(sr_formats[i]->name, name) || same_ignoring_case(sr_formats[i]->alias, name))
+            return sr_formats[i];
+    return NULL;
+}
