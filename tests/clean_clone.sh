@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# End to end as a stranger: clones what is committed to a temporary folder with nothing beside it, runs `make run` twice,
+# installs, takes the clone away and runs what was installed.
+#
+#   clean_clone.sh [REPOSITORY]
+set -euo pipefail
+
+repository=${1:-$(cd "$(dirname "$0")/.." && pwd)}
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-clone.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+export YES=1
+
+fail() {
+    echo "clean clone: $1" >&2
+    exit 1
+}
+
+# What was said after the prompt, of at least a few words.
+check_story() { # file
+    grep -q '[A-Za-z][a-z]* [a-z][a-z]* [a-z]' "$1" || fail "no continuation in: $(cat "$1")"
+}
+
+git clone -q "$repository" "$scratch/alone/sirocco"
+cd "$scratch/alone/sirocco"
+prompt="Once upon a time"
+
+make run </dev/null
+build/sirocco run -i "$prompt" </dev/null >"$scratch/first" 2>"$scratch/notes"
+make run </dev/null >"$scratch/second.log" 2>&1
+build/sirocco run -i "$prompt" </dev/null >"$scratch/second"
+check_story "$scratch/first"
+cmp "$scratch/first" "$scratch/second" || fail "two runs differ"
+make run ARGS="--help" </dev/null >"$scratch/help" || fail "make run ARGS=--help"
+[ -z "$(git status --porcelain)" ] || fail "building leaves files behind: $(git status --porcelain)"
+
+prefix=$scratch/prefix
+make install PREFIX="$prefix" </dev/null >"$scratch/install.log" || fail "make install: $(cat "$scratch/install.log")"
+DESTDIR=$scratch/stage make install PREFIX="$prefix" </dev/null >/dev/null
+[ -x "$scratch/stage$prefix/bin/sirocco" ] || fail "DESTDIR is not honoured"
+cd "$scratch"
+rm -rf "$scratch/alone"
+for file in bin/sirocco include/sirocco.h share/man/man1/sirocco.1 share/bash-completion/completions/sirocco \
+    share/sirocco/models/story-6m/model.safetensors; do
+    [ -s "$prefix/$file" ] || fail "not installed: $file"
+done
+"$prefix/bin/sirocco" run -i "$prompt" </dev/null >"$scratch/installed"
+cmp "$scratch/first" "$scratch/installed" || fail "the installed command says something else"
+
+# A program against the installed library, found through pkg-config.
+cat >"$scratch/client.c" <<'C'
+#include <sirocco.h>
+#include <stdio.h>
+int main(void) { return puts(sr_status_name(SR_OK)) < 0; }
+C
+for folder in "$prefix"/lib/pkgconfig "$prefix"/lib64/pkgconfig "$prefix"/lib/*/pkgconfig; do
+    if [ -e "$folder/sirocco.pc" ]; then export PKG_CONFIG_PATH=$folder; fi
+done
+# shellcheck disable=SC2046 # several words are meant
+"${CC:-cc}" $(pkg-config --cflags sirocco) "$scratch/client.c" -o "$scratch/client" $(pkg-config --libs sirocco)
+LD_LIBRARY_PATH=$(pkg-config --variable=libdir sirocco) DYLD_LIBRARY_PATH=$(pkg-config --variable=libdir sirocco) \
+    "$scratch/client" >/dev/null
+# shellcheck disable=SC2046
+"${CC:-cc}" $(pkg-config --cflags sirocco) "$scratch/client.c" -o "$scratch/static" \
+    "$(pkg-config --variable=libdir sirocco)/libsirocco.a" $(pkg-config --static --libs-only-other sirocco) \
+    $(pkg-config --libs jansson libpcre2-8 libutf8proc) -lm
+"$scratch/static" >/dev/null
+
+echo "clean clone: runs, repeats itself, installs; it said:"
+cat "$scratch/first"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The library builds with one compiler line and no build system: instruction sets are chosen inside the files.
+#
+#   oneline_test.sh [ROOT]     CC chooses the compiler
+set -euo pipefail
+
+cd "${1:-$(dirname "$0")/..}"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-oneline.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+
+sources=()
+for file in src/{base,file,fmt,dev,cpu,arch,text,core,quant}/*.c; do
+    if [ -e "$file" ]; then sources+=("$file"); fi
+done
+libraries=(jansson libpcre2-8 libutf8proc)
+cat >"$scratch/main.c" <<'C'
+#include "sirocco.h"
+int main(void) { return sr_status_name(SR_OK) == 0; }
+C
+
+# A program, so that an undefined name shows too.
+# shellcheck disable=SC2046 # several words are meant
+"${CC:-cc}" -O2 -Iinclude -Isrc $(pkg-config --cflags "${libraries[@]}") "${sources[@]}" "$scratch/main.c" \
+    -o "$scratch/program" $(pkg-config --libs "${libraries[@]}") -lm -pthread
+"$scratch/program"
+echo "oneline: ${#sources[@]} files with ${CC:-cc}"
