@@ -39,7 +39,7 @@ build:
 	@cmake --build build -j $(JOBS) --target product
 
 run: build
-	build/sirocco run $(if $(ARGS),$(ARGS),-i "$(PROMPT)")
+	build/sirocco run $(if $(ARGS),$(ARGS),-i "$(PROMPT)" --echo --max-tokens 200)
 
 test: setup
 	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
