@@ -29,10 +29,11 @@ typedef struct sr_json {
     sr_err *err;                        /* filled by the first failure */
     bool failed;                        /* sticky */
     uint8_t depth, open[SR_JSON_DEPTH]; /* '{' or '[' */
-    bool first[SR_JSON_DEPTH];
+    bool first[SR_JSON_DEPTH + 1];      /* nothing read yet at this depth; [0] is the top value */
 } sr_json;
 
-/* A raw value: `text` points into the input. Strings come with their quotes removed but still escaped. */
+/* A raw value: `text` points into the input. Strings come with their quotes removed but still escaped; for an array or
+ * object it is the opening bracket. A copy of the reader is a bookmark: reading on from it reads the same again. */
 typedef struct sr_json_value {
     sr_json_kind kind;
     const char *text;
@@ -42,8 +43,9 @@ typedef struct sr_json_value {
 
 sr_json sr_json_over(const char *text, size_t n, const char *where, sr_err *err);
 /* Reads the next value of the enclosing array, or the top value. ARRAY and OBJECT mean that the reader went inside:
- * walk them to their END or call sr_json_skip_rest. END leaves the enclosing one. ERROR: `err` says what and at which
- * offset. */
+ * walk them to their END or call sr_json_leave. END leaves the enclosing one. ERROR: `err` says what and at which
+ * offset, and every later call gives ERROR again: a loop must end on it as on END. NaN, Infinity and -Infinity, which
+ * Python writes, are NUMBERs that no conversion below accepts. */
 sr_json_kind sr_json_next(sr_json *j, sr_json_value *v);
 /* Inside an object: reads the next key and its value. */
 sr_json_kind sr_json_next_pair(sr_json *j, sr_json_value *key, sr_json_value *v);
@@ -59,9 +61,13 @@ bool sr_json_at_end(sr_json *j);
 bool sr_json_unescape(sr_json *j, const sr_json_value *v, char *out, size_t *n);
 /* The same into an arena; NULL on failure. */
 char *sr_json_string(sr_json *j, const sr_json_value *v, sr_arena *a, size_t *n);
+/* Whether a string value, unescaped, is this text. */
 bool sr_json_equals(const sr_json_value *v, const char *literal);
-/* Whole numbers exactly (no way through double): false when fractional, negative zero excluded, or out of range. */
+/* Whole numbers exactly (no way through double): false when it has a fraction or an exponent, is -0, or is out of
+ * range.
+ */
 bool sr_json_int64(const sr_json_value *v, int64_t *out);
+/* Nearest double; false when it is not finite, or longer than 500 characters. */
 bool sr_json_double(const sr_json_value *v, double *out);
 bool sr_json_bool(const sr_json_value *v, bool *out);
 

@@ -23,13 +23,15 @@ typedef struct sr_stored {
     int16_t gguf_id;   /* ggml type number, -1 when GGUF has none */
     const char *st_id; /* safetensors dtype, NULL when it has none */
     uint16_t block;    /* elements a block */
-    uint16_t bytes;    /* bytes a block; 0 for sub-byte types whose size is block * bits / 8 with bits below */
-    uint8_t bits;      /* only for sub-byte safetensors types (F4, F6): bits an element, else 0 */
+    uint16_t bytes;    /* bytes a block; 0 for the sub-byte safetensors types (F4, F6) */
+    uint8_t bits;      /* of those: bits an element, packed without gaps over the whole tensor; else 0 */
 } sr_stored;
 
 const sr_stored *sr_stored_by_gguf(uint32_t id);            /* NULL: unknown or removed number */
 const sr_stored *sr_stored_by_st(const char *id, size_t n); /* NULL: unknown dtype */
 const sr_stored *sr_stored_by_name(const char *name);       /* NULL: no such type */
+/* Bytes that n elements take. False: no whole number of blocks (bytes), or more than an int64_t holds. */
+bool sr_stored_bytes(const sr_stored *type, int64_t n, int64_t *bytes);
 
 /* One tensor on disk. shape is in torch order (outermost first, K last). All memory is borrowed from the sr_file. */
 typedef struct sr_part {
@@ -44,9 +46,9 @@ typedef struct sr_part {
 } sr_part;
 
 typedef enum sr_kind {
-    SR_KIND_U64 = 1, /* every unsigned integer type and bool-free JSON integers >= 0 */
-    SR_KIND_I64,     /* negative or signed integers */
-    SR_KIND_F64,
+    SR_KIND_U64 = 1, /* every unsigned integer type, and JSON integers >= 0 */
+    SR_KIND_I64,     /* every signed integer type, and negative JSON integers */
+    SR_KIND_F64,     /* also JSON integers past 63 bits, such as 10^30 written out */
     SR_KIND_BOOL,
     SR_KIND_STRING,
     SR_KIND_ARRAY
@@ -54,7 +56,11 @@ typedef enum sr_kind {
 
 /* A metadata value: a GGUF key-value, or a scalar or flat array of config.json. JSON keys are flattened with dots
  * ("rope_scaling.factor"); keys of generation_config.json and tokenizer_config.json get the prefixes
- * "generation_config." and "tokenizer_config.". JSON null and arrays of objects are left out of the directory. */
+ * "generation_config." and "tokenizer_config.", those of a safetensors header "__metadata__.". JSON null, numbers that
+ * are not finite, arrays of mixed kinds or of objects, and tokenizer_config.json's added_tokens_decoder (it repeats
+ * tokenizer.json) are left out. tokenizer_config.chat_template is the text of chat_template.jinja where there is one;
+ * of a list of named templates it is the one called "default", the others are tokenizer_config.chat_template.<name>.
+ */
 typedef struct sr_value {
     const char *key; /* zero-terminated, without embedded zeros */
     sr_kind kind;
@@ -69,11 +75,11 @@ typedef struct sr_value {
             uint64_t n;
         } s;
         struct {
-            const uint8_t
-                *data;      /* elements as GGUF stores them: numbers packed little-endian, strings u64 length + bytes */
-            uint64_t n;     /* elements */
-            uint64_t bytes; /* of data; checked: walking n elements stays inside */
-            sr_kind kind;   /* of each element */
+            const uint8_t *data; /* elements as GGUF stores them: numbers packed little-endian, strings u64 length +
+                                  * bytes. From JSON: u64, i64 or f64 of 8 bytes, bool of 1 */
+            uint64_t n;          /* elements */
+            uint64_t bytes;      /* of data; checked: walking n elements stays inside */
+            sr_kind kind;        /* of each element */
         } a;
     } v;
 } sr_value;
@@ -81,6 +87,7 @@ typedef struct sr_value {
 typedef struct sr_shard {
     const char *path;
     sr_map map;
+    bool borrowed; /* the bytes belong to the caller of sr_file_from_memory */
 } sr_shard;
 
 typedef struct sr_file {
@@ -95,13 +102,14 @@ typedef struct sr_file {
     int n_values;
     sr_map tokenizer_json; /* the raw file; empty when the directory has none */
     sr_arena arena;
-    uint32_t *part_hash, *value_hash; /* open addressing over names; private to file/ */
-    uint32_t part_mask, value_mask;
+    struct sr_names {
+        uint32_t *slot, mask;
+    } part_names, value_names; /* private to file/: inner.h */
 } sr_file;
 
 typedef struct sr_file_options {
     const char *format; /* "gguf", "plain" or NULL: by content */
-    bool no_weights;    /* a directory without weights is fine (tokenizer, config) */
+    bool no_weights;    /* a directory's weights are not looked for (tokenizer, config) */
     int threads;        /* for reading cold files ahead; 0 = do not */
 } sr_file_options;
 
@@ -109,20 +117,25 @@ typedef struct sr_file_options {
  * Errors: SR_IO, SR_CORRUPT (bytes contradict the format), SR_UNSUPPORTED (version, removed type), SR_LIMIT. */
 sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file **file, sr_err *err);
 void sr_file_close(sr_file *file); /* NULL is allowed */
+/* The same for the bytes of one GGUF or safetensors file in memory, borrowed until sr_file_close. `name` is for
+ * messages. */
+sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **file, sr_err *err);
 
 const sr_part *sr_file_part(const sr_file *file, const char *name);  /* NULL when absent */
 const sr_value *sr_file_value(const sr_file *file, const char *key); /* NULL when absent */
 
 /* Typed reads of a value. Absent key: returns false with err untouched. Present with a kind that cannot be read so
  * (sign, range, fraction): records SR_CORRUPT naming file, key, found and expected, and returns false: check err->code
- * once after a group of reads. A bool reads as an integer 0/1 nowhere. */
+ * once after a group of reads. A bool reads as an integer 0/1 nowhere; a float without a fraction reads as an integer.
+ */
 bool sr_value_int(const sr_file *file, const char *key, int64_t lo, int64_t hi, int64_t *out, sr_err *err);
 bool sr_value_float(const sr_file *file, const char *key, double *out, sr_err *err); /* integers too; finite only */
 bool sr_value_bool(const sr_file *file, const char *key, bool *out, sr_err *err);
 bool sr_value_string(const sr_file *file, const char *key, const char **text, size_t *n, sr_err *err);
 
-/* Walks an array value. Start with *at = 0 offset; each call reads one element; false at the end or on a kind mismatch.
- */
+/* Walks an array value: each call reads one element; false at the end, and for good once an element is not of that kind
+ * (signed and unsigned read as each other where the number fits; integers read as floats). A string is any bytes,
+ * borrowed from the file. */
 typedef struct sr_array {
     const sr_value *value;
     sr_cursor cursor;
@@ -131,17 +144,7 @@ typedef struct sr_array {
 sr_array sr_array_over(const sr_value *v); /* v may be NULL or no array: then it is empty */
 bool sr_array_string(sr_array *a, const char **text, size_t *n);
 bool sr_array_int(sr_array *a, int64_t *out);
-bool sr_array_float(sr_array *a, double *out);
-
-/* ---- private to file/: what a container's reader uses to fill the directory ---- */
-sr_status sr_gguf_open(sr_file *file, const char *path, sr_err *err);
-sr_status sr_hf_open(sr_file *file, const char *path, bool no_weights, sr_err *err);
-/* Reads one safetensors file, already mapped as file->shard[shard], appending its parts. */
-sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
-/* Growable directory while parsing: returns a zeroed slot or NULL when out of memory. */
-sr_part *sr_file_add_part(sr_file *file, int *cap);
-sr_value *sr_file_add_value(sr_file *file, int *cap);
-/* Builds both hash tables; a duplicate name is SR_CORRUPT naming it. */
-sr_status sr_file_index(sr_file *file, sr_err *err);
+bool sr_array_float(sr_array *a, double *out); /* may be infinite or NaN in a GGUF */
+bool sr_array_bool(sr_array *a, bool *out);
 
 #endif

@@ -1,0 +1,84 @@
+/* Private to file/: what the readers of containers share. Here `err` is never NULL. */
+#ifndef SR_FILE_INNER_H
+#define SR_FILE_INNER_H
+
+#include "base/json.h"
+#include "file/file.h"
+
+/* Limits. They are far above any model seen (largest: 210,000 tensors, 160 shards, 20 MB of GGUF metadata) and keep the
+ * directory small beside the file that it describes. */
+enum {
+    SR_NAME_CAP = 256, /* bytes of a tensor name or GGUF key; ggml's own limit is 63 */
+    SR_MAX_PARTS = 1 << 20,
+    SR_MAX_VALUES = 1 << 18,
+    SR_MAX_SHARDS = 4096,
+    SR_GGUF_METADATA_CAP = 256 << 20,
+    SR_ST_HEADER_CAP = 100 * 1000 * 1000, /* the reference implementation's */
+    SR_CONFIG_CAP = 16 << 20,
+    SR_INDEX_CAP = 64 << 20
+};
+
+/* ---- table.c: the directory while it is being filled ---- */
+
+/* Appends a zeroed slot; NULL when full or out of memory, and err says which. */
+sr_part *sr_file_add_part(sr_file *file, sr_err *err);
+sr_value *sr_file_add_value(sr_file *file, sr_err *err);
+/* Maps `path` (copied) as the next shard, file->shard[file->n_shards - 1]. */
+sr_status sr_file_add_shard(sr_file *file, const char *path, sr_err *err);
+/* Builds both tables of names. A tensor that is there twice is SR_CORRUPT and names the one or two files. */
+sr_status sr_file_index(sr_file *file, sr_err *err);
+/* Sorts out spans that are not in order: SR_CORRUPT when two tensors of this shard, among the parts from `first` on,
+ * share a byte. With `dense`, also when there are holes, or bytes of [data, end) that belong to none. */
+sr_status sr_file_check_spans(const sr_file *file, int first, const uint8_t *data, const uint8_t *end, bool dense,
+                              sr_err *err);
+
+/* ---- names.c: tables of unique names ---- */
+
+/* Items are n structs of `stride` bytes whose first member is their name. SR_CORRUPT: items dup[0] < dup[1] have the
+ * same name (err is left to the caller). SR_LIMIT: a file made so that its names collide. */
+sr_status sr_names_build(struct sr_names *t, const void *items, size_t stride, int n, int dup[2]);
+/* Index of the item, -1 when there is none. */
+int sr_names_find(const struct sr_names *t, const void *items, size_t stride, const char *name);
+void sr_names_free(struct sr_names *t);
+
+/* Bytes from a file, made fit for a message: cut at 64 bytes, and '?' for what is not UTF-8. Use inside one expression:
+ * sr_show(name, n).text. */
+typedef struct sr_shown {
+    char text[72];
+} sr_shown;
+sr_shown sr_show(const char *text, size_t n);
+sr_shown sr_show_name(const char *name); /* zero-terminated */
+/* A path in a message: its last 80 bytes. */
+const char *sr_show_path(const char *path);
+
+/* a * b for numbers >= 0; false when it does not fit. */
+static inline bool sr_times(int64_t a, int64_t b, int64_t *out) {
+    if (b != 0 && a > INT64_MAX / b) return false;
+    *out = a * b;
+    return true;
+}
+
+bool sr_ends_with(const char *text, const char *tail);
+/* prefix-00002-of-00005.suffix: length of the prefix, 0 < no <= count. False when the name has another form. */
+bool sr_split_name(const char *path, const char *suffix, size_t *prefix, int *no, int *count);
+/* Path of another piece, in the arena; NULL when out of memory. */
+char *sr_split_path(sr_arena *a, const char *path, size_t prefix, int no, int count, const char *suffix);
+
+/* ---- the readers ---- */
+
+/* Fills the directory of a GGUF file, with all pieces where it is split. */
+sr_status sr_gguf_open(sr_file *file, const char *path, sr_err *err);
+/* Parses file->shard[0], which must not be split. */
+sr_status sr_gguf_parse_alone(sr_file *file, sr_err *err);
+/* Appends the parts of file->shard[shard]. */
+sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
+/* A model directory, or a lone safetensors file with whatever config files lie beside it. */
+sr_status sr_hf_open(sr_file *file, const char *path, bool no_weights, sr_err *err);
+/* Appends the values of a JSON object, their keys behind `prefix`. */
+sr_status sr_config_flatten(sr_file *file, const char *prefix, const char *text, size_t n, const char *where,
+                            sr_err *err);
+
+/* Name of a removed or foreign ggml type number, for the message; NULL for one that nobody is known to use. */
+const char *sr_stored_not_read(uint32_t gguf_id);
+
+#endif
