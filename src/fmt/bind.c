@@ -1,5 +1,6 @@
 /* From the named parts of a checkpoint to one sr_weight: gather, claim, check, point into the map. Also the slots that
  * formats share. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -253,6 +254,34 @@ void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float 
                 float v = scale[i / group] * (float)code[j];
                 out[k + j] = w->fmt->has_min ? v - min[i / group] : v;
             }
+    }
+}
+
+/* Rounds to the nearest integer, halves to even, for |x| < 2^22: what cvtps2dq and fcvtns do. */
+static float nearest(float x) {
+    return x + 0x1.8p23f - 0x1.8p23f;
+}
+
+void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    const int group = w->fmt->group;
+    (void)min;
+    for (int64_t i = 0; i < n; i += SR_KC, code += SR_KC) {
+        int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
+        float v[SR_KC], s[SR_MAX_GROUPS], lo[SR_MAX_GROUPS] = {0}, max = 0;
+        w->fmt->unpack(w, row, k0 + i, m, code, s, lo);
+        for (int j = 0; j < m; j++) {
+            v[j] = s[j / group] * (float)code[j] - lo[j / group];
+            max = fabsf(v[j]) > max || v[j] != v[j] ? fabsf(v[j]) : max;
+        }
+        if (!isfinite(max)) {
+            *scale++ = NAN;
+            memset(code, 0, (size_t)m);
+            continue;
+        }
+        float inverse = max > 0 ? 127 / max : 0;
+        if (!isfinite(inverse)) inverse = 0; /* no factor that f16 can hold is so small */
+        *scale++ = max / 127;
+        for (int j = 0; j < m; j++) code[j] = (int8_t)nearest(v[j] * inverse);
     }
 }
 

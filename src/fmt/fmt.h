@@ -132,9 +132,8 @@ struct sr_format {
      * fold group scales into one per SR_KC columns only where that is exact or adds at most 2 % to the format's own
      * error energy. Fast panels equal it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
-    uint16_t panel_group;     /* columns a scale of `panel`; 0: group */
-    uint16_t panel_min_group; /* columns a min of `panel`; 0: it has none */
-    float panel_err;          /* rms(panel - decode) / rms(w) of N(0,1) rows that coarsening may cost; 0: exact */
+    uint16_t panel_group; /* columns a scale of `panel`, which has no mins */
+    float panel_err;      /* rms(panel - decode) / rms(w) of N(0,1) rows that coarsening may cost; 0: exact */
 };
 
 /* All rows, NULL-terminated. table.c is the only file that names implementations. */
@@ -158,6 +157,10 @@ int64_t sr_weight_bytes(const sr_weight *w);
 static inline float sr_weight_finite(float w) {
     return w > 65504 ? 65504 : w < -65504 ? -65504 : w == w ? w : 0;
 }
+/* An importance likewise: below 0 and NaN count as 0, and 1e12 is the most. */
+static inline float sr_importance(float v) {
+    return v > 0 ? v < 1e12f ? v : 1e12f : 0;
+}
 
 /* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create. src[n][K].
  * Thread-safe on distinct rows. The format must be writable. */
@@ -172,6 +175,16 @@ sr_status sr_layout_single(const sr_format *self, int64_t N, int64_t K, const sr
 void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n,
                   float *out); /* unpack, then scale * code - min */
 void sr_snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
+/* Columns a scale of a format's panels, and whether they come with mins (of the same columns). */
+static inline int sr_panel_group(const sr_format *fmt) {
+    return fmt->panel ? fmt->panel_group : fmt->group;
+}
+static inline bool sr_panel_has_min(const sr_format *fmt) {
+    return !fmt->panel && fmt->has_min;
+}
+/* Coarse panel of any format with groups: each SR_KC columns on an 8-bit grid of their own, step max|w| / 127. Columns
+ * with anything not finite have the scale NaN and codes 0. */
+void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
 /* Portable panel of one row: fmt->panel or, without one, unpack. code[SR_KC] is zero-padded when n < SR_KC. */
 void sr_panel_row(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
 

@@ -5,6 +5,7 @@
 #include "base/half.h"
 #include "fmt/fmt.h"
 #include "fmt/gguf_bits.h"
+#include "fmt/search.h"
 
 enum { QK = 256, G16 = 16, G32 = 32 };
 
@@ -100,20 +101,6 @@ static void unpack_q8_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
 
 /* ---------------------------------------------------------------- panels with one scale a block */
 
-/* Exact: sc * code is at most 15 * 3. The mins stay per 16. */
-static void panel_q2_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q2_K_BYTES);
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q2_K_BYTES, code += QK) {
-        float dmin = f16_at(b + SR_Q2_K_DMIN);
-        *scale++ = f16_at(b + SR_Q2_K_D);
-        for (int g = 0; g < QK / G16; g++) {
-            int sc = sr_q2_k_scale(b, g);
-            *min++ = dmin * (float)sr_q2_k_min(b, g);
-            for (int j = G16 * g; j < G16 * g + G16; j++) code[j] = (int8_t)(sc * sr_q2_k_code(b, j));
-        }
-    }
-}
-
 /* Exact: -4..3 times -32..31 is -124..128, and with both the code and d negated -128..124. */
 static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     const uint8_t *b = blocks_at(w, row, k0, SR_Q3_K_BYTES);
@@ -127,35 +114,250 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     }
 }
 
-/* Rounds to the nearest integer, halves to even, for |x| < 2^22: what cvtps2dq and fcvtns do. */
-static float nearest(float x) {
-    return x + 0x1.8p23f - 0x1.8p23f;
+/* ---------------------------------------------------------------- writing: bits */
+
+static void put_u16(uint8_t *p, uint16_t v) {
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+static uint8_t *block_to_write(const sr_weight *w, int64_t row, int64_t k0, int bytes) {
+    return w->plane[0].data + row * w->plane[0].stride + k0 / QK * bytes;
 }
 
-/* The decoded block on an 8-bit grid of its own: step max|w| / 127, no min. A block whose factors are not finite has
- * the scale NaN and codes 0. */
-static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q4_K_BYTES);
-    (void)min;
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q4_K_BYTES, code += QK) {
-        float v[QK], d = f16_at(b), dmin = f16_at(b + SR_K4_DMIN), max = 0;
-        if (!isfinite(d) || !isfinite(dmin)) {
-            *scale++ = NAN;
-            memset(code, 0, QK);
-            continue;
+/* Bits 2k, 2k + 1 of out[32 h + l] from bits `shift`, + 1 of q(128 h + 32 k + l). */
+static void put_pairs(uint8_t *out, const int8_t *code, int add, int shift) {
+    for (int h = 0; h < 2; h++)
+        for (int l = 0; l < 32; l++) {
+            const int8_t *c = code + 128 * h + l;
+            unsigned v = 0;
+            for (int k = 0; k < 4; k++) v |= ((unsigned)(c[32 * k] + add) >> shift & 3) << 2 * k;
+            out[32 * h + l] = (uint8_t)v;
         }
-        for (int g = 0; g < QK / G32; g++) {
-            float s = d * (float)sr_k4_scale(b, g), m = dmin * (float)sr_k4_min(b, g);
-            for (int j = G32 * g; j < G32 * g + G32; j++) {
-                v[j] = s * (float)sr_q4_k_code(b, j) - m;
-                max = fabsf(v[j]) > max ? fabsf(v[j]) : max;
-            }
-        }
-        /* A nonzero max is at least 2^-24, f16's smallest step, so the quotient is finite. */
-        float inv = max > 0 ? 127 / max : 0;
-        *scale++ = max / 127;
-        for (int j = 0; j < QK; j++) code[j] = (int8_t)nearest(v[j] * inv);
+}
+
+static void store_q2_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q2_K_BYTES);
+    for (int g = 0; g < QK / G16; g++) b[g] = (uint8_t)(grid->sc[g] | grid->mn[g] << 4);
+    put_pairs(b + SR_Q2_K_QS, code, 0, 0);
+    put_u16(b + SR_Q2_K_D, grid->d);
+    put_u16(b + SR_Q2_K_DMIN, grid->dmin);
+}
+
+static void store_q3_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q3_K_BYTES), *s = b + SR_Q3_K_SCALES;
+    for (int l = 0; l < 32; l++) {
+        unsigned v = 0;
+        for (int k = 0; k < 8; k++) v |= (unsigned)(code[32 * k + l] >= 0) << k;
+        b[l] = (uint8_t)v;
     }
+    put_pairs(b + SR_Q3_K_QS, code, 4, 0);
+    for (int j = 0; j < 8; j++) s[j] = (uint8_t)((grid->sc[j] & 15) | (grid->sc[j + 8] & 15) << 4);
+    for (int j = 0; j < 4; j++)
+        s[8 + j] = (uint8_t)(grid->sc[j] >> 4 | grid->sc[j + 4] >> 4 << 2 | grid->sc[j + 8] >> 4 << 4 |
+                             grid->sc[j + 12] >> 4 << 6);
+    put_u16(b + SR_Q3_K_D, grid->d);
+}
+
+static void put_k4_scales(uint8_t *b, const sr_grid *grid) {
+    uint8_t *s = b + SR_K4_SCALES;
+    put_u16(b, grid->d);
+    put_u16(b + SR_K4_DMIN, grid->dmin);
+    for (int j = 0; j < 4; j++) {
+        s[j] = (uint8_t)(grid->sc[j] | grid->sc[j + 4] >> 4 << 6);
+        s[j + 4] = (uint8_t)(grid->mn[j] | grid->mn[j + 4] >> 4 << 6);
+        s[j + 8] = (uint8_t)((grid->sc[j + 4] & 15) | (grid->mn[j + 4] & 15) << 4);
+    }
+}
+static void store_q4_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q4_K_BYTES);
+    put_k4_scales(b, grid);
+    for (int c = 0; c < 4; c++)
+        for (int l = 0; l < 32; l++)
+            b[SR_Q4_K_QS + 32 * c + l] = (uint8_t)(code[64 * c + l] | code[64 * c + 32 + l] << 4);
+}
+static void store_q5_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q5_K_BYTES);
+    put_k4_scales(b, grid);
+    for (int c = 0; c < 4; c++)
+        for (int l = 0; l < 32; l++)
+            b[SR_Q5_K_QS + 32 * c + l] = (uint8_t)((code[64 * c + l] & 15) | (code[64 * c + 32 + l] & 15) << 4);
+    for (int l = 0; l < 32; l++) {
+        unsigned v = 0;
+        for (int k = 0; k < 8; k++) v |= (unsigned)(code[32 * k + l] >> 4) << k;
+        b[SR_Q5_K_QH + l] = (uint8_t)v;
+    }
+}
+
+static void store_q6_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q6_K_BYTES);
+    for (int h = 0; h < 2; h++)
+        for (int l = 0; l < 64; l++) {
+            const int8_t *c = code + 128 * h + l;
+            b[64 * h + l] = (uint8_t)(((c[0] + 32) & 15) | ((c[64] + 32) & 15) << 4);
+        }
+    put_pairs(b + SR_Q6_K_QH, code, 32, 4);
+    memcpy(b + SR_Q6_K_SCALES, grid->sc, QK / G16);
+    put_u16(b + SR_Q6_K_D, grid->d);
+}
+
+static void store_q8_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+    uint8_t *b = block_to_write(w, row, k0, SR_Q8_K_BYTES);
+    uint32_t d = sr_bits_from_f32(grid->d32);
+    put_u16(b, (uint16_t)d);
+    put_u16(b + 2, (uint16_t)(d >> 16));
+    memcpy(b + SR_Q8_K_QS, code, QK);
+    for (int g = 0; g < QK / G16; g++) {
+        int sum = 0;
+        for (int j = G16 * g; j < G16 * g + G16; j++) sum += code[j];
+        put_u16(b + SR_Q8_K_SUMS + 2 * g, (uint16_t)sum);
+    }
+}
+
+/* ---------------------------------------------------------------- writing: scales */
+
+static void finite(const float *w, float *x) {
+    for (int j = 0; j < QK; j++) x[j] = sr_weight_finite(w[j]);
+}
+static float mean_square(const float *x, int n) {
+    float sum = 0;
+    for (int j = 0; j < n; j++) sum += x[j] * x[j];
+    return sum / (float)n;
+}
+static void importance_weights(const float *x, const float *importance, float ms, int n, float *weight) {
+    for (int j = 0; j < n; j++) weight[j] = sr_importance(importance[j]) * sqrtf(ms + x[j] * x[j]);
+}
+static float sum_of(const float *x, int n) {
+    float sum = 0;
+    for (int j = 0; j < n; j++) sum += x[j];
+    return sum;
+}
+
+/* The block's factor for positive group values v[n] that are stored as 0..top: the largest gets top, or, where the
+ * groups' weights are known to matter (group_weight), the factor that serves their sum best. */
+static uint16_t factor(const float *v, const float *group_weight, int n, int top) {
+    float max = 0;
+    for (int g = 0; g < n; g++) max = v[g] > max ? v[g] : max;
+    return sr_f32_to_f16(group_weight ? sr_search_positive(v, group_weight, n, top) : max / (float)top);
+}
+static uint8_t stored(float v, float d, int top) {
+    return d > 0 ? (uint8_t)sr_nearest(sr_clamp(v / d, 0, (float)top)) : 0;
+}
+
+/* What the formats with mins differ in. */
+typedef struct min_search {
+    int group, nmax, top; /* columns a group, largest code, largest group scale and min */
+    float first, step;    /* the ladder without importance */
+    int chunks;
+    float ms_factor; /* with importance: sigma^2 is this times the block's mean square */
+} min_search;
+
+static void fit_with_min(const float *w, const float *importance, const min_search *m, sr_grid *grid) {
+    float x[QK], weight[QK], scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS], group_weight[SR_MAX_GROUPS];
+    int groups = QK / m->group;
+    finite(w, x);
+    float ms = importance ? m->ms_factor * mean_square(x, QK) : 0;
+    for (int g = 0; g < groups; g++) {
+        const float *xg = x + m->group * g;
+        float *wg = weight + m->group * g;
+        if (importance) {
+            importance_weights(xg, importance + m->group * g, ms, m->group, wg);
+            sr_search_affine(xg, wg, m->group, m->nmax, -0.9f, 0.05f, 5, true, &scale[g], &min[g]);
+        } else {
+            float base = m->group == G32 ? sqrtf(mean_square(xg, m->group)) : 0;
+            for (int j = 0; j < m->group; j++) wg[j] = base + fabsf(xg[j]);
+            sr_search_affine(xg, wg, m->group, m->nmax, m->first, m->step, m->chunks, true, &scale[g], &min[g]);
+        }
+        group_weight[g] = sum_of(wg, m->group);
+    }
+    grid->n = QK;
+    grid->group = m->group;
+    grid->lo = 0;
+    grid->hi = m->nmax;
+    grid->d = factor(scale, importance ? group_weight : NULL, groups, m->top);
+    grid->dmin = factor(min, importance ? group_weight : NULL, groups, m->top);
+    float d = sr_f16_to_f32(grid->d), dmin = sr_f16_to_f32(grid->dmin);
+    for (int g = 0; g < groups; g++) {
+        grid->sc[g] = stored(scale[g], d, m->top);
+        grid->mn[g] = stored(min[g], dmin, m->top);
+        grid->scale[g] = d * (float)grid->sc[g];
+        grid->min[g] = dmin * (float)grid->mn[g];
+    }
+}
+static void fit_q2_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    static const min_search m = {G16, 3, 15, -0.5f, 0.1f, 2, 1};
+    (void)row_ms;
+    fit_with_min(w, importance, &m, grid);
+}
+static void fit_q4_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    static const min_search m = {G32, 15, 63, -1, 0.1f, 3, 2};
+    (void)row_ms;
+    fit_with_min(w, importance, &m, grid);
+}
+static void fit_q5_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    static const min_search m = {G32, 31, 63, -0.5f, 0.1f, 2, 2};
+    (void)row_ms;
+    fit_with_min(w, importance, &m, grid);
+}
+
+/* Signed group scales lo..hi: the one of the largest magnitude gets lo. */
+static void signed_scales(const float *scale, const float *group_weight, int lo, int hi, int add, sr_grid *grid) {
+    float max = 0;
+    for (int g = 0; g < QK / G16; g++) max = fabsf(scale[g]) > fabsf(max) ? scale[g] : max;
+    float f = group_weight ? sr_search_symmetric(scale, group_weight, QK / G16, -lo) : max / (float)lo;
+    grid->n = QK;
+    grid->group = G16;
+    grid->d = sr_f32_to_f16(f);
+    float d = sr_f16_to_f32(grid->d);
+    for (int g = 0; g < QK / G16; g++) {
+        float s = d != 0 ? sr_nearest(sr_clamp(scale[g] / d, (float)lo, (float)hi)) : 0;
+        grid->sc[g] = (uint8_t)((int)s + add);
+        grid->scale[g] = d * s;
+        grid->min[g] = 0;
+    }
+}
+static void fit_q3_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    float x[QK], weight[G16], scale[SR_MAX_GROUPS], group_weight[SR_MAX_GROUPS];
+    (void)row_ms;
+    finite(w, x);
+    float ms = importance ? 2 * mean_square(x, QK) : 0;
+    for (int g = 0; g < QK / G16; g++) {
+        const float *xg = x + G16 * g;
+        if (importance)
+            importance_weights(xg, importance + G16 * g, ms, G16, weight);
+        else
+            for (int j = 0; j < G16; j++) weight[j] = xg[j] * xg[j];
+        scale[g] = sr_search_symmetric(xg, weight, G16, 4);
+        group_weight[g] = sum_of(weight, G16);
+    }
+    signed_scales(scale, importance ? group_weight : NULL, -32, 31, 32, grid);
+    grid->lo = -4;
+    grid->hi = 3;
+}
+static void fit_q6_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    float x[QK], weight[G16], scale[SR_MAX_GROUPS];
+    (void)row_ms;
+    finite(w, x);
+    for (int g = 0; g < QK / G16; g++) {
+        const float *xg = x + G16 * g;
+        for (int j = 0; j < G16; j++) weight[j] = importance ? sr_importance(importance[G16 * g + j]) : xg[j] * xg[j];
+        scale[g] = sr_search_symmetric(xg, weight, G16, 32);
+    }
+    signed_scales(scale, NULL, -128, 127, 0, grid);
+    grid->lo = -32;
+    grid->hi = 31;
+}
+static void fit_q8_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+    float max = 0;
+    (void)importance, (void)row_ms;
+    for (int j = 0; j < QK; j++) {
+        float x = sr_weight_finite(w[j]);
+        max = fabsf(x) > fabsf(max) ? x : max;
+    }
+    grid->n = grid->group = QK;
+    grid->lo = -127;
+    grid->hi = 127;
+    grid->scale[0] = grid->d32 = fabsf(max) > SR_TINY ? max / -127 : 0;
+    grid->min[0] = 0;
 }
 
 /* ---------------------------------------------------------------- rows */
@@ -172,11 +374,14 @@ const sr_format sr_fmt_q2_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q2_k,
+    .fit = fit_q2_k,
+    .snap = sr_snap_affine,
+    .store = store_q2_k,
     .promote = "q6_k",
     .fallback = {"q4_0"},
-    .panel = panel_q2_k,
-    .panel_group = QK,
-    .panel_min_group = G16,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
+    .panel_err = 0.01f,
 };
 const sr_format sr_fmt_q3_k = {
     .name = "q3_k",
@@ -189,6 +394,9 @@ const sr_format sr_fmt_q3_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q3_k,
+    .fit = fit_q3_k,
+    .snap = sr_snap_affine,
+    .store = store_q3_k,
     .promote = "q6_k",
     .fallback = {"q4_0"},
     .panel = panel_q3_k,
@@ -206,10 +414,13 @@ const sr_format sr_fmt_q4_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q4_k,
+    .fit = fit_q4_k,
+    .snap = sr_snap_affine,
+    .store = store_q4_k,
     .promote = "q6_k",
     .fallback = {"q4_1"},
-    .panel = panel_q4_k,
-    .panel_group = QK,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
     .panel_err = 0.01f,
 };
 const sr_format sr_fmt_q5_k = {
@@ -224,10 +435,11 @@ const sr_format sr_fmt_q5_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q5_k,
+    .fit = fit_q5_k,
+    .snap = sr_snap_affine,
+    .store = store_q5_k,
     .promote = "q8_0",
     .fallback = {"q5_0"},
-    .panel_group = G32,
-    .panel_min_group = G32,
 };
 const sr_format sr_fmt_q6_k = {
     .name = "q6_k",
@@ -240,9 +452,11 @@ const sr_format sr_fmt_q6_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q6_k,
+    .fit = fit_q6_k,
+    .snap = sr_snap_affine,
+    .store = store_q6_k,
     .promote = "q8_0",
     .fallback = {"q5_1"},
-    .panel_group = G16,
 };
 const sr_format sr_fmt_q8_k = {
     .name = "q8_k",
@@ -255,7 +469,9 @@ const sr_format sr_fmt_q8_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q8_k,
+    .fit = fit_q8_k,
+    .snap = sr_snap_affine,
+    .store = store_q8_k,
     .promote = "q8_0",
     .fallback = {"q8_1"},
-    .panel_group = QK,
 };

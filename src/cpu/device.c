@@ -1,0 +1,301 @@
+/* The CPU as a device: opening, scratch, and the operations that are loops over rows. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/pool.h"
+#include "cpu/kern.h"
+
+static sr_cpu *cpu_of(sr_dev *dev) {
+    return (sr_cpu *)(void *)dev;
+}
+
+static sr_status cpu_open(const sr_dev_options *o, sr_dev **out, sr_err *err) {
+    extern const sr_device sr_device_cpu;
+    const sr_kern *kern = NULL;
+    for (int i = 0; sr_kerns[i] && !kern; i++) {
+        if (o->isa ? strcmp(o->isa, sr_kerns[i]->name) != 0 : !sr_kerns[i]->usable()) continue;
+        if (!sr_kerns[i]->usable())
+            return sr_fail(err, SR_UNSUPPORTED, "instruction set %s: this processor has %s", o->isa, sr_cpu_features());
+        kern = sr_kerns[i];
+    }
+    if (!kern)
+        return sr_fail(err, SR_INVALID, "instruction set '%s' is unknown: expected portable, avx2 or avx512", o->isa);
+    sr_cpu *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) return sr_fail(err, SR_NOMEM, "no memory for the CPU device");
+    cpu->dev.ops = &sr_device_cpu;
+    cpu->kern = kern;
+    cpu->threads = o->threads;
+    cpu->batch = o->batch;
+    cpu->exact = o->exact;
+    *out = &cpu->dev;
+    return SR_OK;
+}
+
+static void cpu_close(sr_dev *dev) {
+    sr_cpu *cpu = cpu_of(dev);
+    sr_pages_free(cpu->x8.code, cpu->x8_block[0]);
+    sr_pages_free(cpu->x8.scale, cpu->x8_block[1]);
+    sr_pages_free(cpu->x8.sum, cpu->x8_block[2]);
+    sr_pages_free(cpu->packed, cpu->packed_bytes);
+    sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
+    sr_pages_free(cpu->angle, cpu->angle_bytes);
+    free(cpu);
+}
+
+static sr_status cpu_place(sr_dev *dev, sr_weight *w, sr_err *err) {
+    sr_cpu *cpu = cpu_of(dev);
+    (void)err;
+    w->fast = NULL;
+    for (const sr_fast *f = cpu->kern->fast; f->format && !w->fast; f++)
+        if (sr_format_by_name(f->format) == w->fmt) w->fast = f;
+    return SR_OK;
+}
+
+/* Replaces *at by a larger zeroed block. */
+static bool grow(void *at, size_t *have, size_t want) {
+    if (want <= *have) return true;
+    void *fresh = sr_pages_alloc(want), *old;
+    if (!fresh) return false;
+    memcpy(&old, at, sizeof old);
+    sr_pages_free(old, *have);
+    memcpy(at, &fresh, sizeof fresh);
+    *have = want;
+    return true;
+}
+
+static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err) {
+    sr_cpu *cpu = cpu_of(dev);
+    (void)max_n, (void)n_head;
+    size_t T = (size_t)cpu->batch, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
+    size_t matmul = sr_cpu_matmul_thread_bytes(cpu->kern, cpu->batch, max_k),
+           attend = sr_cpu_attend_thread_bytes(head_dim);
+    size_t a_thread = ((matmul > attend ? matmul : attend) + 4095) / 4096 * 4096,
+           all = cpu->thread_bytes * (size_t)cpu->threads;
+    bool ok = grow(&cpu->x8.code, &cpu->x8_block[0], T * blocks * SR_KC);
+    ok = ok && grow(&cpu->x8.scale, &cpu->x8_block[1], T * blocks * sizeof(float));
+    ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
+    ok = ok && grow(&cpu->packed, &cpu->packed_bytes, cpu->kern->packed_bytes(cpu->batch, (int64_t)blocks));
+    ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
+    if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
+    ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));
+    return ok ? SR_OK : sr_fail(err, SR_NOMEM, "no memory for the scratch of %d tokens a step", cpu->batch);
+}
+
+static void *cpu_alloc(sr_dev *dev, size_t bytes) {
+    (void)dev;
+    return sr_pages_alloc(bytes);
+}
+
+static void cpu_free(sr_dev *dev, void *at, size_t bytes) {
+    (void)dev;
+    sr_pages_free(at, bytes);
+}
+
+static void cpu_read(sr_dev *dev, const void *at, void *host, size_t bytes) {
+    (void)dev;
+    memcpy(host, at, bytes);
+}
+
+static void cpu_write(sr_dev *dev, void *at, const void *host, size_t bytes) {
+    (void)dev;
+    memcpy(at, host, bytes);
+}
+
+static void cpu_begin(sr_dev *dev) {
+    cpu_of(dev)->angle_of = NULL;
+}
+
+static sr_status cpu_end(sr_dev *dev, sr_err *err) {
+    (void)dev, (void)err;
+    return SR_OK;
+}
+
+static void cpu_embed(sr_dev *dev, const sr_weight *w, const int32_t *ids, int T, float scale, float *out) {
+    (void)dev;
+    for (int t = 0; t < T; t++) {
+        float *row = out + t * w->K;
+        w->fmt->decode(w, ids[t], 0, w->K, row);
+        if (scale != 1)
+            for (int64_t k = 0; k < w->K; k++) row[k] *= scale;
+    }
+}
+
+/* Enough tokens to be worth waking the other threads. */
+static int threads_for(const sr_cpu *cpu, int64_t elements) {
+    return elements < 1 << 15 ? 1 : cpu->threads;
+}
+
+struct norm_job {
+    const sr_cpu *cpu;
+    const float *x, *weight;
+    float eps, *out;
+    int heads, d;
+    int64_t ld, ld_out;
+};
+
+static void norm_token(void *ctx, int t, int thread) {
+    const struct norm_job *j = ctx;
+    (void)thread;
+    for (int h = 0; h < j->heads; h++)
+        j->cpu->kern->rms_norm(j->x + t * j->ld + h * j->d, j->d, j->weight, j->eps, j->out + t * j->ld_out + h * j->d);
+}
+
+static void cpu_norm(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
+                     const float *weight, const float *bias, float eps, float *out, int64_t ld_out) {
+    sr_cpu *cpu = cpu_of(dev);
+    struct norm_job j = {cpu, x, weight, eps, out, heads, d, ld, ld_out};
+    (void)kind, (void)bias;
+    sr_pool_for(threads_for(cpu, (int64_t)T * heads * d), T, norm_token, &j);
+}
+
+struct rope_job {
+    const sr_cpu *cpu;
+    const sr_rope *rope;
+    float *x;
+    int64_t ld;
+    int T, n_head, head_dim;
+};
+
+static void rope_token(void *ctx, int t, int thread) {
+    const struct rope_job *j = ctx;
+    int n = j->rope->n_pair;
+    const float *cos = j->cpu->angle + (int64_t)t * n, *sin = j->cpu->angle + (int64_t)(j->T + t) * n;
+    (void)thread;
+    for (int h = 0; h < j->n_head; h++) {
+        float *x = j->x + t * j->ld + (int64_t)h * j->head_dim;
+        if (j->rope->kind == SR_ROPE_ADJACENT)
+            j->cpu->kern->rope_adjacent(x, n, cos, sin);
+        else
+            j->cpu->kern->rope_halves(x, n, cos, sin);
+    }
+}
+
+static void cpu_rope(sr_dev *dev, const sr_rope *rope, const int32_t *pos, int T, float *x, int64_t ld, int n_head,
+                     int head_dim) {
+    sr_cpu *cpu = cpu_of(dev);
+    if (rope->kind == SR_ROPE_NONE) return;
+    if (cpu->angle_of != rope) { /* all layers of a step share their angles */
+        for (int t = 0; t < T; t++)
+            for (int i = 0; i < rope->n_pair; i++) {
+                float angle = (float)pos[t] * rope->freq[i]; /* rounded to f32 as the reference does */
+                cpu->angle[(int64_t)t * rope->n_pair + i] = (float)cos((double)angle) * rope->scale;
+                cpu->angle[(int64_t)(T + t) * rope->n_pair + i] = (float)sin((double)angle) * rope->scale;
+            }
+        cpu->angle_of = rope;
+    }
+    struct rope_job j = {cpu, rope, x, ld, T, n_head, head_dim};
+    sr_pool_for(threads_for(cpu, (int64_t)T * n_head * head_dim), T, rope_token, &j);
+}
+
+struct act_job {
+    const sr_cpu *cpu;
+    const float *gate, *up;
+    float *out;
+    int d;
+    int64_t ld_in, ld_out;
+};
+
+static void act_token(void *ctx, int t, int thread) {
+    const struct act_job *j = ctx;
+    (void)thread;
+    j->cpu->kern->silu_glu(j->gate + t * j->ld_in, j->up + t * j->ld_in, j->d, j->out + t * j->ld_out);
+}
+
+static void cpu_act(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
+                    float *out, int64_t ld_out) {
+    sr_cpu *cpu = cpu_of(dev);
+    struct act_job j = {cpu, gate, up, out, d, ld_in, ld_out};
+    (void)kind;
+    sr_pool_for(threads_for(cpu, (int64_t)T * d), T, act_token, &j);
+}
+
+static void cpu_add(sr_dev *dev, float *x, const float *y, int64_t n) {
+    cpu_of(dev)->kern->add(x, y, n);
+}
+
+static const char *cpu_isa(const sr_dev *dev) {
+    return ((const sr_cpu *)(const void *)dev)->kern->name;
+}
+
+/* ---- probe ---- */
+
+enum { READ_BYTES = 256 << 20, READ_PIECE = 1 << 20 };
+
+struct probe_job {
+    const sr_cpu *cpu;
+    const float *data;
+    int64_t steps;
+    volatile float sink;
+};
+
+static void probe_read(void *ctx, int item, int thread) {
+    struct probe_job *j = ctx;
+    static const float zeros[1024];
+    float sum = 0, y;
+    (void)thread;
+    const float *p = j->data + (int64_t)item * (READ_PIECE / 4);
+    for (int i = 0; i < READ_PIECE / 4; i += 1024) {
+        j->cpu->kern->dot_f32(p + i, zeros, 0, 1, 1024, &y);
+        sum += y;
+    }
+    j->sink = sum;
+}
+
+static void probe_int8(void *ctx, int item, int thread) {
+    struct probe_job *j = ctx;
+    (void)item, (void)thread;
+    j->cpu->kern->probe(j->steps);
+}
+
+static void cpu_probe(sr_dev *dev, double seconds, sr_probe *out) {
+    sr_cpu *cpu = cpu_of(dev);
+    struct probe_job j = {.cpu = cpu, .steps = 1};
+    float *data = sr_pages_alloc(READ_BYTES);
+    *out = (sr_probe){0};
+    if (data) {
+        memset(data, 0, READ_BYTES); /* pages of their own */
+        j.data = data;
+        double end = sr_clock() + seconds / 2;
+        do {
+            double t = sr_clock();
+            sr_pool_for(cpu->threads, READ_BYTES / READ_PIECE, probe_read, &j);
+            double rate = READ_BYTES / (sr_clock() - t);
+            if (rate > out->read_bytes_per_s) out->read_bytes_per_s = rate;
+        } while (sr_clock() < end);
+        sr_pages_free(data, READ_BYTES);
+    }
+    double end = sr_clock() + seconds / 2;
+    do {
+        double t = sr_clock();
+        sr_pool_for(cpu->threads, cpu->threads, probe_int8, &j);
+        t = sr_clock() - t;
+        double rate = (double)cpu->threads * (double)j.steps * cpu->kern->probe_ops / t;
+        if (t > 2e-3 && rate > out->int8_ops_per_s) out->int8_ops_per_s = rate;
+        if (t < 0.02) j.steps *= 2;
+    } while (sr_clock() < end);
+}
+
+const sr_device sr_device_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .place = cpu_place,
+    .reserve = cpu_reserve,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .read = cpu_read,
+    .write = cpu_write,
+    .begin = cpu_begin,
+    .end = cpu_end,
+    .embed = cpu_embed,
+    .norm = cpu_norm,
+    .matmul = sr_cpu_matmul,
+    .rope = cpu_rope,
+    .attend = sr_cpu_attend,
+    .act = cpu_act,
+    .add = cpu_add,
+    .probe = cpu_probe,
+    .isa = cpu_isa,
+};

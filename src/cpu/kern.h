@@ -1,0 +1,132 @@
+/* The CPU's kernels: one const row per instruction set, chosen at run time. Kernels cannot fail: bind, place and
+ * reserve guarantee their preconditions. Nothing in a row knows a format; what a format brings is in sr_fast.
+ *
+ * y[T][N] = x[T][K] * w[N][K]^T, two ways:
+ *   T <= dot_max_t   fast->dot walks stored rows against int8 x: memory-bound, no tile in between.
+ *   larger T         16 rows at a time, `panel` unpacks SR_TILE_KC columns to int8 codes (L1), pack_w transposes two
+ * panels to the order the micro-kernel wants, gemm_i8 multiplies them with all columns of x. x is int8 with one f32
+ * scale a block of SR_KC columns, and int16 sums of 16 columns for formats with a min. */
+#ifndef SR_CPU_KERN_H
+#define SR_CPU_KERN_H
+
+#include "dev/dev.h"
+
+enum {
+    SR_TILE_KC = 512,    /* columns of a panel: two x blocks */
+    SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
+    SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
+    SR_DOT_ROWS = 64,    /* rows a call of fast->dot gets, the last one fewer */
+    SR_SUM = 16          /* columns of a sum of x */
+};
+
+/* Quantized activations, row-major. K is padded with zeros to whole blocks. x ~ scale * code. */
+typedef struct sr_x8 {
+    int T;
+    int64_t K, n_block; /* n_block = ceil(K / SR_KC) */
+    int8_t *code;       /* [T][n_block * SR_KC], -127 .. 127 */
+    float *scale;       /* [T][n_block] */
+    int16_t *sum;       /* [T][n_block * SR_KC / SR_SUM] */
+} sr_x8;
+
+/* SR_MR rows of SR_TILE_KC columns as panels write them: w = scale * code - min. The pitch keeps equal columns of
+ * different rows out of the same cache set. Columns past K are zero. */
+typedef struct sr_panel {
+    int8_t code[SR_MR][SR_TILE_KC + 64];
+    float scale[SR_MR][SR_TILE_KC / 16 + 4]; /* [SR_TILE_KC / group] */
+    float min[SR_MR][SR_TILE_KC / 16 + 4];   /* likewise, when the format has mins */
+} sr_panel;
+
+/* What one format brings for one instruction set. Either slot may be NULL: then the portable panel, or gemm, serves. */
+typedef struct sr_fast {
+    const char *format; /* name of its row */
+    /* As sr_format.panel, equal to it bit for bit. */
+    void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+    /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
+     * (no coarsening). Bias not included. */
+    void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);
+    /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
+    void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
+                      int64_t ld_y);
+} sr_fast;
+
+typedef struct sr_kern {
+    const char *name;
+    bool (*usable)(void);
+    int dot_max_t;       /* 0 .. SR_DOT_MAX */
+    const sr_fast *fast; /* ends with format == NULL */
+
+    /* One row of x: code[n_block * SR_KC], scale[n_block], sum[n_block * 16]. A block of zeros, or with anything not
+     * finite in it, has scale 0 (not finite: NaN, so that it shows). code = round to nearest even of x * 127 / max|x|.
+     */
+    void (*quantize)(const float *x, int64_t K, int8_t *code, float *scale, int16_t *sum);
+
+    /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
+    size_t tile_bytes; /* of a pair of tiles */
+    void (*pack_w)(const sr_panel panel[2], int group, bool has_min, void *tile);
+    size_t (*packed_bytes)(int T, int64_t n_block);
+    int pack_columns; /* columns of x that one pack_x item takes */
+    void (*pack_x)(const sr_x8 *x, int item, void *packed);
+    /* acc[T][SR_PAIR] (+)= 32 rows x SR_TILE_KC columns from column k0 (a multiple of it; x blocks past n_block count
+     * as zero); first: acc is overwritten. */
+    void (*gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                    bool first, float *acc);
+
+    /* f32: the exact path, and plain types in batches. y[i] = row . x[i * ld_x] for n_x vectors. */
+    void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
+
+    /* Rows. out may be x. */
+    void (*rms_norm)(const float *x, int d, const float *weight, float eps, float *out);
+    void (*add)(float *x, const float *y, int64_t n);
+    void (*silu_glu)(const float *gate, const float *up, int n, float *out);
+    /* x[head_dim] of one head; cos and sin [n_pair] of its position. */
+    void (*rope_halves)(float *x, int n_pair, const float *cos, const float *sin);
+    void (*rope_adjacent)(float *x, int n_pair, const float *cos, const float *sin);
+    void (*to_f16)(const float *x, int n, uint16_t *out);
+
+    /* Attention of n_q query rows (heads that share a KV head, over one or more tokens) against one chunk of keys
+     * 0 .. n_key of one KV head; row i sees keys lo[i] <= j < hi[i]. Online softmax state: m[i] largest score so far,
+     * s[i] sum of exp(score - m), o[i * hd] weighted values; to be merged in order by the caller. scratch holds
+     * sr_attend_scratch floats. q rows are n_q pointers, already scaled. k, v: f16 [n_key][hd]. */
+    void (*attend_chunk)(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
+                         const int *lo, const int *hi, float cap, float *m, float *s, float *o, float *scratch);
+    /* int8 multiply-add steps on registers alone, for the probe: does n * probe_ops of them. */
+    void (*probe)(int64_t n);
+    double probe_ops;
+} sr_kern;
+
+enum { SR_ATTEND_ROWS = 32 }; /* most query rows of an attend_chunk call */
+static inline size_t sr_attend_scratch(int hd) {
+    return (size_t)SR_KV_PAGE * (size_t)hd + (size_t)SR_ATTEND_ROWS * SR_KV_PAGE;
+}
+
+/* Fastest first, NULL-terminated (cpu/table.c); portable is last and always usable. */
+extern const sr_kern *const sr_kerns[];
+
+/* matmul.c */
+void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
+                   const int64_t *ld_y);
+/* attention.c */
+void sr_cpu_attend(sr_dev *dev, const sr_attend *a);
+size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k);
+size_t sr_cpu_attend_thread_bytes(int head_dim);
+
+/* The opened device, shared by device.c, matmul.c and attention.c. */
+typedef struct sr_cpu {
+    sr_dev dev;
+    const sr_kern *kern;
+    int threads, batch;
+    bool exact;
+    /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
+    int64_t max_k, max_n;
+    sr_x8 x8;
+    size_t x8_block[3]; /* bytes behind its three arrays */
+    void *packed;
+    size_t packed_bytes;
+    uint8_t *thread; /* [threads][thread_bytes] */
+    size_t thread_bytes;
+    float *angle; /* cosines [batch][n_pair], then sines, of the step's positions */
+    size_t angle_bytes;
+    const sr_rope *angle_of; /* what `angle` holds since begin, or NULL */
+} sr_cpu;
+
+#endif

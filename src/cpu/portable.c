@@ -1,0 +1,101 @@
+/* Kernels in plain C: the reference that every instruction set is compared with, and what runs where there is no
+ * better. */
+#include <math.h>
+#include <string.h>
+
+#include "cpu/kern.h"
+#include "cpu/simd_portable.h"
+
+#include "cpu/rows_kern.h"
+
+#include "cpu/attention_kern.h"
+
+static bool usable(void) {
+    return true;
+}
+
+static void pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
+    (void)group, (void)has_min;
+    memcpy(tile, panel, 2 * sizeof *panel); /* row-major serves plain C */
+}
+
+static size_t packed_bytes(int T, int64_t n_block) {
+    (void)T, (void)n_block;
+    return 0;
+}
+
+static void pack_x(const sr_x8 *x, int item, void *packed) {
+    (void)x, (void)item, (void)packed;
+}
+
+static float dot_block(const sr_panel *p, int row, int block, int group, bool has_min, const sr_x8 *x, int t,
+                       int64_t x_block) {
+    const int8_t *code = p->code[row] + block * SR_KC, *xc = x->code + (t * x->n_block + x_block) * SR_KC;
+    float sum = 0;
+    for (int g = 0; g < SR_KC / group; g++) {
+        int32_t dot = 0;
+        for (int i = g * group; i < (g + 1) * group; i++) dot += code[i] * xc[i];
+        sum += (float)dot * p->scale[row][block * (SR_KC / group) + g];
+    }
+    const int16_t *xs = x->sum + (t * x->n_block + x_block) * (SR_KC / SR_SUM);
+    for (int g = 0; has_min && g < SR_KC / group; g++) {
+        int32_t total = 0;
+        for (int i = 0; i < group / SR_SUM; i++) total += xs[g * (group / SR_SUM) + i];
+        sum -= (float)total * p->min[row][block * (SR_KC / group) + g];
+    }
+    return sum * x->scale[t * x->n_block + x_block];
+}
+
+static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                    bool first, float *acc) {
+    const sr_panel *panel = tile;
+    (void)packed;
+    for (int t = 0; t < x->T; t++)
+        for (int r = 0; r < SR_PAIR; r++) {
+            float sum = first ? 0 : acc[t * SR_PAIR + r];
+            for (int b = 0; b < SR_TILE_KC / SR_KC && k0 / SR_KC + b < x->n_block; b++)
+                sum += dot_block(&panel[r / SR_MR], r % SR_MR, b, group, has_min, x, t, k0 / SR_KC + b);
+            acc[t * SR_PAIR + r] = sum;
+        }
+}
+
+static void probe(int64_t n) {
+    static int8_t a[4096], b[4096];
+    volatile int32_t sink = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t sum = 0;
+        for (int k = 0; k < 4096; k++) sum += a[k] * b[k];
+        sink = sink + sum;
+    }
+}
+
+static const sr_fast fast[] = {
+    {.format = "f32", .dot_float = dot_f32_rows},
+    {.format = "f16", .dot_float = dot_f16_rows},
+    {.format = "bf16", .dot_float = dot_bf16_rows},
+    {0},
+};
+
+const sr_kern sr_kern_portable = {
+    .name = "portable",
+    .usable = usable,
+    .dot_max_t = SR_DOT_MAX,
+    .fast = fast,
+    .quantize = quantize,
+    .tile_bytes = 2 * sizeof(sr_panel),
+    .pack_w = pack_w,
+    .packed_bytes = packed_bytes,
+    .pack_columns = 1 << 30,
+    .pack_x = pack_x,
+    .gemm_i8 = gemm_i8,
+    .dot_f32 = dot_f32,
+    .rms_norm = rms_norm,
+    .add = add_rows,
+    .silu_glu = silu_glu,
+    .rope_halves = rope_halves,
+    .rope_adjacent = rope_adjacent,
+    .to_f16 = to_f16,
+    .attend_chunk = attend_chunk,
+    .probe = probe,
+    .probe_ops = 2 * 4096,
+};

@@ -1,0 +1,16 @@
+#include <stddef.h>
+
+#include "cpu/kern.h"
+
+extern const sr_kern sr_kern_portable;
+
+const sr_kern *const sr_kerns[] = {
+    &sr_kern_portable,
+    NULL,
+};
+
+const char *sr_isa_available(int i) {
+    for (int k = 0; sr_kerns[k]; k++)
+        if (sr_kerns[k]->usable() && i-- == 0) return sr_kerns[k]->name;
+    return NULL;
+}
