@@ -16,12 +16,12 @@ const char *sr_cpu_features(void) {
     }
     WORD("sse4.2")
     WORD("avx")
-    WORD("f16c") WORD("fma") WORD("avx2") WORD("avx512f") WORD("avx512bw") WORD("avx512vl") WORD("avx512vnni")
-        WORD("avx512bf16")
+    WORD("fma")
+    WORD("avx2") WORD("avx512f") WORD("avx512bw") WORD("avx512vl") WORD("avx512vnni") WORD("avx512bf16")
 #undef WORD
 #elif defined(__aarch64__)
     strcpy(words, "neon");
 #endif
-            if (!words[0]) strcpy(words, "none known");
+        if (!words[0]) strcpy(words, "none known");
     return words;
 }
