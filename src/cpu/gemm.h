@@ -1,0 +1,32 @@
+/* The int8 GEMM of each instruction set: what gemm_<isa>.c gives to the rows in <isa>.c. Types as in sr_kern. */
+#ifndef SR_CPU_GEMM_H
+#define SR_CPU_GEMM_H
+
+#include "cpu/kern.h"
+
+/* Constants of the rows: bytes of a pair of tiles, columns of x an item of pack_x takes, operations a probe step does.
+ */
+enum {
+    sr_gemm_avx2_tile_bytes = 64 * 1024,
+    sr_gemm_avx2_pack_columns = 12,
+    sr_gemm_avx2_probe_ops = 8192,
+    sr_gemm_avx512_tile_bytes = 48 * 1024,
+    sr_gemm_avx512_pack_columns = 12,
+    sr_gemm_avx512_probe_ops = 32768
+};
+
+void sr_gemm_avx2_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile);
+size_t sr_gemm_avx2_packed_bytes(int T, int64_t n_block);
+void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed);
+void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                          bool first, float *acc);
+void sr_gemm_avx2_probe(int64_t n);
+
+void sr_gemm_avx512_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile);
+size_t sr_gemm_avx512_packed_bytes(int T, int64_t n_block);
+void sr_gemm_avx512_pack_x(const sr_x8 *x, int item, void *packed);
+void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                            bool first, float *acc);
+void sr_gemm_avx512_probe(int64_t n);
+
+#endif
