@@ -227,7 +227,7 @@ typedef struct sr_model_info {
     const char *isq; /* type that --isq resolved to ("q4_k"), or NULL */
 } sr_model_info;
 SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
-/* Borrowed until sr_model_close. */
+/* Borrowed until sr_model_close; NULL for a checkpoint of weights alone, which takes and gives ids only. */
 SR_API const sr_tokenizer *sr_model_tokenizer(const sr_model *m);
 /* Whether a generation ends with this id (eos and its relatives, generation_config.json included). */
 SR_API bool sr_model_is_end(const sr_model *m, int32_t id);

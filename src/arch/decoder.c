@@ -43,8 +43,9 @@ struct binder {
 };
 
 static void full_name(const struct binder *b, const struct name *name, int layer, const char *suffix, char out[NAME]) {
-    char stem[NAME];
-    snprintf(stem, sizeof stem, b->file->gguf ? name->gguf : name->hf, layer);
+    char stem[NAME - 16];
+    const char *pattern = b->file->gguf ? name->gguf : name->hf; /* has a %d or not */
+    snprintf(stem, sizeof stem, pattern, layer);
     snprintf(out, NAME, "%s%s", stem, suffix);
 }
 
@@ -56,12 +57,11 @@ static const sr_part *find(struct binder *b, const struct name *name, int layer,
     return p;
 }
 
-static bool has_matrix(struct binder *b, const struct name *name, int layer) {
+static bool has_matrix(const struct binder *b, const struct name *name, int layer) {
     char stem[NAME];
-    full_name(b, name, layer, ".", stem);
-    for (int i = 0; i < b->file->n_parts; i++)
-        if (strncmp(b->file->part[i].name, stem, strlen(stem)) == 0) return true;
-    return false;
+    sr_parts parts;
+    full_name(b, name, layer, "", stem);
+    return sr_weight_parts(b->file, stem, &parts) && parts.n > 0;
 }
 
 /* A vector of n numbers as f32 in the arena. Absent: NULL, an error only when required. */
@@ -105,9 +105,9 @@ static void matrix(struct binder *b, const struct name *name, int layer, int64_t
     if (b->err->code != SR_OK) return;
     full_name(b, name, layer, "", stem);
     if (sr_weight_bind(b->file, stem, n, k, NULL, w, b->err) != SR_OK) return;
-    for (int i = 0; i < b->file->n_parts; i++) /* all its planes count as used */
-        if (strncmp(b->file->part[i].name, stem, strlen(stem)) == 0 && b->file->part[i].name[strlen(stem)] == '.')
-            b->used[i] = true;
+    sr_parts parts;
+    sr_weight_parts(b->file, stem, &parts);
+    for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
     w->bias = vector(b, name, layer, ".bias", w->N, bias_required);
     if (b->err->code == SR_OK && b->visit) b->visit(b->user, stem, layer < 0, w, b->err);
 }

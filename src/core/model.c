@@ -43,6 +43,15 @@ static void add_ends(sr_model *m) {
     }
 }
 
+/* Files of weights alone run too: ids in, logits out. */
+static bool has_tokenizer(const sr_file *file) {
+    const char *model;
+    size_t n;
+    if (file->tokenizer_json.size > 0) return true;
+    if (!sr_value_string(file, "tokenizer.ggml.model", &model, &n, NULL)) return false;
+    return !(n == 4 && memcmp(model, "none", 4) == 0) && !(n == 8 && memcmp(model, "no_vocab", 8) == 0);
+}
+
 static sr_status open_model(sr_model *m, const char *path, const sr_model_options *o, sr_err *err) {
     const sr_arch *arch;
     sr_hparams h;
@@ -56,14 +65,14 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
     sr_status s = sr_file_open(path, &file, &m->file, err);
     if (s == SR_OK) s = sr_arch_find(m->file, &arch, err);
     if (s == SR_OK) s = sr_arch_read(m->file, arch, &h, err);
-    if (s == SR_OK) s = sr_tokenizer_create(m->file, &m->tokenizer, err);
+    if (s == SR_OK && has_tokenizer(m->file)) s = sr_tokenizer_create(m->file, &m->tokenizer, err);
     if (s != SR_OK) return s;
-    add_ends(m);
+    if (m->tokenizer) add_ends(m);
     for (int i = 0; i < m->file->n_parts; i++)
         if (m->file->part[i].n_dims > 1) isq.total += (double)m->file->part[i].n_elements;
     s = sr_decoder_bind(m->file, arch, &h, &m->arena, o->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
     if (s != SR_OK) return s;
-    int32_t n_tokens = sr_tokenizer_n_vocab(m->tokenizer), n_rows = m->dec.h.n_vocab;
+    int32_t n_rows = m->dec.h.n_vocab, n_tokens = m->tokenizer ? sr_tokenizer_n_vocab(m->tokenizer) : n_rows;
     if (n_tokens > n_rows)
         return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", path, n_tokens,
                        n_rows);
@@ -111,7 +120,7 @@ void sr_model_get_info(const sr_model *m, sr_model_info *info) {
         .head_dim = h->head_dim,
         .d_ff = h->d_ff,
         .n_ctx_train = h->n_ctx_train,
-        .has_chat_template = sr_tokenizer_chat_template(m->tokenizer) != NULL,
+        .has_chat_template = m->tokenizer && sr_tokenizer_chat_template(m->tokenizer),
         .isq = m->isq ? m->isq->name : NULL,
     };
 }
@@ -121,7 +130,7 @@ const sr_tokenizer *sr_model_tokenizer(const sr_model *m) {
 }
 
 bool sr_model_is_end(const sr_model *m, int32_t id) {
-    return sr_tokenizer_is_end(m->tokenizer, id);
+    return m->tokenizer && sr_tokenizer_is_end(m->tokenizer, id);
 }
 
 void sr_model_sampling(const sr_model *m, sr_sampling *s) {

@@ -6,6 +6,7 @@
 
 /* Rows beyond the tokenizer are padding of the matrix: never to be chosen. */
 static void mask_padding(const sr_model *m, float *logits) {
+    if (!m->tokenizer) return;
     for (int32_t i = sr_tokenizer_n_vocab(m->tokenizer); i < m->dec.h.n_vocab; i++) logits[i] = -INFINITY;
 }
 

@@ -45,8 +45,7 @@ static const char *const suffixes[] = {
 };
 enum { N_SUFFIXES = sizeof suffixes / sizeof *suffixes, NAME_MAX_BYTES = 512, LIST_BYTES = 160 };
 
-/* Fills parts; false when a name is longer than any checkpoint's. */
-static bool gather(const sr_file *file, const char *name, sr_parts *parts) {
+bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts) {
     char full[NAME_MAX_BYTES];
     *parts = (sr_parts){.name = name};
     for (int i = 0; i < N_SUFFIXES && parts->n < SR_MAX_PLANES; i++) {
@@ -142,7 +141,7 @@ sr_status sr_weight_bind(const sr_file *file, const char *name, int64_t N, int64
 
     memset(w, 0, sizeof *w);
     if (!spec) spec = &none;
-    if (!gather(file, name, &parts))
+    if (!sr_weight_parts(file, name, &parts))
         return sr_fail(err, SR_INVALID, "%s: a tensor name has more than %d bytes", file->path, NAME_MAX_BYTES - 1);
     if (!parts.n) return sr_fail(err, SR_CORRUPT, "%s: '%s.weight' is missing", file->path, name);
     const char *path = path_of(file, parts.item[0].part);

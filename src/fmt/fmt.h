@@ -141,6 +141,9 @@ extern const sr_format *const sr_formats[];
 /* By name or alias, case ignored; NULL when there is none. */
 const sr_format *sr_format_by_name(const char *name);
 
+/* The stored tensors of one matrix: fills parts, n == 0 when there are none. False when the name is longer than any
+ * checkpoint's. */
+bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts);
 /* Gathers the parts called `name`.* of the checkpoint, finds the one row that claims them, checks shapes against layout
  * and points the planes into the map. N or K of -1 take what the checkpoint has. Rank-2 only, [N][K]. Errors name the
  * tensor and file: absent (SR_CORRUPT), shape (found, expected), no claim or two (lists the parts). */
