@@ -1,0 +1,244 @@
+/* sirocco bench: prefill and decode speed at several lengths, as a share of what the machine can do. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "cli/commands.h"
+#include "cli/open.h"
+#include "cli/output.h"
+
+typedef struct measurement {
+    const char *test; /* "prefill" or "decode" */
+    int32_t n_tokens, depth;
+    double least, median, most; /* tokens/s */
+    double share;               /* of the probe's limit; 0 when unknown */
+} measurement;
+
+typedef struct bench {
+    const cli_args *args;
+    opened model;
+    sr_session *session;
+    sr_probe probe;
+    int32_t *id; /* n_ctx arbitrary tokens */
+    int32_t n_ctx;
+    measurement *result;
+    int n_results;
+    int n_runs, n_runs_all;
+    out_progress progress;
+} bench;
+
+static sr_status step_all(sr_session *s, sr_err *err) {
+    while (sr_session_n_pending(s) > 0) {
+        sr_status status = sr_step(&s, 1, err);
+        if (status != SR_OK) return status;
+    }
+    return SR_OK;
+}
+
+/* Brings the session to `n` evaluated tokens; 0 leaves one pending that no other prefix shares. */
+static sr_status rewind_to(bench *b, int32_t n, sr_err *err) {
+    if (n == 0) {
+        int32_t other = b->id[0] ? 0 : 1;
+        return sr_session_sync(b->session, &other, 1, err);
+    }
+    sr_status status = sr_session_sync(b->session, b->id, n, err);
+    return status == SR_OK ? step_all(b->session, err) : status;
+}
+
+/* Seconds for n tokens behind `depth` others in as few steps as the engine's batch allows. */
+static sr_status time_prefill(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err) {
+    sr_status status = rewind_to(b, depth, err);
+    if (status == SR_OK) status = sr_session_sync(b->session, b->id, depth + n, err);
+    double start = sr_clock();
+    if (status == SR_OK) status = step_all(b->session, err);
+    *seconds = sr_clock() - start;
+    return status;
+}
+
+/* Seconds for n tokens, one step each, behind `depth` others (at least one). */
+static sr_status time_decode(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err) {
+    int32_t from = depth ? depth : 1;
+    sr_status status = rewind_to(b, from, err);
+    double start = sr_clock();
+    for (int32_t i = 0; i < n && status == SR_OK; i++) {
+        status = sr_session_append(b->session, b->id[from + i], err);
+        if (status == SR_OK) status = step_all(b->session, err);
+    }
+    *seconds = sr_clock() - start;
+    return status;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef sr_status (*time_fn)(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err);
+
+static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth, int64_t n, sr_err *err) {
+    int64_t rounds = b->args->iterations;
+    double *rate = out_alloc(NULL, (size_t)rounds, sizeof *rate);
+    sr_status status = SR_OK;
+    for (int64_t i = -b->args->warmup; i < rounds && status == SR_OK; i++) {
+        double seconds = 0;
+        out_progress_to(&b->progress, "measuring", b->n_runs++, b->n_runs_all);
+        status = interrupted() ? sr_fail(err, SR_CANCELLED, "interrupted")
+                               : time(b, (int32_t)depth, (int32_t)n, &seconds, err);
+        if (i >= 0 && status == SR_OK) rate[i] = seconds > 0 ? (double)n / seconds : 0;
+    }
+    if (status == SR_OK) {
+        qsort(rate, (size_t)rounds, sizeof *rate, by_value);
+        b->result[b->n_results++] = (measurement){
+            .test = test,
+            .n_tokens = (int32_t)n,
+            .depth = (int32_t)depth,
+            .least = rate[0],
+            .median = (rate[(rounds - 1) / 2] + rate[rounds / 2]) / 2,
+            .most = rate[rounds - 1],
+        };
+    }
+    free(rate);
+    return status;
+}
+
+/* Prefill is limited by arithmetic: a multiplication and an addition for each weight but the embedding, which is looked
+ * up. Decode is limited by memory: each token reads the weights once. */
+static void find_shares(bench *b) {
+    const sr_model_info *info = &b->model.info;
+    double ops = 2.0 * ((double)info->n_params - (double)info->n_vocab * info->d_model);
+    for (int i = 0; i < b->n_results; i++) {
+        measurement *m = &b->result[i];
+        if (strcmp(m->test, "prefill") == 0)
+            m->share = b->probe.int8_ops_per_s > 0 ? m->median * ops / b->probe.int8_ops_per_s : 0;
+        else
+            m->share =
+                b->probe.read_bytes_per_s > 0 ? m->median * (double)info->weight_bytes / b->probe.read_bytes_per_s : 0;
+    }
+}
+
+/* ---------------------------------------------------------------- output */
+
+static void print_table(const bench *b) {
+    static const char *const head[] = {"test", "tokens", "depth", "min tok/s", "median", "max", "share"};
+    out_table t = {.align = "lrrrrrrl"};
+    for (int i = 0; i < 7; i++) out_cell(&t, "%s", head[i]);
+    out_cell(&t, "of");
+    for (int i = 0; i < b->n_results; i++) {
+        const measurement *m = &b->result[i];
+        out_cell(&t, "%s", m->test);
+        out_cell(&t, "%d", m->n_tokens);
+        out_cell(&t, "%d", m->depth);
+        out_cell(&t, "%.1f", m->least);
+        out_cell(&t, "%.1f", m->median);
+        out_cell(&t, "%.1f", m->most);
+        out_cell(&t, "%.1f %%", 100 * m->share);
+        if (strcmp(m->test, "prefill") == 0)
+            out_cell(&t, "%.0f GOPS", b->probe.int8_ops_per_s / 1e9);
+        else
+            out_cell(&t, "%.1f GB/s", b->probe.read_bytes_per_s / 1e9);
+    }
+    out_table_print(&t, 0);
+}
+
+static void print_csv(const bench *b) {
+    puts("test,tokens,depth,min_tok_s,median_tok_s,max_tok_s,share,weight_bytes,read_bytes_per_s,int8_ops_per_s,isa,"
+         "threads");
+    for (int i = 0; i < b->n_results; i++) {
+        const measurement *m = &b->result[i];
+        printf("%s,%d,%d,%.3f,%.3f,%.3f,%.4f,%lld,%.4g,%.4g,%s,%d\n", m->test, m->n_tokens, m->depth, m->least,
+               m->median, m->most, m->share, (long long)b->model.info.weight_bytes, b->probe.read_bytes_per_s,
+               b->probe.int8_ops_per_s, sr_engine_isa(b->model.engine), sr_engine_threads(b->model.engine));
+    }
+}
+
+static void print_json(const bench *b) {
+    out_json j = {0};
+    json_open(&j, NULL, '{');
+    json_text(&j, "version", SR_VERSION);
+    json_text(&j, "model", b->model.path);
+    json_text(&j, "arch", b->model.info.arch);
+    json_text(&j, "isq", b->model.info.isq);
+    json_int(&j, "params", b->model.info.n_params);
+    json_int(&j, "weight_bytes", b->model.info.weight_bytes);
+    json_text(&j, "isa", sr_engine_isa(b->model.engine));
+    json_int(&j, "threads", sr_engine_threads(b->model.engine));
+    json_real(&j, "read_bytes_per_s", b->probe.read_bytes_per_s);
+    json_real(&j, "int8_ops_per_s", b->probe.int8_ops_per_s);
+    json_open(&j, "results", '[');
+    for (int i = 0; i < b->n_results; i++) {
+        const measurement *m = &b->result[i];
+        json_open(&j, NULL, '{');
+        json_text(&j, "test", m->test);
+        json_int(&j, "tokens", m->n_tokens);
+        json_int(&j, "depth", m->depth);
+        json_real(&j, "min_tok_s", m->least);
+        json_real(&j, "median_tok_s", m->median);
+        json_real(&j, "max_tok_s", m->most);
+        json_real(&j, "share", m->share);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    json_close(&j, '}');
+    putchar('\n');
+}
+
+/* ---------------------------------------------------------------- the command */
+
+static int64_t largest(const cli_ints *list) {
+    int64_t most = 0;
+    for (int i = 0; i < list->n; i++)
+        if (list->at[i] > most) most = list->at[i];
+    return most;
+}
+
+static int run_all(bench *b) {
+    const cli_args *a = b->args;
+    int code = open_model(a, true, &b->model);
+    if (code) return code;
+    int64_t longest = largest(&a->prompt_len), most_gen = largest(&a->gen_len) + 1;
+    b->n_ctx = (int32_t)(largest(&a->depth) + (longest > most_gen ? longest : most_gen));
+    sr_err err = {0};
+    if (sr_session_create(b->model.model, b->n_ctx, &b->session, &err) != SR_OK) return out_failure(&err);
+    open_banner(&b->model, b->session);
+
+    b->id = out_alloc(NULL, (size_t)b->n_ctx, sizeof *b->id);
+    uint64_t x = 1;
+    for (int32_t i = 0; i < b->n_ctx; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator: any tokens will do */
+        b->id[i] = (int32_t)((x >> 33) % (uint64_t)b->model.info.n_vocab);
+    }
+    int kinds = a->depth.n * (a->prompt_len.n + a->gen_len.n);
+    b->result = out_alloc(NULL, (size_t)kinds, sizeof *b->result);
+    b->n_runs_all = kinds * (int)(a->warmup + a->iterations);
+    sr_engine_probe(b->model.engine, 1.0, &b->probe);
+
+    sr_status status = SR_OK;
+    for (int d = 0; d < a->depth.n; d++) {
+        for (int i = 0; i < a->prompt_len.n && status == SR_OK; i++)
+            status = measure(b, "prefill", time_prefill, a->depth.at[d], a->prompt_len.at[i], &err);
+        for (int i = 0; i < a->gen_len.n && status == SR_OK; i++)
+            status = measure(b, "decode", time_decode, a->depth.at[d], a->gen_len.at[i], &err);
+    }
+    out_progress_end(&b->progress);
+    if (status != SR_OK) return out_failure(&err);
+    find_shares(b);
+    if (a->json)
+        print_json(b);
+    else if (a->csv)
+        print_csv(b);
+    else
+        print_table(b);
+    return EXIT_FINE;
+}
+
+int command_bench(const cli_args *args) {
+    if (args->json && args->csv) return out_error(EXIT_USAGE, "--json and --csv exclude each other; choose one");
+    bench b = {.args = args};
+    interrupt_catch(false);
+    int code = run_all(&b);
+    sr_session_free(b.session);
+    open_release(&b.model);
+    free(b.id);
+    free(b.result);
+    return code;
+}

@@ -1,0 +1,263 @@
+#include "cli/open.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/map.h"
+#include "cli/output.h"
+
+/* ---------------------------------------------------------------- Ctrl-C */
+
+enum { MAX_ENGINES = 2 };
+static volatile sig_atomic_t interrupt_flag;
+static sr_engine *volatile engines[MAX_ENGINES];
+
+static void on_interrupt(int number) {
+    (void)number;
+    interrupt_flag = 1;
+    for (int i = 0; i < MAX_ENGINES; i++) {
+        sr_engine *e = engines[i];
+        if (e) sr_engine_cancel(e, true);
+    }
+}
+
+void interrupt_catch(bool repeatedly) {
+    struct sigaction action = {0};
+    action.sa_handler = on_interrupt; /* no SA_RESTART: a waiting prompt ends */
+    action.sa_flags = repeatedly ? 0 : (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool interrupted(void) {
+    return interrupt_flag != 0;
+}
+
+void interrupt_clear(void) {
+    interrupt_flag = 0;
+    for (int i = 0; i < MAX_ENGINES; i++)
+        if (engines[i]) sr_engine_cancel(engines[i], false);
+}
+
+/* ---------------------------------------------------------------- where the model is */
+
+static bool exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool open_bundled_path(char *to, size_t cap) {
+    static const char name[] = "story-6m";
+    /* Beside a program that was moved with its prefix. */
+    char self[2048];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        char *slash = strrchr(self, '/');
+        if (slash) *slash = 0;
+        snprintf(to, cap, "%s/../share/sirocco/models/%s", self, name);
+        if (exists(to)) return true;
+    }
+#ifdef SR_MODEL_DIR_INSTALL
+    snprintf(to, cap, "%s/%s", SR_MODEL_DIR_INSTALL, name);
+    if (exists(to)) return true;
+#endif
+#ifdef SR_MODEL_DIR_BUILD
+    snprintf(to, cap, "%s/%s", SR_MODEL_DIR_BUILD, name);
+    if (exists(to)) return true;
+#endif
+    return false;
+}
+
+const char *open_name(const char *path, char *to, size_t cap) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t start = n;
+    while (start > 0 && path[start - 1] != '/') start--;
+    snprintf(to, cap, "%.*s", (int)(n - start), path + start);
+    return to;
+}
+
+/* Whether a missing path reads like "organization/model" of the hub. */
+static bool is_hub_id(const char *path) {
+    const char *slash = strchr(path, '/');
+    return slash && slash != path && slash[1] && !strchr(slash + 1, '/') && path[0] != '.' && path[0] != '~' &&
+           !strstr(path, ".gguf") && !strstr(path, ".safetensors");
+}
+
+static int find_path(const cli_args *args, bool may_bundle, opened *o) {
+    const char *path = args->n_operands ? args->operand[0] : NULL;
+    int n = (path != NULL) + (args->model != NULL) + (args->file != NULL);
+    if (n > 1)
+        return out_error(EXIT_USAGE, "the model is named %d times; give it once, as MODEL, -m DIR or -f FILE", n);
+    if (!path) path = args->model ? args->model : args->file;
+    char bundled[4096];
+    if (!path) {
+        if (!may_bundle)
+            return out_error(EXIT_USAGE, "'sirocco %s' needs a model; usage: sirocco %s %s", args->command->name,
+                             args->command->name, args->command->operands);
+        if (!open_bundled_path(bundled, sizeof bundled))
+            return out_error(EXIT_FAILED, "the bundled model is not installed; name a model: sirocco %s MODEL",
+                             args->command->name);
+        path = bundled;
+        o->bundled = true;
+    } else if (!exists(path)) {
+        int reason = errno;
+        if (reason == ENOENT && is_hub_id(path))
+            return out_error(EXIT_FAILED,
+                             "%s: no such directory; downloads from the hub are not built in: fetch the "
+                             "model and give its directory",
+                             path);
+        return out_error(EXIT_FAILED, "%s: %s; check the path, or leave it out of 'sirocco run' for the bundled model",
+                         path, strerror(reason));
+    }
+    o->path = out_alloc(NULL, strlen(path) + 1, 1);
+    strcpy(o->path, path);
+    return EXIT_FINE;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static const char *isq_next(void *user, int i) {
+    const char *name, *resolved;
+    (void)user;
+    return sr_isq_name(i, &name, &resolved) ? name : NULL;
+}
+
+static int check_isq(const char *isq) {
+    out_text names = {0};
+    const char *name;
+    for (int i = 0; (name = isq_next(NULL, i)); i++) {
+        if (strcmp(name, isq) == 0) {
+            out_text_free(&names);
+            return EXIT_FINE;
+        }
+        if (i) out_text_add(&names, ", ", 2);
+        out_text_add(&names, name, strlen(name));
+    }
+    const char *nearest = cli_nearest(isq, isq_next, NULL);
+    out_error(EXIT_USAGE, "--isq does not know '%s'%s%s%s; it takes %s", isq, nearest ? "; did you mean " : "",
+              nearest ? nearest : "", nearest ? "?" : "", names.at ? names.at : "nothing in this build");
+    out_text_free(&names);
+    return EXIT_USAGE;
+}
+
+int open_engine(const cli_args *args, bool exact, sr_engine **e) {
+    if (args->isa) {
+        const char *name = NULL;
+        out_text names = {0};
+        for (int i = 0; (name = sr_isa_available(i)) && strcmp(name, args->isa) != 0; i++) {
+            if (i) out_text_add(&names, ", ", 2);
+            out_text_add(&names, name, strlen(name));
+        }
+        if (!name)
+            out_error(EXIT_USAGE, "--isa %s is not there on this machine and build; it takes %s", args->isa,
+                      names.at ? names.at : "nothing");
+        out_text_free(&names);
+        if (!name) return EXIT_USAGE;
+    }
+    sr_engine_options options = {.threads = (int)args->threads,
+                                 .batch = (int)args->batch,
+                                 .device = args->cpu ? "cpu" : NULL,
+                                 .isa = args->isa,
+                                 .exact = exact};
+    sr_err err = {0};
+    if (sr_engine_create(&options, e, &err) != SR_OK) return out_failure(&err);
+    for (int i = 0; i < MAX_ENGINES; i++) {
+        if (engines[i]) continue;
+        engines[i] = *e;
+        break;
+    }
+    return EXIT_FINE;
+}
+
+/* The stored type that takes most bytes. */
+static void find_type(const char *path, const char *format, char *to, size_t cap) {
+    enum { MOST_TYPES = 32 };
+    struct {
+        char name[32];
+        int64_t bytes;
+    } type[MOST_TYPES];
+    sr_checkpoint *ck;
+    if (sr_checkpoint_open(path, format, &ck, NULL) != SR_OK) return;
+    int n = 0, best = 0;
+    for (int i = 0; i < sr_checkpoint_n_tensors(ck); i++) {
+        sr_tensor_info t;
+        sr_checkpoint_tensor(ck, i, &t);
+        int k = 0;
+        while (k < n && strcmp(type[k].name, t.type) != 0) k++;
+        if (k == MOST_TYPES) continue;
+        if (k == n) {
+            snprintf(type[n].name, sizeof type[n].name, "%s", t.type);
+            type[n++].bytes = 0;
+        }
+        type[k].bytes += t.bytes;
+        if (type[k].bytes > type[best].bytes) best = k;
+    }
+    if (n) snprintf(to, cap, "%s", type[best].name);
+    sr_checkpoint_close(ck);
+}
+
+static bool show_progress(void *user, const char *what, double done, double total) {
+    out_progress_to(user, what, done, total);
+    return !interrupted();
+}
+
+/* Opens o->path. */
+static int open_at(const cli_args *args, bool exact, opened *o) {
+    int code = open_engine(args, exact, &o->engine);
+    if (code) return code;
+    out_progress progress = {0};
+    sr_model_options options = {.format = args->format, .isq = o->isq, .progress = show_progress, .user = &progress};
+    sr_err err = {0};
+    sr_status status = sr_model_open(o->engine, o->path, &options, &o->model, &err);
+    out_progress_end(&progress);
+    if (status != SR_OK) return out_failure_about(o->path, &err);
+    sr_model_get_info(o->model, &o->info);
+    find_type(o->path, args->format, o->type, sizeof o->type);
+    return EXIT_FINE;
+}
+
+int open_model(const cli_args *args, bool may_bundle, opened *o) {
+    int code = find_path(args, may_bundle, o);
+    if (code) return code;
+    o->isq = args->isq ? args->isq : o->bundled && !args->exact ? "4" : NULL;
+    if (o->isq && strcmp(o->isq, "none") == 0) o->isq = NULL;
+    if (o->isq && (code = check_isq(o->isq))) return code;
+    return open_at(args, args->exact, o);
+}
+
+int open_reference(const cli_args *args, const char *path, const char *isq, bool exact, opened *o) {
+    if (!exists(path)) return out_error(EXIT_FAILED, "%s: %s; check the path", path, strerror(errno));
+    o->path = out_alloc(NULL, strlen(path) + 1, 1);
+    strcpy(o->path, path);
+    o->isq = isq;
+    return open_at(args, exact, o);
+}
+
+void open_release(opened *o) {
+    for (int i = 0; i < MAX_ENGINES; i++)
+        if (engines[i] == o->engine) engines[i] = NULL;
+    sr_model_close(o->model);
+    sr_engine_free(o->engine);
+    free(o->path);
+    *o = (opened){0};
+}
+
+void open_banner(const opened *o, const sr_session *s) {
+    char name[128], params[OUT_NUMBER], size[OUT_NUMBER], kv[OUT_NUMBER], ctx[96] = "";
+    if (s) {
+        int32_t n = sr_session_n_ctx(s);
+        snprintf(ctx, sizeof ctx, ", ctx %d (%s)", n, out_size(kv, (double)sr_session_bytes(o->model, n)));
+    }
+    out_note("%s%s: %s, %s params, %s%s%s, %.2f bits/weight, %s%s, %s kernels, %d thread%s",
+             open_name(o->path, name, sizeof name), o->bundled ? " (bundled)" : "", o->info.arch,
+             out_count(params, (double)o->info.n_params), *o->type ? o->type : o->info.container,
+             o->info.isq ? " -> " : "", o->info.isq ? o->info.isq : "", o->info.bits_per_weight,
+             out_size(size, (double)o->info.weight_bytes), ctx, sr_engine_isa(o->engine), sr_engine_threads(o->engine),
+             sr_engine_threads(o->engine) == 1 ? "" : "s");
+}

@@ -1,0 +1,41 @@
+/* From the command line to an engine and a model, with progress, banner and Ctrl-C. */
+#ifndef CLI_OPEN_H
+#define CLI_OPEN_H
+
+#include <stdbool.h>
+
+#include "cli/options.h"
+#include "sirocco.h"
+
+typedef struct opened {
+    sr_engine *engine;
+    sr_model *model;
+    sr_model_info info;
+    char *path;      /* owned */
+    const char *isq; /* what --isq asked for, or NULL */
+    bool bundled;
+    char type[32]; /* type of most of the weights */
+} opened;
+
+/* Opens the model that the command line names, or the bundled one where `may_bundle`. Returns an exit code, after
+ * telling why on standard error. Release in both cases. */
+int open_model(const cli_args *args, bool may_bundle, opened *o);
+/* Opens another model with an engine of its own: a reference to compare with. */
+int open_reference(const cli_args *args, const char *path, const char *isq, bool exact, opened *o);
+void open_release(opened *o);
+/* Creates an engine as the command line asks. */
+int open_engine(const cli_args *args, bool exact, sr_engine **e);
+/* Model, sizes, context (0: not shown), kernel set and threads in one line on standard error. */
+void open_banner(const opened *o, const sr_session *s);
+/* Last part of a path, without slashes at its end, into `to`. */
+const char *open_name(const char *path, char *to, size_t cap);
+/* Path of the bundled model into `to`; false when it is not installed. */
+bool open_bundled_path(char *to, size_t cap);
+
+/* From here on Ctrl-C cancels the running step of all opened engines and sets a flag. When not `repeatedly`, a second
+ * Ctrl-C ends the program. */
+void interrupt_catch(bool repeatedly);
+bool interrupted(void);
+void interrupt_clear(void);
+
+#endif

@@ -1,0 +1,213 @@
+/* The commands and their options. A new command is a row here and a file; a new option is a row and a field. */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+
+enum { RUN = 1, INSPECT = 2, TOKENIZE = 4, EVAL = 8, BENCH = 16, DOCTOR = 32, HELP = 64, ALL = 127 };
+
+#define FIELD(member) offsetof(cli_args, member)
+
+const cli_command cli_commands[] = {
+    {.name = "run",
+     .bit = RUN,
+     .operands = "[MODEL]",
+     .most_operands = 1,
+     .summary = "continue a text, once or in a conversation",
+     .description =
+         "Loads a model (a GGUF file, a safetensors file or a Hugging Face directory) and continues text. With -i the "
+         "continuation alone goes to standard output and the command ends; without it a prompt opens and each input is "
+         "appended to the text so far. Without a model the small bundled story model is used, quantized in situ to 4 "
+         "bits. Ctrl-C stops the generation and keeps the conversation; Ctrl-D leaves.",
+     .examples = "sirocco run\tthe bundled model, at the prompt\n"
+                 "sirocco run -i \"Once upon a time\" --max-tokens 80\tone shot\n"
+                 "sirocco run --format gguf -f model.gguf\ta GGUF file\n"
+                 "sirocco run --isq 4 -m path/to/model\tquantized to 4 bits while loading\n"
+                 "sirocco run model.gguf -i \"2 + 2 =\" --greedy --json\tthe most probable text, as JSON\n"
+                 "git log -5 | sirocco run model.gguf -i - --stop END\tthe prompt from standard input\n",
+     .run = command_run},
+    {.name = "inspect",
+     .bit = INSPECT,
+     .operands = "PATH",
+     .least_operands = 1,
+     .most_operands = 1,
+     .summary = "show what is in a model file",
+     .description = "Reads the directory of a GGUF file (any piece of a split one), a safetensors file or a Hugging "
+                    "Face directory without loading weights: architecture, sizes, metadata, and each tensor with its "
+                    "type, bits a weight and share of the file.",
+     .examples = "sirocco inspect model.gguf\teverything\n"
+                 "sirocco inspect --summary path/to/model\twithout the list of tensors\n"
+                 "sirocco inspect --json model.gguf | jq '.tensors[0]'\tfor programs\n",
+     .run = command_inspect},
+    {.name = "tokenize",
+     .bit = TOKENIZE,
+     .operands = "PATH [TEXT]",
+     .least_operands = 1,
+     .most_operands = 2,
+     .summary = "turn text into token ids",
+     .description =
+         "Prints the ids and pieces of a text, from the command line or from standard input. PATH is a model "
+         "or only its vocabulary (a vocabulary-only GGUF, a directory with tokenizer.json).",
+     .examples = "sirocco tokenize model.gguf \"Hello world\"\tids and pieces\n"
+                 "sirocco tokenize --json path/to/model < text.txt\tfrom standard input, as JSON\n"
+                 "sirocco tokenize --no-special model.gguf \"<s>\"\tspecial tokens as plain text\n",
+     .run = command_tokenize},
+    {.name = "eval",
+     .bit = EVAL,
+     .operands = "PATH --text FILE",
+     .least_operands = 0,
+     .most_operands = 1,
+     .summary = "measure perplexity, and what the fast path costs",
+     .description =
+         "Perplexity over a text by llama.cpp's protocol: windows of --ctx tokens, the first token of each replaced by "
+         "BOS where the model adds one, the second half of each window scored, the last partial window dropped. "
+         "--kld-exact runs the same weights a second time in exact mode and reports the Kullback-Leibler divergence of "
+         "the fast path; --against compares with another model of the same vocabulary.",
+     .examples = "sirocco eval model.gguf --text wiki.test.raw\tperplexity with its standard error\n"
+                 "sirocco eval path/to/model --isq 4 --text t.txt --chunks 20\tquantized, the first 20 windows\n"
+                 "sirocco eval model.gguf --text t.txt --kld-exact --json\tfast path against exact arithmetic\n"
+                 "sirocco eval q4.gguf --text t.txt --against f16.gguf\tloss against another file\n",
+     .run = command_eval},
+    {.name = "bench",
+     .bit = BENCH,
+     .operands = "[MODEL]",
+     .most_operands = 1,
+     .summary = "measure prefill and decode speed",
+     .description =
+         "Times prefill of --prompt-len tokens and decode of --gen-len tokens at each --depth of context, and compares "
+         "with what this machine can do: 8-bit operations a second for prefill, memory bandwidth for decode (a model "
+         "that fits in the cache can exceed it). Without a model the bundled one is used, quantized to 4 bits.",
+     .examples = "sirocco bench model.gguf\t512 tokens of prompt, 64 of text\n"
+                 "sirocco bench model.gguf --prompt-len 128,512,2048 --depth 0,4096\tseveral lengths\n"
+                 "sirocco bench -m path/to/model --isq q4k --csv > speed.csv\tfor a spreadsheet\n",
+     .run = command_bench},
+    {.name = "doctor",
+     .bit = DOCTOR,
+     .operands = "",
+     .summary = "show what this machine and build can do",
+     .description = "Lists processor features, kernel sets and the one chosen, threads, memory, measured bandwidth and "
+                    "8-bit throughput, and the features that are built in or missing.",
+     .examples = "sirocco doctor\tthe report\n"
+                 "sirocco doctor --json\tfor a bug report or a program\n",
+     .run = command_doctor},
+    {.name = "help",
+     .bit = HELP,
+     .operands = "[COMMAND]",
+     .most_operands = 1,
+     .summary = "show help, the man page or shell completion",
+     .description = "Shows the overview, or the help of one command. The man page and the completion are made from the "
+                    "same tables.",
+     .examples = "sirocco help run\tthe help of one command\n"
+                 "sirocco help --man > sirocco.1\tthe man page\n"
+                 "sirocco help --complete-bash > sirocco\tfor bash-completion\n",
+     .run = command_help},
+    {0}};
+
+#define SECTION_MODEL "Model"
+#define SECTION_TEXT "Text"
+#define SECTION_SAMPLING "Sampling (defaults: the model's own, else temperature 0.8, top-k 40, top-p 0.95, min-p 0.05)"
+#define SECTION_MEASURE "Measurement"
+#define SECTION_ENGINE "Engine"
+#define SECTION_OUTPUT "Output"
+
+const cli_option cli_options[] = {
+    {"model", "model-id", 'm', "DIR", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(model), 0, 0, NULL,
+     "directory of the model (the same as the operand)"},
+    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(file), 0, 0, NULL,
+     "file of the model (the same as the operand)"},
+    {"format", NULL, 0, "plain|gguf", CLI_CHOICE, RUN | EVAL | BENCH | INSPECT, SECTION_MODEL, FIELD(format), 0, 0,
+     NULL, "what the model's files are, instead of looking at their content"},
+    {"isq", NULL, 0, "TYPE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(isq), 0, 0, NULL,
+     "quantize while loading: 2, 3, 4, 5, 6, 8 bits or a type such as q4k or q8_0 ('sirocco doctor' lists them; none: "
+     "leave the weights as they are)"},
+
+    {"input", NULL, 'i', "TEXT", CLI_TEXT, RUN, SECTION_TEXT, FIELD(input), 0, 0, NULL,
+     "one shot: continue TEXT and end; '-' reads it from standard input"},
+    {"echo", NULL, 0, NULL, CLI_FLAG, RUN, SECTION_TEXT, FIELD(echo), 0, 0, NULL,
+     "print the prompt before the continuation"},
+    {"max-tokens", NULL, 0, "N", CLI_INT, RUN, SECTION_TEXT, FIELD(max_tokens), 0, 2147483647, NULL,
+     "stop after N new tokens (default: when the context is full)"},
+    {"stop", NULL, 0, "TEXT", CLI_TEXTS, RUN, SECTION_TEXT, FIELD(stop), 0, 0, NULL,
+     "end before this text appears; may be repeated"},
+
+    {"temperature", "temp", 0, "T", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(temperature), 0, 1000, NULL,
+     "below 1 prefers probable tokens, 0 always takes the most probable"},
+    {"greedy", NULL, 0, NULL, CLI_FLAG, RUN, SECTION_SAMPLING, FIELD(greedy), 0, 0, NULL,
+     "always the most probable token: --temperature 0"},
+    {"top-k", NULL, 0, "N", CLI_INT, RUN, SECTION_SAMPLING, FIELD(top_k), -1, 2147483647, NULL,
+     "only the N most probable tokens (0: off)"},
+    {"top-p", NULL, 0, "P", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(top_p), 0, 1, NULL,
+     "only the most probable tokens that together reach P (1: off)"},
+    {"min-p", NULL, 0, "P", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(min_p), 0, 1, NULL,
+     "only tokens more probable than P times the most probable one (0: off)"},
+    {"repetition-penalty", NULL, 0, "R", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(repetition_penalty), 0.01, 100, NULL,
+     "divides the scores of tokens that occurred, prompt included (1: off)"},
+    {"frequency-penalty", NULL, 0, "F", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(frequency_penalty), -100, 100, NULL,
+     "lowers a token's score by F for each time it was generated (0: off)"},
+    {"presence-penalty", NULL, 0, "P", CLI_REAL, RUN, SECTION_SAMPLING, FIELD(presence_penalty), -100, 100, NULL,
+     "lowers a token's score by P once it was generated (0: off)"},
+    {"logit-bias", NULL, 0, "ID=B", CLI_TEXTS, RUN, SECTION_SAMPLING, FIELD(logit_bias), 0, 0, NULL,
+     "adds B to the score of token ID; may be repeated"},
+    {"seed", NULL, 0, "N", CLI_SEED, RUN, SECTION_SAMPLING, FIELD(seed), 0, 0, NULL,
+     "same seed, same text (default: a new one for each start, shown in the banner)"},
+
+    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL, SECTION_MEASURE, FIELD(text), 0, 0, NULL, "the text to score"},
+    {"chunks", NULL, 0, "N", CLI_INT, EVAL, SECTION_MEASURE, FIELD(chunks), 1, 2147483647, NULL,
+     "only the first N windows (default: all)"},
+    {"kld-exact", "reference-exact", 0, NULL, CLI_FLAG, EVAL, SECTION_MEASURE, FIELD(kld_exact), 0, 0, NULL,
+     "compare with exact arithmetic: mean, 99th percentile and largest divergence, agreement on the first choice"},
+    {"against", NULL, 0, "PATH", CLI_TEXT, EVAL, SECTION_MEASURE, FIELD(against), 0, 0, NULL,
+     "compare with this model, as stored, instead"},
+    {"prompt-len", NULL, 0, "N,...", CLI_INTS, BENCH, SECTION_MEASURE, FIELD(prompt_len), 1, 16777216, "512",
+     "tokens of each prefill measurement"},
+    {"gen-len", NULL, 0, "N,...", CLI_INTS, BENCH, SECTION_MEASURE, FIELD(gen_len), 1, 16777216, "64",
+     "tokens of each decode measurement"},
+    {"depth", NULL, 0, "N,...", CLI_INTS, BENCH, SECTION_MEASURE, FIELD(depth), 0, 16777216, "0",
+     "tokens that are in the context before a measurement"},
+    {"iterations", NULL, 0, "N", CLI_INT, BENCH, SECTION_MEASURE, FIELD(iterations), 1, 1000, "3",
+     "measurements of each kind"},
+    {"warmup", NULL, 0, "N", CLI_INT, BENCH, SECTION_MEASURE, FIELD(warmup), 0, 1000, "1",
+     "rounds before the measured ones"},
+    {"no-bos", NULL, 0, NULL, CLI_FLAG, TOKENIZE, SECTION_TEXT, FIELD(no_bos), 0, 0, NULL,
+     "leave out the tokens that the model's convention puts around a text"},
+    {"no-special", NULL, 0, NULL, CLI_FLAG, TOKENIZE, SECTION_TEXT, FIELD(no_special), 0, 0, NULL,
+     "spellings of special tokens in the text are plain text"},
+    {"summary", NULL, 0, NULL, CLI_FLAG, INSPECT, SECTION_OUTPUT, FIELD(summary), 0, 0, NULL,
+     "leave out the list of tensors"},
+
+    {"ctx", NULL, 0, "N", CLI_INT, RUN, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
+     "context in tokens (default: what the model was trained for, at most 8192)"},
+    {"ctx", NULL, 0, "N", CLI_INT, EVAL, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512", "tokens of a window"},
+    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(threads), 1, 4096, NULL,
+     "threads to use (default: one for each processor)"},
+    {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
+     "most tokens in one step of prefill (default: 512)"},
+    {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,
+     "stay on the processor even where another device is there"},
+    {"isa", NULL, 0, "NAME", CLI_TEXT, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(isa), 0, 0, NULL,
+     "kernel set instead of the fastest one ('sirocco doctor' lists them)"},
+    {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
+     "the slow reference: weights as decoded, activations in 32-bit floating point"},
+
+    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | TOKENIZE | EVAL | BENCH | DOCTOR, SECTION_OUTPUT, FIELD(json), 0,
+     0, NULL, "print one JSON object"},
+    {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
+    {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
+     "more notes and speeds on standard error, also when it is not a terminal"},
+    {"quiet", NULL, 'q', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(quiet), 0, 0, NULL,
+     "no banner, notes or progress; warnings and errors remain"},
+    {"man", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(man), 0, 0, NULL, "print the man page"},
+    {"markdown", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(markdown), 0, 0, NULL,
+     "print all help as Markdown"},
+    {"complete-bash", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(complete_bash), 0, 0, NULL,
+     "print a completion script for bash"},
+    {"help", NULL, 'h', NULL, CLI_FLAG, ALL, SECTION_OUTPUT, FIELD(help), 0, 0, NULL, "show this help"},
+    {0}};
+
+_Static_assert(sizeof cli_options / sizeof *cli_options <= CLI_MAX_OPTIONS, "cli_args.given holds a flag per row");
+
+const cli_command *cli_find_command(const char *name) {
+    for (const cli_command *c = cli_commands; c->name; c++)
+        if (strcmp(c->name, name) == 0) return c;
+    return NULL;
+}
