@@ -2,6 +2,12 @@
 
 enable_testing()
 
+# Tests run side by side: waiting threads must not keep a processor busy.
+function(sirocco_test name timeout)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} ENVIRONMENT "OMP_WAIT_POLICY=passive;CC=${CMAKE_C_COMPILER}")
+endfunction()
+
 file(GLOB TEST_SOURCES CONFIGURE_DEPENDS tests/*_test.c)
 foreach(source ${TEST_SOURCES})
   get_filename_component(name ${source} NAME_WE)
@@ -9,20 +15,17 @@ foreach(source ${TEST_SOURCES})
   target_include_directories(${name} PRIVATE src tests)
   target_link_libraries(${name} PRIVATE libsirocco PkgConfig::CMOCKA)
   target_compile_definitions(${name} PRIVATE SR_SOURCE_DIR="${PROJECT_SOURCE_DIR}" SR_BINARY_DIR="${PROJECT_BINARY_DIR}")
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  sirocco_test(${name} 600 ${name})
 endforeach()
 
-add_test(NAME layers COMMAND bash ${PROJECT_SOURCE_DIR}/tests/layers_test.sh ${PROJECT_SOURCE_DIR})
+sirocco_test(layers 120 bash ${PROJECT_SOURCE_DIR}/tests/layers_test.sh ${PROJECT_SOURCE_DIR})
 if(TARGET sirocco AND EXISTS ${PROJECT_SOURCE_DIR}/tests/cli_test.sh)
-  add_test(NAME cli COMMAND bash ${PROJECT_SOURCE_DIR}/tests/cli_test.sh $<TARGET_FILE:sirocco> ${PROJECT_SOURCE_DIR})
-  set_tests_properties(cli PROPERTIES TIMEOUT 600)
+  sirocco_test(cli 600 bash ${PROJECT_SOURCE_DIR}/tests/cli_test.sh $<TARGET_FILE:sirocco> ${PROJECT_SOURCE_DIR})
 endif()
 if(NOT SIROCCO_SANITIZE) # what these look at does not depend on the flags of a build
-  add_test(NAME oneline COMMAND bash ${PROJECT_SOURCE_DIR}/tests/oneline_test.sh ${PROJECT_SOURCE_DIR})
-  set_tests_properties(oneline PROPERTIES TIMEOUT 900 ENVIRONMENT "CC=${CMAKE_C_COMPILER}")
-  add_test(NAME exports COMMAND bash ${PROJECT_SOURCE_DIR}/tests/exports_test.sh
-           $<TARGET_FILE:libsirocco-shared> ${PROJECT_SOURCE_DIR}/include/sirocco.h)
+  sirocco_test(oneline 900 bash ${PROJECT_SOURCE_DIR}/tests/oneline_test.sh ${PROJECT_SOURCE_DIR})
+  sirocco_test(exports 60 bash ${PROJECT_SOURCE_DIR}/tests/exports_test.sh
+               $<TARGET_FILE:libsirocco-shared> ${PROJECT_SOURCE_DIR}/include/sirocco.h)
 endif()
 
 # Without libFuzzer a fuzz target still has to survive every committed seed, crashes of the past among them.
@@ -34,7 +37,6 @@ if(NOT SIROCCO_FUZZ)
     add_executable(${name}_seeds ${source} fuzz/replay.c)
     target_include_directories(${name}_seeds PRIVATE src)
     target_link_libraries(${name}_seeds PRIVATE libsirocco)
-    add_test(NAME ${name}_seeds COMMAND ${name}_seeds ${PROJECT_SOURCE_DIR}/fuzz/seeds/${name})
-    set_tests_properties(${name}_seeds PROPERTIES TIMEOUT 300)
+    sirocco_test(${name}_seeds 300 ${name}_seeds ${PROJECT_SOURCE_DIR}/fuzz/seeds/${name})
   endforeach()
 endif()

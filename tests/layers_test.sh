@@ -39,6 +39,7 @@ sources() { # C files of a tree, relative to it
 
 # The tree's code as "file:line:text": comments are gone; strings are emptied except in #include lines.
 code() {
+    # shellcheck disable=SC2016 # the dollars are awk's
     (cd "$1" && sources . | xargs awk '
         FNR == 1 { comment = 0 }
         {
