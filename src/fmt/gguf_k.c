@@ -239,10 +239,6 @@ static uint16_t factor(const float *v, const float *group_weight, int n, int top
     for (int g = 0; g < n; g++) max = v[g] > max ? v[g] : max;
     return sr_f32_to_f16(group_weight ? sr_search_positive(v, group_weight, n, top) : max / (float)top);
 }
-static uint8_t stored(float v, float d, int top) {
-    return d > 0 ? (uint8_t)sr_nearest(sr_clamp(v / d, 0, (float)top)) : 0;
-}
-
 /* What the formats with mins differ in. */
 typedef struct min_search {
     int group, nmax, top; /* columns a group, largest code, largest group scale and min */
@@ -277,82 +273,84 @@ static void fit_with_min(const float *w, const float *importance, const min_sear
     grid->dmin = factor(min, importance ? group_weight : NULL, groups, m->top);
     float d = sr_f16_to_f32(grid->d), dmin = sr_f16_to_f32(grid->dmin);
     for (int g = 0; g < groups; g++) {
-        grid->sc[g] = stored(scale[g], d, m->top);
-        grid->mn[g] = stored(min[g], dmin, m->top);
+        int sc, mn;
+        sr_refine_affine(x + m->group * g, weight + m->group * g, m->group, m->nmax, d, dmin, m->top, scale[g], min[g],
+                         &sc, &mn);
+        grid->sc[g] = (uint8_t)sc;
+        grid->mn[g] = (uint8_t)mn;
         grid->scale[g] = d * (float)grid->sc[g];
         grid->min[g] = dmin * (float)grid->mn[g];
     }
 }
 static void fit_q2_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    static const min_search m = {G16, 3, 15, -0.5f, 0.1f, 2, 1};
+    static const min_search m = {G16, 3, 15, -0.6f, 0.2f, 1, 1};
     (void)row_ms;
     fit_with_min(w, importance, &m, grid);
 }
 static void fit_q4_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    static const min_search m = {G32, 15, 63, -1, 0.1f, 3, 2};
+    static const min_search m = {G32, 15, 63, -1.2f, 0.125f, 2, 2};
     (void)row_ms;
     fit_with_min(w, importance, &m, grid);
 }
 static void fit_q5_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    static const min_search m = {G32, 31, 63, -0.5f, 0.1f, 2, 2};
+    static const min_search m = {G32, 31, 63, -1.2f, 0.125f, 2, 2};
     (void)row_ms;
     fit_with_min(w, importance, &m, grid);
 }
 
-/* Signed group scales lo..hi: the one of the largest magnitude gets lo. */
-static void signed_scales(const float *scale, const float *group_weight, int lo, int hi, int add, sr_grid *grid) {
-    float max = 0;
-    for (int g = 0; g < QK / G16; g++) max = fabsf(scale[g]) > fabsf(max) ? scale[g] : max;
-    float f = group_weight ? sr_search_symmetric(scale, group_weight, QK / G16, -lo) : max / (float)lo;
+/* What the formats with signed group scales differ in. */
+typedef struct signed_search {
+    int nmax, lo, hi, add; /* codes -nmax..nmax-1, group scales lo..hi, stored with `add` added */
+} signed_search;
+
+/* The group scale of the largest magnitude gets lo, or, where group_weight says how the groups matter, the factor is
+ * the one that serves their sum best. */
+static void fit_signed(const float *x, const float *weight, bool weigh_groups, const signed_search *s, sr_grid *grid) {
+    float scale[SR_MAX_GROUPS], group_weight[SR_MAX_GROUPS];
+    for (int g = 0; g < QK / G16; g++) {
+        scale[g] = sr_search_symmetric(x + G16 * g, weight + G16 * g, G16, s->nmax);
+        group_weight[g] = sum_of(weight + G16 * g, G16);
+    }
+    float f = weigh_groups ? sr_search_symmetric(scale, group_weight, QK / G16, -s->lo)
+                           : sr_largest(scale, QK / G16) / (float)s->lo;
     grid->n = QK;
     grid->group = G16;
+    grid->lo = -s->nmax;
+    grid->hi = s->nmax - 1;
     grid->d = sr_f32_to_f16(f);
     float d = sr_f16_to_f32(grid->d);
     for (int g = 0; g < QK / G16; g++) {
-        float s = d != 0 ? sr_nearest(sr_clamp(scale[g] / d, (float)lo, (float)hi)) : 0;
-        grid->sc[g] = (uint8_t)((int)s + add);
-        grid->scale[g] = d * s;
+        int sc = sr_refine_symmetric(x + G16 * g, weight + G16 * g, G16, s->nmax, d, s->lo, s->hi, scale[g]);
+        grid->sc[g] = (uint8_t)(sc + s->add);
+        grid->scale[g] = d * (float)sc;
         grid->min[g] = 0;
     }
 }
 static void fit_q3_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    float x[QK], weight[G16], scale[SR_MAX_GROUPS], group_weight[SR_MAX_GROUPS];
+    static const signed_search s = {4, -32, 31, 32};
+    float x[QK], weight[QK];
     (void)row_ms;
     finite(w, x);
-    float ms = importance ? 2 * mean_square(x, QK) : 0;
-    for (int g = 0; g < QK / G16; g++) {
-        const float *xg = x + G16 * g;
-        if (importance)
-            importance_weights(xg, importance + G16 * g, ms, G16, weight);
-        else
-            for (int j = 0; j < G16; j++) weight[j] = xg[j] * xg[j];
-        scale[g] = sr_search_symmetric(xg, weight, G16, 4);
-        group_weight[g] = sum_of(weight, G16);
-    }
-    signed_scales(scale, importance ? group_weight : NULL, -32, 31, 32, grid);
-    grid->lo = -4;
-    grid->hi = 3;
+    float ms = mean_square(x, QK);
+    if (importance)
+        importance_weights(x, importance, 2 * ms, QK, weight);
+    else
+        for (int j = 0; j < QK; j++) weight[j] = x[j] * x[j] + ms;
+    fit_signed(x, weight, importance, &s, grid);
 }
 static void fit_q6_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    float x[QK], weight[G16], scale[SR_MAX_GROUPS];
+    static const signed_search s = {32, -128, 127, 0};
+    float x[QK], weight[QK];
     (void)row_ms;
     finite(w, x);
-    for (int g = 0; g < QK / G16; g++) {
-        const float *xg = x + G16 * g;
-        for (int j = 0; j < G16; j++) weight[j] = importance ? sr_importance(importance[G16 * g + j]) : xg[j] * xg[j];
-        scale[g] = sr_search_symmetric(xg, weight, G16, 32);
-    }
-    signed_scales(scale, NULL, -128, 127, 0, grid);
-    grid->lo = -32;
-    grid->hi = 31;
+    for (int j = 0; j < QK; j++) weight[j] = importance ? sr_importance(importance[j]) : x[j] * x[j];
+    fit_signed(x, weight, false, &s, grid);
 }
 static void fit_q8_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    float max = 0;
+    float x[QK];
     (void)importance, (void)row_ms;
-    for (int j = 0; j < QK; j++) {
-        float x = sr_weight_finite(w[j]);
-        max = fabsf(x) > fabsf(max) ? x : max;
-    }
+    finite(w, x);
+    float max = sr_largest(x, QK);
     grid->n = grid->group = QK;
     grid->lo = -127;
     grid->hi = 127;

@@ -97,16 +97,22 @@ static uint8_t *block_to_write(const sr_weight *w, int64_t row, int64_t k0, int 
     return w->plane[0].data + row * w->plane[0].stride + k0 / QK * bytes;
 }
 
+/* Codes j and j + 16 with `add` added to the nibbles of byte j. */
+static void put_q4(uint8_t *qs, const int8_t *code, int add) {
+    uint8_t out[16]; /* not qs itself: it may alias code as far as the compiler knows, and that costs the vector loop */
+    for (int j = 0; j < 16; j++) out[j] = (uint8_t)((code[j] + add) | (code[j + 16] + add) << 4);
+    memcpy(qs, out, 16);
+}
 static void store_q4_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_0_BYTES);
     put_u16(b, grid->d);
-    for (int j = 0; j < 16; j++) b[SR_Q4_0_QS + j] = (uint8_t)((code[j] + 8) | (code[j + 16] + 8) << 4);
+    put_q4(b + SR_Q4_0_QS, code, 8);
 }
 static void store_q4_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_1_BYTES);
     put_u16(b, grid->d);
     put_u16(b + SR_Q4_1_M, grid->dmin ^ 0x8000);
-    for (int j = 0; j < 16; j++) b[SR_Q4_1_QS + j] = (uint8_t)(code[j] | code[j + 16] << 4);
+    put_q4(b + SR_Q4_1_QS, code, 0);
 }
 /* Low nibbles to qs, fifth bits to qh; q is 0..31. */
 static void put_q5(uint8_t *qh, uint8_t *qs, const int8_t *code, int add) {
@@ -156,19 +162,6 @@ static void set_grid(sr_grid *grid, float d, float min, int lo, int hi) {
     grid->min[0] = sr_f16_to_f32(grid->dmin);
 }
 
-/* The first element of the largest magnitude. */
-static float largest(const float *x) {
-    float max = 0;
-    for (int j = 0; j < QK; j++) max = fabsf(x[j]) > fabsf(max) ? x[j] : max;
-    return max;
-}
-static void range_of(const float *x, float *low, float *high) {
-    *low = *high = x[0];
-    for (int j = 1; j < QK; j++) {
-        *low = x[j] < *low ? x[j] : *low;
-        *high = x[j] > *high ? x[j] : *high;
-    }
-}
 static void finite(const float *w, float *x) {
     for (int j = 0; j < QK; j++) x[j] = sr_weight_finite(w[j]);
 }
@@ -189,7 +182,7 @@ static void fit_symmetric(const float *w, const float *importance, float row_ms,
         importance_weights(x, importance, row_ms, weight);
         d = sr_search_symmetric(x, weight, QK, nmax);
     } else {
-        d = largest(x) / -(float)nmax;
+        d = sr_largest(x, QK) / -(float)nmax;
     }
     set_grid(grid, d, 0, -nmax, nmax - 1);
 }
@@ -200,7 +193,7 @@ static void fit_affine(const float *w, const float *importance, float row_ms, in
         importance_weights(x, importance, row_ms, weight);
         sr_search_affine(x, weight, QK, nmax, -0.9f, 0.05f, 5, false, &d, &min);
     } else {
-        range_of(x, &low, &high);
+        sr_range(x, QK, &low, &high);
         d = (high - low) / (float)nmax;
         min = -low;
     }
@@ -223,7 +216,7 @@ static void fit_q8(const float *w, const float *importance, float row_ms, sr_gri
     float x[QK];
     (void)importance, (void)row_ms;
     finite(w, x);
-    set_grid(grid, fabsf(largest(x)) / 127, 0, -128, 127);
+    set_grid(grid, fabsf(sr_largest(x, QK)) / 127, 0, -128, 127);
 }
 
 typedef void (*store_fn)(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code);
@@ -234,7 +227,7 @@ static void encode_symmetric(sr_weight *w, int64_t row, const float *src, int nm
         int8_t code[QK];
         sr_grid grid;
         finite(src + k, x);
-        float d = largest(x) / -(float)nmax, id = inverse(d);
+        float d = sr_largest(x, QK) / -(float)nmax, id = inverse(d);
         set_grid(&grid, d, 0, -nmax, nmax - 1);
         for (int j = 0; j < QK; j++) {
             int q = (int)(x[j] * id + ((float)nmax + 0.5f)) - nmax;
@@ -249,7 +242,7 @@ static void encode_affine(sr_weight *w, int64_t row, const float *src, int nmax,
         int8_t code[QK];
         sr_grid grid;
         finite(src + k, x);
-        range_of(x, &low, &high);
+        sr_range(x, QK, &low, &high);
         float d = (high - low) / (float)nmax, id = inverse(d);
         set_grid(&grid, d, -low, 0, nmax);
         for (int j = 0; j < QK; j++) {
@@ -265,7 +258,7 @@ static void encode_q8(sr_weight *w, int64_t row, const float *src, store_fn stor
         int8_t code[QK];
         sr_grid grid;
         finite(src + k, x);
-        float d = fabsf(largest(x)) / 127, id = inverse(d);
+        float d = fabsf(sr_largest(x, QK)) / 127, id = inverse(d);
         set_grid(&grid, d, 0, -128, 127);
         for (int j = 0; j < QK; j++) {
             /* Halves away from zero: where rounding to even went down by exactly a half, go up. */

@@ -1,5 +1,9 @@
 /* Round to nearest: one row at a time, no activations, every writable format. */
+#include <math.h>
+#include <string.h>
+
 #include "fmt/fmt.h"
+#include "fmt/search.h"
 
 bool sr_format_writable(const sr_format *fmt) {
     return fmt->encode || (fmt->fit && fmt->snap && fmt->store);
@@ -34,15 +38,36 @@ void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const 
     }
 }
 
-/* Shared slot: codes are evenly spaced, so the nearest is a division away. */
+/* Shared slot: codes are evenly spaced, so the nearest is a division away. A grid without scale has the code nearest 0,
+ * which decodes to -min. */
+static void snap_16(float scale, float min, float lo, float hi, const float *w, int8_t *code, float *back) {
+    float by = scale != 0 ? scale : INFINITY, b[16];
+    int8_t c[16];
+    for (int i = 0; i < 16; i++) {
+        float q = sr_nearest(sr_clamp((sr_weight_finite(w[i]) + min) / by, lo, hi));
+        c[i] = (int8_t)q;
+        b[i] = scale * q - min;
+    }
+    memcpy(code, c, sizeof c);
+    memcpy(back, b, sizeof b);
+}
+
 void sr_snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
-    for (int i = i0; i < i0 + n; i++, w++, code++, back++) {
-        float scale = grid->scale[i / grid->group], min = grid->min[i / grid->group];
-        float q = scale != 0 ? (sr_weight_finite(*w) + min) / scale : 0;
-        q = q > (float)grid->lo ? q : (float)grid->lo;
-        q = q < (float)grid->hi ? q : (float)grid->hi;
-        q = q + 0x1.8p23f - 0x1.8p23f; /* to nearest, halves to even */
-        *code = (int8_t)q;
-        *back = scale * q - min;
+    float x[16], b[16];
+    int8_t c[16];
+    for (int i = i0, end = i0 + n; i < end;) {
+        int g = i / grid->group, stop = (g + 1) * grid->group, part = (stop < end ? stop : end) - i;
+        float scale = grid->scale[g], min = grid->min[g], lo = (float)grid->lo, hi = (float)grid->hi;
+        if (part >= 16) {
+            part = 16;
+            snap_16(scale, min, lo, hi, w, code, back);
+        } else {
+            memset(x, 0, sizeof x);
+            memcpy(x, w, (size_t)part * sizeof *w);
+            snap_16(scale, min, lo, hi, x, c, b);
+            memcpy(code, c, (size_t)part);
+            memcpy(back, b, (size_t)part * sizeof *b);
+        }
+        i += part, w += part, code += part, back += part;
     }
 }

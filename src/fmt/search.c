@@ -27,11 +27,8 @@ static void sum_codes(const float *x, const float *weight, int n, const float *i
 
 void sr_search_affine(const float *x, const float *weight, int n, int nmax, float first, float step, int chunks,
                       bool bounded, float *scale, float *min) {
-    float low = x[0], high = x[0], top = (float)nmax;
-    for (int i = 1; i < n; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
-    }
+    float low, high, top = (float)nmax;
+    sr_range(x, n, &low, &high);
     if (bounded && low > 0) low = 0;
     *min = -low;
     *scale = 0;
@@ -75,18 +72,41 @@ void sr_search_affine(const float *x, const float *weight, int n, int nmax, floa
     }
 }
 
-float sr_search_symmetric(const float *x, const float *weight, int n, int nmax) {
-    float amax = 0, max = 0;
+void sr_refine_affine(const float *x, const float *weight, int n, int nmax, float d, float dmin, int top, float scale,
+                      float min, int *sc, int *mn) {
+    float s_w = 0, s_x = 0, try_sc[LANES], try_mn[LANES], a[LANES], m[LANES], inverse[LANES], error[LANES] = {0};
+    *sc = *mn = 0;
+    float last = (float)top, down = dmin > 0 ? 1 / dmin : 0;
+    for (int i = 0; i < n; i++) {
+        s_w += weight[i];
+        s_x += weight[i] * x[i];
+    }
+    float mean = s_w > 0 ? s_x / s_w : 0, code = scale > 0 ? (mean + min) / scale : 0;
+    for (int c = 0; c < LANES; c++) {
+        try_sc[c] = sr_clamp(d > 0 ? floorf(scale / d) + (float)(c / 2 - 1) : 0, 0, last);
+        a[c] = d * try_sc[c];
+        inverse[c] = a[c] > 0 ? 1 / a[c] : 0;
+        try_mn[c] = sr_clamp(floorf((a[c] * code - mean) * down) + (float)(c % 2), 0, last);
+        m[c] = dmin * try_mn[c];
+    }
     for (int i = 0; i < n; i++)
-        if (fabsf(x[i]) > amax) {
-            amax = fabsf(x[i]);
-            max = x[i];
+        for (int c = 0; c < LANES; c++) {
+            float q = sr_nearest(sr_clamp((x[i] + m[c]) * inverse[c], 0, (float)nmax)), e = a[c] * q - m[c] - x[i];
+            error[c] += weight[i] * e * e;
         }
-    if (!(amax > SR_TINY)) return 0;
+    int best = 0;
+    for (int c = 1; c < LANES; c++) best = error[c] < error[best] ? c : best;
+    *sc = (int)try_sc[best];
+    *mn = (int)try_mn[best];
+}
+
+float sr_search_symmetric(const float *x, const float *weight, int n, int nmax) {
+    float max = sr_largest(x, n);
+    if (!(fabsf(max) > SR_TINY)) return 0;
     float best = 0, scale = -max / (float)nmax, inverse[LANES];
-    for (int chunk = 0; chunk < 3; chunk++) {
+    for (int chunk = 0; chunk < 2; chunk++) {
         sums s;
-        for (int c = 0; c < LANES; c++) inverse[c] = -((float)nmax + 0.1f * (float)(LANES * chunk + c - 11)) / max;
+        for (int c = 0; c < LANES; c++) inverse[c] = -((float)nmax + 0.1f * (float)(LANES * chunk + c - 7)) / max;
         sum_codes(x, weight, n, inverse, -(float)nmax, (float)(nmax - 1), &s);
         for (int c = 0; c < LANES; c++)
             if (s.qq[c] > 0 && s.xq[c] * s.xq[c] > best * s.qq[c]) {
@@ -97,9 +117,28 @@ float sr_search_symmetric(const float *x, const float *weight, int n, int nmax) 
     return scale;
 }
 
+int sr_refine_symmetric(const float *x, const float *weight, int n, int nmax, float d, int lo, int hi, float scale) {
+    float sc[LANES], a[LANES], inverse[LANES], error[LANES] = {0};
+    if (d == 0) return 0;
+    float base = floorf(scale / d) - 3;
+    for (int c = 0; c < LANES; c++) {
+        sc[c] = sr_clamp(base + (float)c, (float)lo, (float)hi);
+        a[c] = d * sc[c];
+        inverse[c] = a[c] != 0 ? 1 / a[c] : 0;
+    }
+    for (int i = 0; i < n; i++)
+        for (int c = 0; c < LANES; c++) {
+            float q = sr_nearest(sr_clamp(x[i] * inverse[c], -(float)nmax, (float)(nmax - 1))), e = a[c] * q - x[i];
+            error[c] += weight[i] * e * e;
+        }
+    int best = 3;
+    for (int c = 0; c < LANES; c++) best = error[c] < error[best] ? c : best;
+    return (int)sc[best];
+}
+
 float sr_search_positive(const float *x, const float *weight, int n, int nmax) {
-    float max = 0;
-    for (int i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
+    float low, max;
+    sr_range(x, n, &low, &max);
     if (!(max > SR_TINY)) return 0;
     float best = 0, scale = max / (float)nmax, inverse[LANES];
     for (int chunk = 0; chunk < 2; chunk++) {
