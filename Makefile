@@ -15,15 +15,16 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 PROMPT ?= Once upon a time
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-GENERATOR ?= $(if $(shell command -v ninja 2>/dev/null),Ninja,Unix Makefiles)
-TESTS = $(shell pkg-config --exists cmocka 2>/dev/null && echo ON || echo OFF)
 FORMATTED = $(wildcard include/*.h src/*/*.[ch] apps/*/*.[ch] tests/*.[ch] fuzz/*.[ch])
-CLANG_FORMAT = $(shell command -v clang-format-14 2>/dev/null || echo clang-format)
+
+# What setup may have installed a line earlier is looked up by the shell, not by make.
+CLANG_FORMAT = $$(command -v clang-format-14 || echo clang-format)
+generator = $(if $(GENERATOR),-G "$(GENERATOR)",$$(test -e $(1)/CMakeCache.txt || ! command -v ninja >/dev/null || echo -GNinja))
+with_tests = $$(pkg-config --exists cmocka && echo ON || echo OFF)
 
 # $(call configure,folder,preset,options): a folder keeps the generator it was made with.
-configure = mkdir -p $(1) && { cmake --preset $(2) $(if $(wildcard $(1)/CMakeCache.txt),,-G "$(GENERATOR)") \
-	-DCMAKE_INSTALL_PREFIX="$(PREFIX)" -DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || \
-	{ cat $(1)/configure.log; exit 1; }; }
+configure = mkdir -p $(1) && { cmake --preset $(2) $(generator) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
+	-DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || { cat $(1)/configure.log; exit 1; }; }
 
 .PHONY: all setup build run test debug fuzz bench format format-check install clean
 .NOTPARALLEL:
@@ -35,7 +36,7 @@ setup:
 
 build:
 	@tools/setup.sh build
-	@$(call configure,build,release,-DSIROCCO_TESTS=$(TESTS))
+	@$(call configure,build,release,-DSIROCCO_TESTS=$(with_tests))
 	@cmake --build build -j $(JOBS) --target product
 
 run: build
