@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fmt/fmt.h"
+#include "fmt/search.h"
 
 /* Everything that some checkpoint family stores beside or instead of "<name>.weight". A bias is none of it: the decoder
  * binds biases itself. */
@@ -256,13 +257,8 @@ void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float 
     }
 }
 
-/* Rounds to the nearest integer, halves to even, for |x| < 2^22: what cvtps2dq and fcvtns do. */
-static float nearest(float x) {
-    return x + 0x1.8p23f - 0x1.8p23f;
-}
-
 void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const int group = w->fmt->group;
+    const int group = w->group;
     (void)min;
     for (int64_t i = 0; i < n; i += SR_KC, code += SR_KC) {
         int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
@@ -280,11 +276,11 @@ void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int
         float inverse = max > 0 ? 127 / max : 0;
         if (!isfinite(inverse)) inverse = 0; /* no factor that f16 can hold is so small */
         *scale++ = max / 127;
-        for (int j = 0; j < m; j++) code[j] = (int8_t)nearest(v[j] * inverse);
+        for (int j = 0; j < m; j++) code[j] = (int8_t)sr_nearest(v[j] * inverse);
     }
 }
 
 void sr_panel_row(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     (w->fmt->panel ? w->fmt->panel : w->fmt->unpack)(w, row, k0, n, code, scale, min);
-    memset(code + n, 0, (size_t)(SR_KC - n));
+    if (n % SR_KC) memset(code + n, 0, (size_t)(SR_KC - n % SR_KC));
 }
