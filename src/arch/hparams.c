@@ -213,7 +213,7 @@ sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_hparams *h, 
         int64_t window = 0;
         const char *key = key_of(file, arch, "sliding_window", "attention.sliding_window", buf, sizeof buf);
         if (sr_file_value(file, key)) sr_value_int(file, key, 0, INT64_MAX, &window, err);
-        h->window = window >= h->n_ctx_train ? 0 : (int32_t)window;
+        h->window = window > INT32_MAX ? 0 : (int32_t)window; /* longer than any context: none */
     }
     read_rope(file, arch, h, err);
     if (err->code != SR_OK) return err->code;

@@ -13,7 +13,8 @@ static int32_t resolve_ctx(const sr_model *m, int32_t n_ctx) {
 
 static int64_t layer_bytes(const sr_model *m, int32_t n_ctx) { /* K or V of one layer */
     int64_t pages = ((int64_t)n_ctx + SR_KV_PAGE - 1) / SR_KV_PAGE;
-    return pages * SR_KV_PAGE * m->dec.h.n_kv_head * m->dec.h.head_dim * (int64_t)sizeof(uint16_t);
+    return pages * SR_KV_PAGE * m->dec.h.n_kv_head * m->dec.h.head_dim *
+           (int64_t)m->engine->dev->ops->kv_bytes(m->engine->dev);
 }
 
 int64_t sr_session_bytes(const sr_model *m, int32_t n_ctx) {
@@ -50,7 +51,7 @@ sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err
     for (int32_t i = 0; i < n_pages; i++) s->table[i] = i;
     for (int32_t i = 0; i < n_layer; i++) {
         char *at = (char *)s->pages + 2 * (size_t)i * one;
-        s->kv[i] = (sr_kv){(uint16_t *)at, (uint16_t *)(at + one), s->table};
+        s->kv[i] = (sr_kv){at, at + one, s->table};
     }
     *out = s;
     return SR_OK;

@@ -32,8 +32,38 @@ static void store_token(void *ctx, int t, int thread) {
     int64_t row = (j->span->first + t) * a->ld_kv;
     (void)thread;
     for (int h = 0; h < a->n_kv_head; h++) {
-        j->cpu->kern->to_f16(a->k + row + h * a->hd_k, a->hd_k, kv->k + page_offset(kv, a->n_kv_head, h, pos, a->hd_k));
-        j->cpu->kern->to_f16(a->v + row + h * a->hd_v, a->hd_v, kv->v + page_offset(kv, a->n_kv_head, h, pos, a->hd_v));
+        const float *k = a->k + row + h * a->hd_k, *v = a->v + row + h * a->hd_v;
+        size_t at = page_offset(kv, a->n_kv_head, h, pos, a->hd_k);
+        if (j->cpu->exact) {
+            memcpy((float *)kv->k + at, k, (size_t)a->hd_k * sizeof *k);
+            memcpy((float *)kv->v + at, v, (size_t)a->hd_v * sizeof *v);
+        } else {
+            j->cpu->kern->to_f16(k, a->hd_k, (uint16_t *)kv->k + at);
+            j->cpu->kern->to_f16(v, a->hd_v, (uint16_t *)kv->v + at);
+        }
+    }
+}
+
+/* attend_chunk of kern.h over f32 keys and values, as plain as it can be. */
+static void attend_exact(const sr_kern *kern, const float *const *q, int n_q, const float *k, const float *v, int hd,
+                         const int *lo, const int *hi, float cap, float *m, float *s, float *o) {
+    for (int i = 0; i < n_q; i++) {
+        float score[SR_KV_PAGE], max = m[i];
+        for (int j = lo[i]; j < hi[i]; j++) {
+            kern->dot_f32(k + (int64_t)j * hd, q[i], 0, 1, hd, &score[j]);
+            if (cap > 0) score[j] = cap * tanhf(score[j] / cap);
+            max = score[j] > max ? score[j] : max;
+        }
+        if (lo[i] >= hi[i]) continue;
+        float keep = m[i] == -INFINITY ? 0 : expf(m[i] - max);
+        m[i] = max;
+        s[i] *= keep;
+        for (int d = 0; d < hd; d++) o[i * hd + d] *= keep;
+        for (int j = lo[i]; j < hi[i]; j++) {
+            float p = expf(score[j] - max);
+            s[i] += p;
+            for (int d = 0; d < hd; d++) o[i * hd + d] += p * v[(int64_t)j * hd + d];
+        }
     }
 }
 
@@ -72,7 +102,12 @@ static void attend_item(void *ctx, int item, int thread) {
             hi[i] = pos + 1 - chunk < n_key ? pos + 1 - chunk : n_key;
         }
         size_t at = page_offset(kv, a->n_kv_head, kv_head, chunk, hd);
-        j->cpu->kern->attend_chunk(row, n, kv->k + at, kv->v + at, n_key, hd, lo, hi, a->cap, m, s, o, scratch);
+        if (j->cpu->exact)
+            attend_exact(j->cpu->kern, row, n, (const float *)kv->k + at, (const float *)kv->v + at, hd, lo, hi, a->cap,
+                         m, s, o);
+        else
+            j->cpu->kern->attend_chunk(row, n, (const uint16_t *)kv->k + at, (const uint16_t *)kv->v + at, n_key, hd,
+                                       lo, hi, a->cap, m, s, o, scratch);
     }
     for (int i = 0; i < n; i++) {
         float *out = a->out + (span->first + t0 + i / n_head) * a->ld_out + (kv_head * group + head0 + i % n_head) * hd;

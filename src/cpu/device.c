@@ -93,6 +93,10 @@ static void cpu_free(sr_dev *dev, void *at, size_t bytes) {
     sr_pages_free(at, bytes);
 }
 
+static size_t cpu_kv_bytes(const sr_dev *dev) {
+    return ((const sr_cpu *)(const void *)dev)->exact ? sizeof(float) : sizeof(uint16_t);
+}
+
 static void cpu_read(sr_dev *dev, const void *at, void *host, size_t bytes) {
     (void)dev;
     memcpy(host, at, bytes);
@@ -285,6 +289,7 @@ const sr_device sr_device_cpu = {
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .kv_bytes = cpu_kv_bytes,
     .read = cpu_read,
     .write = cpu_write,
     .begin = cpu_begin,

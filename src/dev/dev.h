@@ -34,11 +34,11 @@ typedef struct sr_rope {
     float scale;
 } sr_rope;
 
-/* KV of one layer of one session: f16 pages of SR_KV_PAGE positions, [page][n_kv_head][SR_KV_PAGE][head_dim]; position
- * p lies in page table[p / SR_KV_PAGE]. */
+/* KV of one layer of one session: pages of SR_KV_PAGE positions, [page][n_kv_head][SR_KV_PAGE][head_dim]; position p
+ * lies in page table[p / SR_KV_PAGE]. Elements have the device's kv_bytes: 2 (f16), or 4 (f32) in exact mode. */
 enum { SR_KV_PAGE = 256 };
 typedef struct sr_kv {
-    uint16_t *k, *v;
+    void *k, *v;
     const int32_t *table;
 } sr_kv;
 
@@ -75,6 +75,7 @@ typedef struct sr_device {
     sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
     void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */
     void (*free)(sr_dev *dev, void *at, size_t bytes);
+    size_t (*kv_bytes)(const sr_dev *dev); /* of one element of a key or value */
     void (*read)(sr_dev *dev, const void *at, void *host, size_t bytes);
     void (*write)(sr_dev *dev, void *at, const void *host, size_t bytes);
     void (*begin)(sr_dev *dev);

@@ -1,0 +1,338 @@
+/* Whole models against reference logits: tiny random checkpoints of every family, from both containers, and the story
+ * model's greedy text. The vectors and how they were made: tests/vectors/README.md. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sirocco.h"
+
+#define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
+
+struct expected {
+    uint32_t T, V;
+    int32_t *ids;
+    float *logits; /* [T][V] */
+};
+
+static struct expected read_expected(const char *family) {
+    char path[512];
+    struct expected e = {0};
+    snprintf(path, sizeof path, TINY "%s/expected.bin", family);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(&e.T, 4, 1, f), 1);
+    assert_int_equal(fread(&e.V, 4, 1, f), 1);
+    e.ids = malloc(e.T * sizeof *e.ids);
+    e.logits = malloc((size_t)e.T * e.V * sizeof *e.logits);
+    assert_int_equal(fread(e.ids, sizeof *e.ids, e.T, f), e.T);
+    assert_int_equal(fread(e.logits, sizeof *e.logits * e.V, e.T, f), e.T);
+    fclose(f);
+    return e;
+}
+
+static void free_expected(struct expected *e) {
+    free(e->ids);
+    free(e->logits);
+}
+
+struct run {
+    sr_engine *engine;
+    sr_model *model;
+    sr_session *session;
+    float *logits; /* [T][V] as they came */
+    int32_t V;
+};
+
+/* `call` uses `e_` for its error */
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        sr_err e_[1] = {{0}};                                                                                          \
+        if ((call) != SR_OK) fail_msg("%s", e_->msg);                                                                  \
+    } while (0)
+
+static void keep_logits(void *user, sr_session *s, int32_t position, const float *logits) {
+    struct run *r = user;
+    (void)s;
+    memcpy(r->logits + (size_t)position * (size_t)r->V, logits, (size_t)r->V * sizeof *logits);
+}
+
+static struct run open_run(const char *path, sr_engine_options options, const char *isq, int32_t n_ctx) {
+    struct run r = {0};
+    sr_model_options model = {.isq = isq};
+    sr_model_info info;
+    OK(sr_engine_create(&options, &r.engine, e_));
+    OK(sr_model_open(r.engine, path, &model, &r.model, e_));
+    OK(sr_session_create(r.model, n_ctx, &r.session, e_));
+    sr_model_get_info(r.model, &info);
+    r.V = info.n_vocab;
+    return r;
+}
+
+static void close_run(struct run *r) {
+    sr_session_free(r->session);
+    sr_model_close(r->model);
+    sr_engine_free(r->engine);
+    free(r->logits);
+}
+
+static void evaluate(struct run *r, const int32_t *ids, int32_t n) {
+    OK(sr_session_sync(r->session, ids, n, e_));
+    while (sr_session_n_pending(r->session)) OK(sr_step(&r->session, 1, e_));
+}
+
+static void evaluate_all(struct run *r, const int32_t *ids, int32_t n) {
+    free(r->logits);
+    r->logits = calloc((size_t)n * (size_t)r->V, sizeof *r->logits);
+    sr_session_on_logits(r->session, keep_logits, r);
+    evaluate(r, ids, n);
+}
+
+static double max_abs(const float *a, const float *b, size_t n) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    return worst;
+}
+
+/* KL(p || q) in nats of one position's logits. */
+static double kld(const float *p, const float *q, int32_t V) {
+    double mp = -INFINITY, mq = -INFINITY, sp = 0, sq = 0, sum = 0;
+    for (int32_t i = 0; i < V; i++) {
+        mp = fmax(mp, p[i]);
+        mq = fmax(mq, q[i]);
+    }
+    for (int32_t i = 0; i < V; i++) {
+        sp += exp(p[i] - mp);
+        sq += exp(q[i] - mq);
+    }
+    for (int32_t i = 0; i < V; i++) {
+        double lp = p[i] - mp - log(sp), lq = q[i] - mq - log(sq);
+        sum += exp(lp) * (lp - lq);
+    }
+    return sum;
+}
+
+static const char *const families[] = {"llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", NULL};
+static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "qwen3", "phi3", "mixed", NULL};
+
+static void check_exact(const char *family, const char *suffix) {
+    char path[512];
+    struct expected e = read_expected(family);
+    snprintf(path, sizeof path, TINY "%s%s", family, suffix);
+    for (int batch = 1; batch <= 64; batch = batch == 1   ? 7
+                                             : batch == 7 ? 64
+                                                          : 65) { /* step by step, in pieces, at once */
+        struct run r = open_run(path, (sr_engine_options){.exact = true, .batch = batch, .threads = 2}, NULL, 64);
+        assert_int_equal(r.V, e.V);
+        evaluate_all(&r, e.ids, (int32_t)e.T);
+        double worst = max_abs(r.logits, e.logits, (size_t)e.T * e.V);
+        if (!(worst < 1e-3))
+            fail_msg("%s%s, %d tokens a step: logits differ by %g, expected < 1e-3", family, suffix, batch, worst);
+        close_run(&r);
+    }
+    free_expected(&e);
+}
+
+static void exact_logits_of_huggingface_directories_match_transformers(void **state) {
+    (void)state;
+    for (const char *const *f = families; *f; f++) check_exact(*f, "");
+}
+
+static void exact_logits_of_gguf_files_match_the_reference(void **state) {
+    (void)state;
+    for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf");
+}
+
+static void exact_path_agrees_on_every_instruction_set(void **state) {
+    (void)state;
+    struct expected e = read_expected("qwen3");
+    for (int i = 0; sr_isa_available(i); i++) {
+        struct run r = open_run(TINY "qwen3", (sr_engine_options){.exact = true, .isa = sr_isa_available(i)}, NULL, 64);
+        evaluate_all(&r, e.ids, (int32_t)e.T);
+        double worst = max_abs(r.logits, e.logits, (size_t)e.T * e.V);
+        if (!(worst < 1e-3)) fail_msg("%s: logits differ by %g", sr_isa_available(i), worst);
+        close_run(&r);
+    }
+    free_expected(&e);
+}
+
+/* The fast path rounds activations to 8 bits; these tiny random models have wide logits, so the bound is loose here and
+ * tight on the story model (story_test). */
+static void fast_path_stays_close_to_exact(void **state) {
+    (void)state;
+    for (const char *const *f = gguf_families; *f; f++) {
+        char path[512];
+        struct expected e = read_expected(*f);
+        snprintf(path, sizeof path, TINY "%s.gguf", *f);
+        for (int i = 0; sr_isa_available(i); i++)
+            for (int batch = 1; batch <= 64; batch += 63) {
+                struct run r =
+                    open_run(path, (sr_engine_options){.isa = sr_isa_available(i), .batch = batch}, NULL, 64);
+                evaluate_all(&r, e.ids, (int32_t)e.T);
+                double mean = 0;
+                for (uint32_t t = 0; t < e.T; t++)
+                    mean += kld(e.logits + t * e.V, r.logits + t * e.V, (int32_t)e.V) / e.T;
+                if (!(mean < 0.02)) fail_msg("%s on %s, batch %d: mean KLD %g", *f, sr_isa_available(i), batch, mean);
+                close_run(&r);
+            }
+        free_expected(&e);
+    }
+}
+
+static void results_do_not_depend_on_the_thread_count(void **state) {
+    (void)state;
+    static const char *const isqs[] = {NULL, "q8_0"};
+    for (int q = 0; q < 2; q++)
+        for (int batch = 1; batch <= 64; batch += 63) {
+            float *first = NULL;
+            struct expected e = read_expected("mixed");
+            size_t bytes = (size_t)e.T * e.V * sizeof(float);
+            for (int threads = 1; threads <= 8; threads = threads == 1 ? 2 : threads == 2 ? 8 : 9) {
+                struct run r =
+                    open_run(TINY "mixed.gguf", (sr_engine_options){.threads = threads, .batch = batch}, isqs[q], 64);
+                evaluate_all(&r, e.ids, (int32_t)e.T);
+                if (!first) {
+                    first = malloc(bytes);
+                    memcpy(first, r.logits, bytes);
+                } else
+                    assert_memory_equal(first, r.logits, bytes);
+                close_run(&r);
+            }
+            free(first);
+            free_expected(&e);
+        }
+}
+
+static void sync_after_an_edit_equals_a_fresh_prefill(void **state) {
+    (void)state;
+    struct expected e = read_expected("mistral");
+    struct run r = open_run(TINY "mistral", (sr_engine_options){.exact = true}, NULL, 64), fresh;
+    int32_t edited[48];
+    evaluate(&r, e.ids, 48);
+    memcpy(edited, e.ids, sizeof edited);
+    edited[20] = (edited[20] + 1) % (int32_t)e.V;
+    OK(sr_session_sync(r.session, edited, 40, e_));
+    assert_int_equal(sr_session_n_pending(r.session), 20); /* the first 20 kept their keys */
+    evaluate(&r, edited, 40);
+    fresh = open_run(TINY "mistral", (sr_engine_options){.exact = true}, NULL, 64);
+    evaluate(&fresh, edited, 40);
+    assert_true(max_abs(sr_session_logits(r.session), sr_session_logits(fresh.session), e.V) < 1e-4);
+    OK(sr_session_sync(r.session, edited, 40, e_)); /* the same again: nothing to do */
+    assert_int_equal(sr_session_n_pending(r.session), 0);
+    assert_non_null(sr_session_logits(r.session));
+    OK(sr_session_append(r.session, 3, e_));
+    assert_null(sr_session_logits(r.session));
+    close_run(&r);
+    close_run(&fresh);
+    free_expected(&e);
+}
+
+static void sessions_that_share_a_step_do_not_mix(void **state) {
+    (void)state;
+    struct expected e = read_expected("qwen2");
+    struct run r = open_run(TINY "qwen2", (sr_engine_options){.exact = true, .batch = 16}, NULL, 64);
+    sr_session *s[3] = {r.session};
+    OK(sr_session_create(r.model, 64, &s[1], e_));
+    OK(sr_session_create(r.model, 64, &s[2], e_));
+    const int32_t n[3] = {48, 5, 31};
+    for (int i = 0; i < 3; i++) OK(sr_session_sync(s[i], e.ids, n[i], e_));
+    for (int guard = 0; guard < 100; guard++) {
+        int pending = 0;
+        for (int i = 0; i < 3; i++) pending += sr_session_n_pending(s[i]);
+        if (!pending) break;
+        OK(sr_step(s, 3, e_));
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(sr_session_logits(s[i]));
+        assert_true(max_abs(sr_session_logits(s[i]), e.logits + (size_t)(n[i] - 1) * e.V, e.V) < 1e-3);
+    }
+    sr_session_free(s[1]);
+    sr_session_free(s[2]);
+    close_run(&r);
+    free_expected(&e);
+}
+
+static void a_cancelled_step_changes_nothing(void **state) {
+    (void)state;
+    struct expected e = read_expected("llama");
+    struct run r = open_run(TINY "llama", (sr_engine_options){.exact = true}, NULL, 64);
+    sr_err err = {0};
+    OK(sr_session_sync(r.session, e.ids, 48, e_));
+    sr_engine_cancel(r.engine, true);
+    assert_int_equal(sr_step(&r.session, 1, &err), SR_CANCELLED);
+    assert_int_equal(sr_session_n_pending(r.session), 48);
+    sr_engine_cancel(r.engine, false);
+    evaluate(&r, e.ids, 48);
+    assert_true(max_abs(sr_session_logits(r.session), e.logits + (size_t)47 * e.V, e.V) < 1e-3);
+    close_run(&r);
+    free_expected(&e);
+}
+
+static void misuse_of_a_session_is_an_error(void **state) {
+    (void)state;
+    struct run r = open_run(TINY "llama", (sr_engine_options){0}, NULL, 8);
+    int32_t ids[9] = {0}, bad[1] = {1 << 20};
+    sr_err err = {0};
+    assert_int_equal(sr_session_sync(r.session, ids, 9, &err), SR_LIMIT);
+    assert_non_null(strstr(err.msg, "context of 8"));
+    err = (sr_err){0};
+    assert_int_equal(sr_session_sync(r.session, bad, 1, &err), SR_INVALID);
+    assert_int_equal(sr_session_sync(r.session, ids, 0, NULL), SR_INVALID);
+    assert_int_equal(sr_session_append(r.session, -1, NULL), SR_INVALID);
+    evaluate(&r, ids, 8);
+    err = (sr_err){0};
+    assert_int_equal(sr_session_append(r.session, 1, &err), SR_LIMIT);
+    sr_session *twice[2] = {r.session, r.session};
+    assert_int_equal(sr_step(twice, 2, NULL), SR_INVALID);
+    close_run(&r);
+}
+
+static void isq_takes_every_name_it_lists(void **state) {
+    (void)state;
+    const char *name, *resolved;
+    struct expected e = read_expected("mixed");
+    for (int i = 0; sr_isq_name(i, &name, &resolved); i++) {
+        struct run r = open_run(TINY "mixed.gguf", (sr_engine_options){0}, name, 64);
+        sr_model_info info;
+        sr_model_get_info(r.model, &info);
+        assert_string_equal(info.isq, resolved);
+        evaluate_all(&r, e.ids, (int32_t)e.T);
+        for (size_t k = 0; k < (size_t)e.T * e.V; k++)
+            if (!isfinite(r.logits[k])) fail_msg("--isq %s gives a logit that is not finite", name);
+        close_run(&r);
+    }
+    free_expected(&e);
+    sr_engine *engine;
+    sr_model *model;
+    sr_err err = {0};
+    OK(sr_engine_create(NULL, &engine, e_));
+    assert_int_equal(sr_model_open(engine, TINY "mixed.gguf", &(sr_model_options){.isq = "q9_z"}, &model, &err),
+                     SR_INVALID);
+    assert_non_null(strstr(err.msg, "q4k"));
+    sr_engine_free(engine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exact_logits_of_huggingface_directories_match_transformers),
+        cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
+        cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
+        cmocka_unit_test(fast_path_stays_close_to_exact),
+        cmocka_unit_test(results_do_not_depend_on_the_thread_count),
+        cmocka_unit_test(sync_after_an_edit_equals_a_fresh_prefill),
+        cmocka_unit_test(sessions_that_share_a_step_do_not_mix),
+        cmocka_unit_test(a_cancelled_step_changes_nothing),
+        cmocka_unit_test(misuse_of_a_session_is_an_error),
+        cmocka_unit_test(isq_takes_every_name_it_lists),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
