@@ -164,7 +164,7 @@ typedef struct sr_sampler sr_sampler;
 /* SR_INVALID: NaN or a value out of its range, a logit_bias id outside 0..n_vocab-1. */
 SR_API sr_status sr_sampler_create(const sr_sampling *s, int32_t n_vocab, sr_sampler **out, sr_err *err);
 SR_API void sr_sampler_free(sr_sampler *s);
-/* Forgets the generated tokens and restarts the random sequence from the seed. */
+/* Forgets all accepted tokens, those of the prompt too, and restarts the random sequence from the seed. */
 SR_API void sr_sampler_reset(sr_sampler *s);
 /* Tells the sampler of a token of the prompt (generated = false) or of one it chose (generated = true). */
 SR_API void sr_sampler_accept(sr_sampler *s, int32_t id, bool generated);

@@ -1,0 +1,64 @@
+/* The vocabulary: pieces by id and ids by piece; and the merges of byte pair encoding. */
+#ifndef SR_TEXT_VOCAB_H
+#define SR_TEXT_VOCAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/arena.h"
+
+typedef struct sr_piece {
+    const char *text; /* zero-terminated, n bytes; NULL: no token has this id */
+    uint32_t n;
+} sr_piece;
+
+typedef struct sr_vocab {
+    sr_piece *piece; /* [n] */
+    int32_t n;
+    uint32_t max_len; /* of a piece, in bytes */
+    uint64_t *slot;   /* open addressing: upper half of the hash, id + 1; 0 is free */
+    uint32_t mask;
+    uint64_t seed;
+} sr_vocab;
+
+typedef struct sr_merge {
+    uint64_t pair; /* left id << 32 | right id; UINT64_MAX is free */
+    uint32_t rank;
+    int32_t id; /* of the merged token */
+} sr_merge;
+
+typedef struct sr_merges {
+    sr_merge *slot;
+    uint32_t mask;
+    uint64_t seed;
+} sr_merges;
+
+/* Tables for n ids, n < 2^28; all pieces are empty. The seed of the hash is the table's address: files cannot aim at
+ * it. False: out of memory. */
+bool sr_vocab_init(sr_vocab *v, int32_t n, sr_arena *a);
+/* Gives `id` its piece (borrowed). If the text is known already, the text's id changes when `replace`. */
+void sr_vocab_add(sr_vocab *v, int32_t id, const char *text, uint32_t n, bool replace);
+/* Id of a text, -1 when it is none. */
+int32_t sr_vocab_find(const sr_vocab *v, const char *text, size_t n);
+
+bool sr_merges_init(sr_merges *m, size_t n, sr_arena *a);
+/* A pair that is there already is overwritten when `replace`. */
+void sr_merges_add(sr_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace);
+
+static inline uint64_t sr_mix(uint64_t a, uint64_t b) {
+    uint64_t h = (a ^ b) * 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio, odd */
+    h ^= h >> 32;
+    return h * 0xD6E8FEB86659FD93u; /* an odd constant with even bit statistics */
+}
+
+static inline const sr_merge *sr_merges_find(const sr_merges *m, int32_t left, int32_t right) {
+    uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    for (uint32_t i = (uint32_t)(sr_mix(pair, m->seed) >> 32) & m->mask;; i = (i + 1) & m->mask) {
+        if (m->slot[i].pair == pair) return &m->slot[i];
+        if (m->slot[i].pair == UINT64_MAX) return NULL;
+    }
+}
+
+#endif
