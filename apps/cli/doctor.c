@@ -47,7 +47,7 @@ typedef struct findings {
 } findings;
 
 static void print_people(const findings *f) {
-    char a[OUT_NUMBER], b[OUT_NUMBER], c[OUT_NUMBER];
+    char a[OUT_NUMBER], b[OUT_NUMBER];
     const char *name, *resolved;
     printf("sirocco       " SR_VERSION ", %s\n", compiler());
     printf("processor     %s\n", sr_cpu_features());
@@ -59,9 +59,6 @@ static void print_people(const findings *f) {
            out_size(b, (double)f->memory.total));
     printf("bandwidth     %.1f GB/s read\n", f->probe.read_bytes_per_s / 1e9);
     printf("8-bit dot     %.0f GOPS\n", f->probe.int8_ops_per_s / 1e9);
-    if (f->probe.read_bytes_per_s > 0)
-        printf("so            a model of %s a token decodes at no more than %.1f tokens/s\n", out_size(c, 4e9),
-               f->probe.read_bytes_per_s / 4e9);
     printf("bundled model %s\n", *f->bundled ? f->bundled : "not installed");
     fputs("--isq takes  ", stdout);
     for (int i = 0; sr_isq_name(i, &name, &resolved); i++) {

@@ -212,7 +212,7 @@ static void print_results(evaluation *e, int64_t n_windows, double seconds) {
     char name[128];
     printf("reference   %s%s, perplexity %.4f +/- %.4f\n", open_name(e->reference.path, name, sizeof name),
            e->args->kld_exact ? " (exact)" : "", reference, reference_error);
-    printf("divergence  mean %.6f +/- %.6f, median %.6f, p99 %.6f, max %.6f nats\n", mean_of(&d->sums),
+    printf("divergence  mean %.4g +/- %.2g, median %.4g, p99 %.4g, max %.4g nats\n", mean_of(&d->sums),
            stderr_of(&d->sums), quantile(d, 0.5), quantile(d, 0.99), quantile(d, 1));
     printf("top choice  the same for %.2f %%\n", 100 * same);
 }

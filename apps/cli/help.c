@@ -266,8 +266,10 @@ int command_help(const cli_args *args) {
         const cli_command *c = cli_find_command(args->operand[0]);
         if (!c) {
             const char *nearest = cli_nearest(args->operand[0], command_name, NULL);
-            return out_error(EXIT_USAGE, "unknown command '%s'%s%s%s; see 'sirocco help'", args->operand[0],
-                             nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "");
+            if (nearest)
+                return out_error(EXIT_USAGE, "unknown command '%s'; did you mean '%s'? See 'sirocco help'",
+                                 args->operand[0], nearest);
+            return out_error(EXIT_USAGE, "unknown command '%s'; see 'sirocco help'", args->operand[0]);
         }
         help_command(stdout, c);
     }

@@ -112,8 +112,8 @@ static int find_path(const cli_args *args, bool may_bundle, opened *o) {
                              "%s: no such directory; downloads from the hub are not built in: fetch the "
                              "model and give its directory",
                              path);
-        return out_error(EXIT_FAILED, "%s: %s; check the path, or leave it out of 'sirocco run' for the bundled model",
-                         path, strerror(reason));
+        return out_error(EXIT_FAILED, "%s: %s; check the path%s", path, strerror(reason),
+                         may_bundle ? ", or leave it out for the bundled model" : "");
     }
     o->path = out_alloc(NULL, strlen(path) + 1, 1);
     strcpy(o->path, path);
@@ -140,8 +140,8 @@ static int check_isq(const char *isq) {
         out_text_add(&names, name, strlen(name));
     }
     const char *nearest = cli_nearest(isq, isq_next, NULL);
-    out_error(EXIT_USAGE, "--isq does not know '%s'%s%s%s; it takes %s", isq, nearest ? "; did you mean " : "",
-              nearest ? nearest : "", nearest ? "?" : "", names.at ? names.at : "nothing in this build");
+    out_error(EXIT_USAGE, "--isq does not know '%s'%s%s%s; it takes %s", isq, nearest ? " (did you mean " : "",
+              nearest ? nearest : "", nearest ? "?)" : "", names.at ? names.at : "nothing in this build");
     out_text_free(&names);
     return EXIT_USAGE;
 }

@@ -198,15 +198,14 @@ static int parse_long(const cli_command *command, int argc, char **argv, int *i,
 }
 
 static int parse_letters(const cli_command *command, int argc, char **argv, int *i, cli_args *args) {
-    for (const char *at = argv[*i] + 1; *at; at++) {
+    /* "-isq 4" is a slip for "--isq 4", not "-i sq". */
+    const char *word = argv[*i] + 1;
+    if (strlen(word) > 2 && find_long(command, word))
+        return out_error(EXIT_USAGE, "unknown option -%s; did you mean --%s? See 'sirocco %s --help'", word, word,
+                         command->name);
+    for (const char *at = word; *at; at++) {
         const cli_option *o = find_letter(command, *at);
-        if (!o) {
-            /* -isq is a slip for --isq */
-            if (find_long(command, argv[*i] + 1))
-                return out_error(EXIT_USAGE, "unknown option %s; did you mean -%s? See 'sirocco %s --help'", argv[*i],
-                                 argv[*i], command->name);
-            return out_error(EXIT_USAGE, "unknown option -%c; see 'sirocco %s --help'", *at, command->name);
-        }
+        if (!o) return out_error(EXIT_USAGE, "unknown option -%c; see 'sirocco %s --help'", *at, command->name);
         if (o->kind == CLI_FLAG) {
             if (take(o, NULL, args)) return EXIT_USAGE;
             continue;

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "base/map.h"
+#include "base/utf8.h"
 #include "cli/options.h"
 
 static struct {
-    bool out_terminal, err_terminal, colour;
+    bool out_terminal, err_terminal;
+    bool rewrite, colour; /* of lines on standard error */
     bool verbose, quiet;
     bool progress_visible; /* a progress line stands on the terminal */
 } screen;
@@ -31,7 +33,8 @@ void out_begin(void) {
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     screen.out_terminal = isatty(STDOUT_FILENO);
     screen.err_terminal = isatty(STDERR_FILENO);
-    screen.colour = screen.err_terminal && !(no_colour && *no_colour) && term && strcmp(term, "dumb") != 0;
+    screen.rewrite = screen.err_terminal && term && strcmp(term, "dumb") != 0;
+    screen.colour = screen.rewrite && !(no_colour && *no_colour);
     /* Line editing needs to know that input is UTF-8; numbers stay in the C locale. */
     const char *locale = setlocale(LC_CTYPE, "");
     if (!locale || strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0) setlocale(LC_CTYPE, "C.UTF-8");
@@ -183,34 +186,10 @@ void out_text_free(out_text *t) {
     *t = (out_text){0};
 }
 
-/* Unicode 15, table 3-7: the second byte's range depends on the first; an ill-formed sequence is replaced up to the
- * first byte that cannot continue it. */
 size_t out_utf8(const char *s, size_t n, bool *valid) {
-    const unsigned char *b = (const unsigned char *)s;
-    unsigned low = 0x80, high = 0xbf;
-    size_t need;
-    *valid = true;
-    if (b[0] < 0x80) return 1;
-    *valid = false;
-    if (b[0] >= 0xc2 && b[0] <= 0xdf)
-        need = 1;
-    else if ((b[0] & 0xf0) == 0xe0)
-        need = 2;
-    else if (b[0] >= 0xf0 && b[0] <= 0xf4)
-        need = 3;
-    else
-        return 1;
-    if (b[0] == 0xe0) low = 0xa0;
-    if (b[0] == 0xed) high = 0x9f;
-    if (b[0] == 0xf0) low = 0x90;
-    if (b[0] == 0xf4) high = 0x8f;
-    for (size_t i = 1; i <= need; i++) {
-        if (i >= n || b[i] < low || b[i] > high) return i;
-        low = 0x80;
-        high = 0xbf;
-    }
-    *valid = true;
-    return need + 1;
+    unsigned step = sr_utf8_step(s, n);
+    *valid = step > 0;
+    return step > 0 ? step : 1;
 }
 
 size_t out_width(const char *s) {
@@ -429,7 +408,7 @@ void out_progress_to(out_progress *p, const char *what, double done, double tota
         p->started = p->shown = now;
         return;
     }
-    double every = screen.err_terminal ? 0.1 : 10, spent = now - p->started;
+    double every = screen.rewrite ? 0.1 : 10, spent = now - p->started;
     if (screen.quiet || spent < 1 || now - p->shown < every) return;
     p->shown = now;
     char eta[OUT_NUMBER];
@@ -439,7 +418,7 @@ void out_progress_to(out_progress *p, const char *what, double done, double tota
         out_seconds(eta, spent / share * (1 - share));
     else
         snprintf(eta, sizeof eta, "?");
-    if (screen.err_terminal) {
+    if (screen.rewrite) {
         enum { BAR = 24 };
         char bar[BAR + 1];
         for (int i = 0; i < BAR; i++) bar[i] = i < share * BAR ? '#' : '.';

@@ -48,8 +48,8 @@ typedef struct out_text {
 void out_text_add(out_text *t, const char *bytes, size_t n);
 void out_text_free(out_text *t);
 
-/* Bytes of the UTF-8 character at s[0..n), n > 0; *valid is false for a byte sequence that is none, and the result is
- * then what one U+FFFD stands for. */
+/* Bytes of the UTF-8 character at s[0..n), n > 0; where none is, *valid is false and the result 1: that byte is shown
+ * as U+FFFD. */
 size_t out_utf8(const char *s, size_t n, bool *valid);
 /* Columns that a UTF-8 text takes, one per character. */
 size_t out_width(const char *s);
