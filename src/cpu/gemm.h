@@ -10,7 +10,7 @@ enum {
     sr_gemm_avx2_tile_bytes = 64 * 1024,
     sr_gemm_avx2_pack_columns = 12,
     sr_gemm_avx2_probe_ops = 8192,
-    sr_gemm_avx512_tile_bytes = 48 * 1024,
+    sr_gemm_avx512_tile_bytes = 28 * 1024,
     sr_gemm_avx512_pack_columns = 12,
     sr_gemm_avx512_probe_ops = 32768
 };
