@@ -5,7 +5,8 @@ enable_testing()
 # Tests run side by side: waiting threads must not keep a processor busy.
 function(sirocco_test name timeout)
   add_test(NAME ${name} COMMAND ${ARGN})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} ENVIRONMENT "OMP_WAIT_POLICY=passive;CC=${CMAKE_C_COMPILER}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} ENVIRONMENT "OMP_WAIT_POLICY=passive;CC=${CMAKE_C_COMPILER};\
+LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/lsan.supp:print_suppressions=0")
 endfunction()
 
 file(GLOB TEST_SOURCES CONFIGURE_DEPENDS tests/*_test.c)

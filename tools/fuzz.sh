@@ -19,6 +19,7 @@ if [ -z "$targets" ]; then
 fi
 [ -n "$targets" ] || { echo "fuzz: no targets in fuzz/" >&2; exit 1; }
 
+export LSAN_OPTIONS=suppressions=$root/cmake/lsan.supp:print_suppressions=0
 failed=
 for target in $targets; do
     name=${target%_fuzz}
