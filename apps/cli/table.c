@@ -78,7 +78,7 @@ const cli_command cli_commands[] = {
          "with what this machine can do: 8-bit operations a second for prefill, memory bandwidth for decode (a model "
          "that fits in the cache can exceed it). Without a model the bundled one is used, quantized to 4 bits.",
      .examples = "sirocco bench model.gguf\t512 tokens of prompt, 64 of text\n"
-                 "sirocco bench model.gguf --prompt-len 128,512,2048 --depth 0,4096\tseveral lengths\n"
+                 "sirocco bench model.gguf --prompt-len 128,512 --depth 0,2048\tseveral lengths\n"
                  "sirocco bench -m path/to/model --isq q4k --csv > speed.csv\tfor a spreadsheet\n",
      .run = command_bench},
     {.name = "doctor",

@@ -1,0 +1,292 @@
+#!/usr/bin/env bash
+# The command from end to end: help, exit codes, messages, the shape of what each command prints.
+#
+#   cli_test.sh COMMAND SOURCE_DIR
+set -uo pipefail
+
+command=$1
+source=$2
+model=$source/models/story-6m
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-cli.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+out=$scratch/out err=$scratch/err
+failures=0 checks=0
+export HOME=$scratch NO_COLOR=1 LC_ALL=C
+unset XDG_STATE_HOME
+
+fail() {
+    failures=$((failures + 1))
+    echo "FAIL: $label: $1"
+    sed 's/^/    stdout: /' "$out" | head -n 5
+    sed 's/^/    stderr: /' "$err" | head -n 5
+}
+
+# run CODE ARGUMENTS...: standard input from $scratch/in
+: >"$scratch/in"
+run() {
+    local want=$1 code
+    shift
+    label="sirocco $*"
+    checks=$((checks + 1))
+    "$command" "$@" <"$scratch/in" >"$out" 2>"$err"
+    code=$?
+    [ "$code" = "$want" ] || fail "exit code $code, expected $want"
+    # A failure says why, in one line that has a next step.
+    case $want in
+    1 | 2)
+        [ "$(grep -c '^sirocco: error: ' "$err")" = 1 ] || fail "expected one line 'sirocco: error: ...'"
+        grep '^sirocco: error: ' "$err" | grep -qE 'error: .*[;:?,] ' || fail "no next step in the message"
+        ;;
+    esac
+}
+says() { grep -qe "$1" "$out" || fail "standard output lacks '$1'"; }
+warns() { grep -qe "$1" "$err" || fail "standard error lacks '$1'"; }
+is() { [ "$(cat "$out")" = "$1" ] || fail "standard output is not '$1'"; }
+is_json() {
+    [ "$(wc -l <"$out")" -eq 1 ] || fail "not one line of JSON"
+    if command -v jq >/dev/null; then
+        jq -e . "$out" >/dev/null 2>&1 || fail "not JSON"
+    else
+        grep -qE '^[{].*[}]$' "$out" || fail "not a JSON object"
+    fi
+}
+
+# ---------------------------------------------------------------- help and usage
+
+commands="run inspect tokenize eval bench doctor help"
+run 0 --version
+says '^sirocco [0-9]'
+run 0 --help
+for name in $commands; do says "^  $name "; done
+run 0 help
+for name in $commands; do
+    run 0 help "$name"
+    says '^Examples:'
+    says '^Exit codes'
+    cp "$out" "$scratch/help"
+    run 0 "$name" --help
+    cmp -s "$out" "$scratch/help" || fail "differs from 'help $name'"
+    [ "$(wc -L <"$out" 2>/dev/null || echo 100)" -le 100 ] || fail "lines above 100 columns"
+done
+run 0 help --man
+says '^\.TH SIROCCO 1'
+says 'temperature'
+run 0 help --markdown
+says '^## sirocco run'
+run 0 help --complete-bash
+bash -n "$out" || fail "the completion is no shell script"
+# shellcheck disable=SC2016 # expanded by the inner shell
+completed=$(bash -c '. "$1"; COMP_WORDS=(sirocco run --rep); COMP_CWORD=2; _sirocco; echo "${COMPREPLY[*]}"' - "$out" 2>&1)
+[ "$completed" = "--repetition-penalty" ] || fail "--rep completes to '$completed'"
+
+"$command" >"$out" 2>"$err"
+code=$?
+label="sirocco"
+[ $code = 2 ] || fail "exit code $code, expected 2"
+[ -s "$out" ] && fail "help nobody asked for belongs on standard error"
+warns '^Usage'
+run 2 rnu
+warns "did you mean 'run'"
+run 2 --nonsense run
+run 2 run --temprature 1
+warns 'did you mean --temperature'
+run 2 run -isq 4
+warns 'did you mean --isq'
+run 2 inspect --isq 4 x
+warns "option of 'sirocco run'"
+run 2 run --ctx
+run 2 run --ctx many
+run 2 run --top-p 2 -i x
+run 2 run --json=1 -i x
+run 2 run --format ggml -i x
+run 2 run --logit-bias 5 -i x
+run 2 run --seed -1 -i x
+run 2 run --greedy --temperature 1 -i x
+run 2 run --json
+run 2 run --isq q4z -i x
+run 2 run --isa nosuch -i x
+run 2 run -m a -f b -i x
+run 2 run a b
+run 2 inspect
+run 2 eval "$model"
+run 2 eval --text "$0"
+run 2 bench --json --csv
+run 2 bench --prompt-len 5,x
+run 2 help nosuch
+
+# ---------------------------------------------------------------- files that are not there, or no models
+
+for name in run inspect tokenize bench; do
+    run 1 $name "$scratch/absent"
+    warns 'absent'
+done
+run 1 eval "$scratch/absent" --text "$0"
+run 1 eval "$model" --text "$scratch/absent"
+run 1 run some-org/some-model -i x
+warns 'hub'
+head -c 100 /dev/urandom >"$scratch/noise.gguf"
+run 1 inspect "$scratch/noise.gguf"
+run 1 run "$scratch/noise.gguf" -i x
+run 1 tokenize "$scratch/noise.gguf" x
+: >"$scratch/empty"
+run 1 inspect "$scratch/empty"
+if [ -f "$model/model.safetensors" ]; then
+    mkdir "$scratch/cut"
+    cp "$model"/*.json "$scratch/cut"
+    head -c 100000 "$model/model.safetensors" >"$scratch/cut/model.safetensors"
+    run 1 inspect "$scratch/cut"
+    run 1 run "$scratch/cut" -i x
+fi
+
+# ---------------------------------------------------------------- tokenize, inspect, doctor
+
+run 0 tokenize "$model" "Once upon a time"
+says '^ *0  <|endoftext|> '
+says '" upon"$'
+run 0 tokenize --json --no-bos "$model" "Once upon a time"
+is_json
+is '{"ids":[1945,381,684,259,556],"pieces":["On","ce","Ġupon","Ġa","Ġtime"]}'
+printf 'Once upon a time' >"$scratch/in"
+run 0 tokenize --json --no-bos "$model"
+is '{"ids":[1945,381,684,259,556],"pieces":["On","ce","Ġupon","Ġa","Ġtime"]}'
+: >"$scratch/in"
+run 0 tokenize --json "$model" "<|endoftext|>"
+is '{"ids":[0,0],"pieces":["<|endoftext|>","<|endoftext|>"]}'
+run 0 tokenize --json --no-bos --no-special "$model" "<|endoftext|>"
+grep -q 'endoftext' "$out" && fail "special although --no-special"
+run 0 tokenize --json --no-bos "$model" ""
+is '{"ids":[],"pieces":[]}'
+printf 'a\0b\xff\xc3"\\\n\x01' >"$scratch/in"
+run 0 tokenize --json "$model"
+is_json
+: >"$scratch/in"
+
+run 0 inspect "$model"
+says '^architecture  llama'
+says '^bytes  *\[[EAFXNH.]\{40\}\]'
+says 'bf16'
+says '16\.00'
+run 0 inspect --summary "$model"
+grep -q 'q_proj' "$out" && fail "tensors although --summary"
+run 0 inspect --json "$model"
+is_json
+for gguf in "$source"/tests/vectors/tiny/*.gguf; do
+    [ -f "$gguf" ] || continue
+    run 0 inspect "$gguf"
+    says '^container     GGUF v3, 1 file'
+    run 0 inspect --json "$gguf"
+    is_json
+done
+run 0 doctor
+says '^kernel sets'
+run 0 doctor --json --threads 1
+is_json
+says '"threads":1,'
+
+# ---------------------------------------------------------------- run
+
+prompt="Little Red Riding Hood"
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8
+is ", and the House of the H"
+warns 'ctx 512'
+cp "$out" "$scratch/exact"
+run 0 run -m "$model" -i "$prompt" --exact --greedy --max-tokens 8 --echo -q
+is "$prompt$(cat "$scratch/exact")"
+[ -s "$err" ] && fail "--quiet is not quiet"
+printf '%s' "$prompt" >"$scratch/in"
+run 0 run "$model" -i - --exact --temp 0 --max-tokens 8
+cmp -s "$out" "$scratch/exact" || fail "differs from -i TEXT"
+: >"$scratch/in"
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " House"
+is ", and the"
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --json
+is_json
+says '"text":", and the House of the H","tokens":8,"prompt_tokens":9,"finish_reason":"length"'
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " House" --json
+says '"text":", and the",.*"finish_reason":"stop"'
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 0 --json
+says '"text":"","tokens":0'
+run 0 run "$model" -i "$prompt" --max-tokens 8 --seed 7 --threads 1
+cp "$out" "$scratch/seed"
+run 0 run "$model" -i "$prompt" --max-tokens 8 --seed 7 --threads 2
+cmp -s "$out" "$scratch/seed" || fail "the same seed gave another text"
+# The bundled model needs no name and is quantized to 4 bits.
+run 0 run -i "Once upon a time" --max-tokens 4 --greedy
+warns '(bundled).*q4_k'
+run 0 run -i "Once upon a time" --max-tokens 4 --greedy --isq none -v
+grep -q 'q4_k' "$err" && fail "quantized although --isq none"
+warns 'tokens/s'
+# The context: a prompt that does not fit names both numbers and the flag; a full one ends the text.
+run 1 run "$model" -i "$prompt" --ctx 5
+warns '9 tokens and the context 5.*--ctx'
+run 0 run "$model" -i "$prompt" --ctx 12 --greedy --json
+says '"finish_reason":"length"'
+warns 'context of 12 tokens is full'
+# An id that the vocabulary lacks.
+run 2 run "$model" -i x --logit-bias 999999=1
+# Inputs that are piped in are the conversation of a prompt.
+printf 'Once\n\n/reset\n%s\n/exit\nnot read\n' "$prompt" >"$scratch/in"
+run 0 run "$model" --exact --greedy --max-tokens 8 -q
+[ "$(tail -n 1 "$out")" = ", and the House of the H" ] || fail "after /reset another text"
+: >"$scratch/in"
+
+# ---------------------------------------------------------------- eval, bench
+
+for _ in 1 2 3 4 5 6 7 8; do printf 'Once upon a time there was a king who had three daughters.\n'; done >"$scratch/text"
+run 0 eval "$model" --text "$scratch/text" --ctx 32 --chunks 2 --json
+is_json
+says '"perplexity":[0-9.]*,"stderr":[0-9.]*,"tokens":30,"ctx":32,"chunks":2'
+run 0 eval "$model" --text "$scratch/text" --ctx 16 --chunks 3 --isq 4 --kld-exact
+says '^perplexity '
+says '^tokens      21 scored, 3 windows of 16'
+says '^divergence '
+says '^top choice '
+run 0 eval "$model" --text "$scratch/text" --ctx 16 --chunks 2 --against "$model" --json
+is_json
+says '"mean":0,'
+says '"top1_agreement":1'
+run 1 eval "$model" --text "$scratch/text" --ctx 4096
+run 0 bench --prompt-len 8,16 --gen-len 4 --depth 0,8 --iterations 2 --warmup 0 --csv
+[ "$(wc -l <"$out")" -eq 7 ] || fail "expected 7 lines"
+run 0 bench "$model" --prompt-len 8 --gen-len 4 --iterations 1 --warmup 0 --json
+is_json
+run 0 bench "$model" --prompt-len 8 --gen-len 4 --iterations 1 --warmup 0
+says '^prefill '
+says '^decode '
+
+# ---------------------------------------------------------------- signals and full disks
+
+label="Ctrl-C"
+"$command" run "$model" -i "$prompt" --isa portable --exact --ctx 8192 --logit-bias 0=-100 >"$out" 2>"$err" &
+pid=$!
+for _ in $(seq 200); do
+    [ -s "$out" ] && break
+    sleep 0.1
+done
+kill -INT $pid
+wait $pid
+code=$?
+[ "$code" = 130 ] || fail "exit code $code, expected 130"
+grep -q error "$err" && fail "an error for an interruption"
+
+if [ -e /dev/full ]; then
+    for arguments in "help" "tokenize $model x" "inspect --json $model" "run $model -i x --max-tokens 3"; do
+        label="sirocco $arguments >/dev/full"
+        # shellcheck disable=SC2086 # words
+        "$command" $arguments >/dev/full 2>"$err"
+        code=$?
+        : >"$out"
+        [ "$code" = 1 ] || fail "exit code $code, expected 1"
+        warns 'cannot write'
+    done
+fi
+label="a reader that goes away"
+{ "$command" inspect --json "$model"; "$command" help --markdown; } 2>"$err" | true
+[ -s "$err" ] && fail "not quiet"
+
+if [ "$failures" = 0 ]; then
+    echo "cli: $checks commands, no failures"
+else
+    echo "cli: $failures failures"
+    exit 1
+fi
