@@ -40,6 +40,7 @@ sr_status sr_names_build(struct sr_names *t, const void *items, size_t stride, i
 /* Index of the item, -1 when there is none. */
 int sr_names_find(const struct sr_names *t, const void *items, size_t stride, const char *name);
 void sr_names_free(struct sr_names *t);
+uint32_t sr_names_hash(const char *name); /* for the test that makes names collide */
 
 /* Bytes from a file, made fit for a message: cut at 64 bytes, and '?' for what is not UTF-8. Use inside one expression:
  * sr_show(name, n).text. */

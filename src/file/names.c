@@ -9,7 +9,7 @@
  * below 1e-15), so one that does marks names chosen to collide, and building stays linear. */
 enum { LONGEST_RUN = 256 };
 
-static uint32_t hash(const char *s) {
+uint32_t sr_names_hash(const char *s) {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a, then one xor-multiply so that the low bits depend on all */
     for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
     h ^= h >> 32;
@@ -32,7 +32,7 @@ sr_status sr_names_build(struct sr_names *t, const void *items, size_t stride, i
     t->mask = slots - 1;
     for (uint32_t i = 0; i < (uint32_t)n; i++) {
         const char *name = name_of(items, stride, i);
-        uint32_t at = hash(name) & t->mask, run = 0;
+        uint32_t at = sr_names_hash(name) & t->mask, run = 0;
         for (; t->slot[at]; at = (at + 1) & t->mask) {
             if (strcmp(name_of(items, stride, t->slot[at] - 1), name) == 0) {
                 dup[0] = (int)t->slot[at] - 1;
@@ -48,7 +48,7 @@ sr_status sr_names_build(struct sr_names *t, const void *items, size_t stride, i
 
 int sr_names_find(const struct sr_names *t, const void *items, size_t stride, const char *name) {
     if (!t->slot) return -1;
-    for (uint32_t at = hash(name) & t->mask; t->slot[at]; at = (at + 1) & t->mask)
+    for (uint32_t at = sr_names_hash(name) & t->mask; t->slot[at]; at = (at + 1) & t->mask)
         if (strcmp(name_of(items, stride, t->slot[at] - 1), name) == 0) return (int)t->slot[at] - 1;
     return -1;
 }

@@ -1,0 +1,166 @@
+/* For tests: byte buffers that spell out files, a scratch directory, and checks of errors. Include it first. */
+#ifndef SR_TESTS_SUPPORT_H
+#define SR_TESTS_SUPPORT_H
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "sirocco.h"
+
+/* ---------------------------------------------------------------- bytes */
+
+struct bytes {
+    uint8_t *data;
+    size_t n, cap;
+};
+
+static inline void put(struct bytes *b, const void *data, size_t n) {
+    while (b->n + n > b->cap) {
+        b->cap = b->cap ? 2 * b->cap : 256;
+        b->data = realloc(b->data, b->cap);
+        assert_non_null(b->data);
+    }
+    if (n) memcpy(b->data + b->n, data, n);
+    b->n += n;
+}
+static inline void put_int(struct bytes *b, uint64_t v, unsigned size) { /* little-endian */
+    uint8_t le[8];
+    for (unsigned i = 0; i < size; i++) le[i] = (uint8_t)(v >> 8 * i);
+    put(b, le, size);
+}
+static inline void put_zeros(struct bytes *b, size_t n) {
+    while (n--) put(b, "", 1);
+}
+static inline void pad_to(struct bytes *b, size_t alignment) {
+    put_zeros(b, (alignment - b->n % alignment) % alignment);
+}
+static inline void drop(struct bytes *b) {
+    free(b->data);
+    *b = (struct bytes){0};
+}
+
+/* ---------------------------------------------------------------- GGUF */
+
+enum { G_U8, G_I8, G_U16, G_I16, G_U32, G_I32, G_F32, G_BOOL, G_STRING, G_ARRAY, G_U64, G_I64, G_F64 };
+
+static inline void g_header(struct bytes *b, uint32_t version, uint64_t n_tensors, uint64_t n_values) {
+    put(b, "GGUF", 4);
+    put_int(b, version, 4);
+    put_int(b, n_tensors, 8);
+    put_int(b, n_values, 8);
+}
+static inline void g_text_n(struct bytes *b, const char *text, size_t n) {
+    put_int(b, n, 8);
+    put(b, text, n);
+}
+static inline void g_text(struct bytes *b, const char *text) {
+    g_text_n(b, text, strlen(text));
+}
+/* Key and type; the value's bytes are the caller's. */
+static inline void g_key(struct bytes *b, const char *key, uint32_t type) {
+    g_text(b, key);
+    put_int(b, type, 4);
+}
+static inline void g_u32(struct bytes *b, const char *key, uint32_t v) {
+    g_key(b, key, G_U32);
+    put_int(b, v, 4);
+}
+static inline void g_string(struct bytes *b, const char *key, const char *text) {
+    g_key(b, key, G_STRING);
+    g_text(b, text);
+}
+static inline void g_array(struct bytes *b, const char *key, uint32_t type, uint64_t n) {
+    g_key(b, key, G_ARRAY);
+    put_int(b, type, 4);
+    put_int(b, n, 8);
+}
+/* ne0 is K; ne1 = 0: one dimension. */
+static inline void g_tensor(struct bytes *b, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type,
+                            uint64_t offset) {
+    g_text(b, name);
+    put_int(b, ne1 ? 2 : 1, 4);
+    put_int(b, ne0, 8);
+    if (ne1) put_int(b, ne1, 8);
+    put_int(b, type, 4);
+    put_int(b, offset, 8);
+}
+
+/* ---------------------------------------------------------------- files */
+
+/* Removes a directory that a test made, with what is in it. */
+static inline void remove_tree(const char *path) {
+    DIR *d = opendir(path);
+    if (d) {
+        const struct dirent *e;
+        while ((e = readdir(d))) {
+            char inner[1024];
+            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+            int n = snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+            if (n < 0 || n >= (int)sizeof inner) continue;
+            struct stat st;
+            if (lstat(inner, &st) == 0 && S_ISDIR(st.st_mode))
+                remove_tree(inner);
+            else
+                unlink(inner);
+        }
+        closedir(d);
+    }
+    rmdir(path);
+}
+
+/* cmocka setup and teardown: *state is the path of a fresh directory. */
+static inline int make_scratch(void **state) {
+    const char *top = getenv("TMPDIR");
+    char *path = malloc(512);
+    if (!path) return -1;
+    snprintf(path, 512, "%s/sirocco-test-XXXXXX", top && strlen(top) < 400 ? top : "/tmp");
+    *state = path;
+    return mkdtemp(path) ? 0 : -1;
+}
+static inline int remove_scratch(void **state) {
+    remove_tree(*state);
+    free(*state);
+    return 0;
+}
+/* dir/name in a static buffer: good for the four latest calls. */
+static inline const char *in(const char *dir, const char *name) {
+    static char path[4][1024];
+    static int turn;
+    turn = (turn + 1) % 4;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
+    return path[turn];
+}
+static inline void write_file(const char *path, const void *data, size_t n) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+static inline void write_text(const char *path, const char *text) {
+    write_file(path, text, strlen(text));
+}
+
+/* ---------------------------------------------------------------- errors */
+
+/* The status, and every one of the zero-terminated words (up to a NULL) in the message. */
+static inline void check_error(const char *what, sr_status got, const sr_err *err, sr_status want, ...) {
+    va_list ap;
+    if (got != want || err->code != want)
+        fail_msg("%s: got %s (%s), want %s", what, sr_status_name(got), err->msg, sr_status_name(want));
+    va_start(ap, want);
+    for (const char *word; (word = va_arg(ap, const char *));)
+        if (!strstr(err->msg, word)) fail_msg("%s: message \"%s\" does not say \"%s\"", what, err->msg, word);
+    va_end(ap);
+}
+
+#endif
