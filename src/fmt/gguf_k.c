@@ -237,7 +237,8 @@ static float sum_of(const float *x, int n) {
 static uint16_t factor(const float *v, const float *group_weight, int n, int top) {
     float max = 0;
     for (int g = 0; g < n; g++) max = v[g] > max ? v[g] : max;
-    return sr_f32_to_f16(group_weight ? sr_search_positive(v, group_weight, n, top) : max / (float)top);
+    float f = group_weight ? sr_search_positive(v, group_weight, n, top) : max / (float)top;
+    return sr_f32_to_f16(sr_weight_finite(f));
 }
 /* What the formats with mins differ in. */
 typedef struct min_search {
@@ -317,7 +318,7 @@ static void fit_signed(const float *x, const float *weight, bool weigh_groups, c
     grid->group = G16;
     grid->lo = -s->nmax;
     grid->hi = s->nmax - 1;
-    grid->d = sr_f32_to_f16(f);
+    grid->d = sr_f32_to_f16(sr_weight_finite(f));
     float d = sr_f16_to_f32(grid->d);
     for (int g = 0; g < QK / G16; g++) {
         int sc = sr_refine_symmetric(x + G16 * g, weight + G16 * g, G16, s->nmax, d, s->lo, s->hi, scale[g]);
@@ -368,6 +369,7 @@ const sr_format sr_fmt_q2_k = {
     .lane = 1,
     .tile = SR_TILE_I8,
     .has_min = true,
+    .rtn_err = 0.290f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
@@ -379,7 +381,7 @@ const sr_format sr_fmt_q2_k = {
     .fallback = {"q4_0"},
     .panel = sr_panel_coarse,
     .panel_group = SR_KC,
-    .panel_err = 0.01f,
+    .panel_err = 0.0072f,
 };
 const sr_format sr_fmt_q3_k = {
     .name = "q3_k",
@@ -388,6 +390,7 @@ const sr_format sr_fmt_q3_k = {
     .group = G16,
     .lane = 1,
     .tile = SR_TILE_I8,
+    .rtn_err = 0.152f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
@@ -408,6 +411,7 @@ const sr_format sr_fmt_q4_k = {
     .lane = 1,
     .tile = SR_TILE_I8,
     .has_min = true,
+    .rtn_err = 0.0727f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
@@ -419,7 +423,7 @@ const sr_format sr_fmt_q4_k = {
     .fallback = {"q4_1"},
     .panel = sr_panel_coarse,
     .panel_group = SR_KC,
-    .panel_err = 0.01f,
+    .panel_err = 0.0072f,
 };
 const sr_format sr_fmt_q5_k = {
     .name = "q5_k",
@@ -429,6 +433,7 @@ const sr_format sr_fmt_q5_k = {
     .lane = 1,
     .tile = SR_TILE_I8,
     .has_min = true,
+    .rtn_err = 0.0359f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
@@ -446,6 +451,7 @@ const sr_format sr_fmt_q6_k = {
     .group = G16,
     .lane = 1,
     .tile = SR_TILE_I8,
+    .rtn_err = 0.0182f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
@@ -463,6 +469,7 @@ const sr_format sr_fmt_q8_k = {
     .group = QK,
     .lane = 1,
     .tile = SR_TILE_I8,
+    .rtn_err = 0.00717f,
     .claim = sr_claim_single,
     .layout = sr_layout_single,
     .decode = sr_decode_i8,

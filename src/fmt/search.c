@@ -52,9 +52,15 @@ void sr_search_affine(const float *x, const float *weight, int n, int nmax, floa
         sum_codes(y, weight, n, inverse, 0, top, &s);
         for (int c = 0; c < LANES; c++) {
             /* Least squares for both; the error follows from the normal equations. */
-            float det = s_w * s.qq[c] - s.q[c] * s.q[c];
-            if (!(det > 0)) continue;
-            float a = (s_w * s.xq[c] - s_y * s.q[c]) / det, b = (s.qq[c] * s_y - s.q[c] * s.xq[c]) / det;
+            float det = s_w * s.qq[c] - s.q[c] * s.q[c], a, b;
+            if (!(s.qq[c] > 0)) continue;
+            if (det > 1e-5f * s_w * s.qq[c]) {
+                a = (s_w * s.xq[c] - s_y * s.q[c]) / det;
+                b = (s.qq[c] * s_y - s.q[c] * s.xq[c]) / det;
+            } else { /* all codes alike, rounding aside: only the scale is determined */
+                a = s.xq[c] / s.qq[c];
+                b = 0;
+            }
             float error = s_yy - a * s.xq[c] - b * s_y;
             if (bounded && low + b > 0) {
                 /* min at its bound 0: x = y + low ~ a * q. */
@@ -94,8 +100,8 @@ void sr_refine_affine(const float *x, const float *weight, int n, int nmax, floa
             float q = sr_nearest(sr_clamp((x[i] + m[c]) * inverse[c], 0, (float)nmax)), e = a[c] * q - m[c] - x[i];
             error[c] += weight[i] * e * e;
         }
-    int best = 0;
-    for (int c = 1; c < LANES; c++) best = error[c] < error[best] ? c : best;
+    int best = 2; /* the floors: what is left where no weight counts */
+    for (int c = 0; c < LANES; c++) best = error[c] < error[best] ? c : best;
     *sc = (int)try_sc[best];
     *mn = (int)try_mn[best];
 }
