@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the gguf, safetensors, json and config targets: small files that reach every branch of a good one.
+
+    fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
+
+Inputs that once crashed a target are kept beside them under the names of the tests that came of them."""
+import json
+import os
+import struct
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
+
+
+def save(target, name, data):
+    os.makedirs(os.path.join(ROOT, target), exist_ok=True)
+    with open(os.path.join(ROOT, target, name), "wb") as f:
+        f.write(data)
+
+
+def text(s):
+    s = s if isinstance(s, bytes) else s.encode()
+    return struct.pack("<Q", len(s)) + s
+
+
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+
+def value(key, kind, v):
+    head = text(key) + struct.pack("<I", kind)
+    if kind == 8:
+        return head + text(v)
+    if kind == 9:
+        of, items = v
+        body = b"".join(text(i) if of == 8 else struct.pack("<" + SCALARS[of], i) for i in items)
+        return head + struct.pack("<IQ", of, len(items)) + body
+    return head + struct.pack("<" + SCALARS[kind], v)
+
+
+def gguf(values, tensors, version=3, alignment=32):
+    """tensors: (name, ne, type number, bytes)."""
+    out, offset, data = b"", 0, b""
+    for name, ne, kind, size in tensors:
+        out += text(name) + struct.pack("<I", len(ne)) + struct.pack("<%dQ" % len(ne), *ne)
+        out += struct.pack("<IQ", kind, offset)
+        offset += -(-size // alignment) * alignment
+        data += bytes(size) + bytes(-size % alignment)
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values)) + b"".join(values) + out
+    return out + bytes(-len(out) % alignment) + data
+
+
+def safetensors(header, size):
+    h = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(h)) + h + bytes(size)
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+save("gguf", "empty", gguf([], []))
+save("gguf", "v2", gguf([value("general.architecture", 8, "llama")], [("t", [4], 0, 16)], version=2))
+save("gguf", "values", gguf([value("k%d" % k, k, 1) for k in SCALARS] + [value("s", 8, "caf\u00e9")], []))
+save("gguf", "arrays", gguf([value("a%d" % k, 9, (k, [1, 0])) for k in SCALARS]
+                            + [value("tokens", 9, (8, ["a", "", b"\xff"])), value("none", 9, (0, []))], []))
+save("gguf", "tensors", gguf([value("general.alignment", 4, 64)],
+                             [("blk.0.attn_q.weight", [64, 2], 2, 72), ("norm", [4], 0, 16),
+                              ("experts", [32, 2, 2, 1], 8, 136)], alignment=64))
+save("gguf", "piece", gguf([value("split.no", 2, 0), value("split.count", 2, 2), value("split.tensors.count", 5, 2)],
+                           [("t", [4], 0, 16)]))
+save("gguf", "one_piece", gguf([value("split.no", 2, 0), value("split.count", 2, 1)], []))
+
+save("safetensors", "empty", safetensors({}, 0))
+save("safetensors", "tensors", safetensors({"__metadata__": {"format": "pt"}, "b": entry("F32", [2, 3], 3, 27),
+                                            "a": entry("U8", [3], 0, 3), "none": entry("F16", [0, 5], 27, 27),
+                                            "scalar": entry("BF16", [], 27, 29)}, 29))
+save("safetensors", "small", safetensors({"f4": entry("F4", [2, 2], 0, 2), "f6": entry("F6_E2M3", [4], 2, 5)}, 5))
+save("safetensors", "escapes", safetensors(b'{"\\u0061\\ud83d\\ude00":{"dtype":"I64","shape":[1],"data_offsets":[0,8],'
+                                           b'"other":[{}, null, -1.5e3]}}  ', 8))
+
+save("json", "values", b'[null, true, false, 0, -0, -1.25e+10, 9223372036854775807, NaN, -Infinity, "", []]')
+save("json", "strings", b'["\\"\\\\\\/\\b\\f\\n\\r\\t", "\\u00e9\\ud83d\\ude00\\ud83d", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"]')
+save("json", "objects", b' {"a": {"b": [{"c": 1}, [[]]]}, "": {}, "\\u0061": "x"} \n')
+
+save("config", "llama", json.dumps({
+    "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": False,
+    "rope_scaling": {"factor": 8.0, "rope_type": "llama3"}, "eos_token_id": [1, 2], "pad_token_id": None,
+    "a": [1, -1], "b": [1, 2.5], "c": [True, False], "d": [], "e": [1, "x"], "f": [[1]], "g": [{"h": 1}]}).encode())
+save("config", "templates", json.dumps({
+    "chat_template": [{"name": "default", "template": "{{ x }}"}, {"name": "tool_use", "template": "y"}],
+    "added_tokens_decoder": {"0": {"content": "<s>", "special": True}},
+    "model_max_length": 1000000000000000019884624838656}).encode())
