@@ -7,8 +7,10 @@
  * Convention everywhere: y[T][N] = x[T][K] * w[N][K]^T. A row is one output feature, K is contiguous.
  *
  * The tile. All generic code multiplies tiles, never formats: SR_MR weight rows by SR_KC columns in one of three kinds,
- *     SR_TILE_I8    w = scale * code - min, code int8, one f32 scale (and min) a group of 16, 32, 64, 128 or 256
- * columns SR_TILE_BF16  w = value, bfloat16 SR_TILE_F32   w = value */
+ *     SR_TILE_I8    w = scale * code - min, code int8; an f32 scale (and min) a group of 16, 32, 64, 128 or 256
+ *     SR_TILE_BF16  w = value, bfloat16
+ *     SR_TILE_F32   w = value
+ */
 #ifndef SR_FMT_FMT_H
 #define SR_FMT_FMT_H
 

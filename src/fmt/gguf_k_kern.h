@@ -150,7 +150,8 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
 
 /* The 8-bit grid of sr_panel_coarse: 127 / max, or 0 when that is not finite; *scale = max / 127. When a factor is not
  * finite then no number of the block is: NaN and codes of zero. */
-V_INLINE bool coarse_grid(const uint8_t *d, const uint8_t *dmin, float max, float *inverse, float *scale, int8_t *code) {
+V_INLINE bool coarse_grid(const uint8_t *d, const uint8_t *dmin, float max, float *inverse, float *scale,
+                          int8_t *code) {
     if ((d[1] & 0x7c) == 0x7c || (dmin[1] & 0x7c) == 0x7c) {
         *scale = NAN;
         memset(code, 0, 256);
@@ -184,8 +185,9 @@ static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
 #pragma GCC unroll 4
         for (int i = 0; i < 8; i += 2) {
             vf s0 = vf_set1(sv[i]), s1 = vf_set1(sv[i + 1]), lo0 = vf_set1(lov[i]), lo1 = vf_set1(lov[i + 1]);
-            vb tables = vb_pack4(vi_nearest(vf_mul(vf_fms(s0, n0, lo0), mul)), vi_nearest(vf_mul(vf_fms(s0, n8, lo0), mul)),
-                                 vi_nearest(vf_mul(vf_fms(s1, n0, lo1), mul)), vi_nearest(vf_mul(vf_fms(s1, n8, lo1), mul)));
+            vb tables =
+                vb_pack4(vi_nearest(vf_mul(vf_fms(s0, n0, lo0), mul)), vi_nearest(vf_mul(vf_fms(s0, n8, lo0), mul)),
+                         vi_nearest(vf_mul(vf_fms(s1, n0, lo1), mul)), vi_nearest(vf_mul(vf_fms(s1, n8, lo1), mul)));
             vb_store(code + 32 * i, vb_lookup(vb_table_ab(tables), q4_k_codes(b, i)));
             vb_store(code + 32 * i + 32, vb_lookup(vb_table_cd(tables), q4_k_codes(b, i + 1)));
         }

@@ -32,23 +32,22 @@ void sr_search_affine(const float *x, const float *weight, int n, int nmax, floa
     if (bounded && low > 0) low = 0;
     *min = -low;
     *scale = 0;
-    float range = high - low;
-    if (!(range > SR_TINY)) return;
-
-    /* y = x - low >= 0 is what the codes stand for; y ~ scale * q + offset. */
-    float y[MAX_N], s_w = 0, s_y = 0, s_yy = 0;
-    for (int i = 0; i < n; i++) {
-        y[i] = x[i] - low;
-        s_w += weight[i];
-        s_y += weight[i] * y[i];
-        s_yy += weight[i] * y[i] * y[i];
-    }
-    float best = s_yy, inverse[LANES];
-    *scale = range / top;
-    if (!(s_yy > 0)) return; /* no weights: the plain grid */
+    if (!(high - low > SR_TINY)) return;
+    *scale = (high - low) / top;
+    float y[MAX_N], inverse[LANES], best = INFINITY;
     for (int chunk = 0; chunk < chunks; chunk++) {
+        /* y = x - low is what the codes stand for, y ~ a * q + b. Each chunk starts from the min found so far. */
+        float s_w = 0, s_y = 0, s_yy = 0;
         sums s;
-        for (int c = 0; c < LANES; c++) inverse[c] = (top + first + step * (float)(LANES * chunk + c)) / range;
+        low = -*min;
+        for (int i = 0; i < n; i++) {
+            y[i] = x[i] - low;
+            s_w += weight[i];
+            s_y += weight[i] * y[i];
+            s_yy += weight[i] * y[i] * y[i];
+        }
+        if (!(s_yy > 0) || !(high - low > SR_TINY)) return; /* no weights, or absurd ones: what is found so far */
+        for (int c = 0; c < LANES; c++) inverse[c] = (top + first + step * (float)(LANES * chunk + c)) / (high - low);
         sum_codes(y, weight, n, inverse, 0, top, &s);
         for (int c = 0; c < LANES; c++) {
             /* Least squares for both; the error follows from the normal equations. */

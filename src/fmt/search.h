@@ -48,8 +48,9 @@ static inline float sr_largest(const float *x, int n) {
 #define SR_TINY 1e-20f
 
 /* x ~ scale * q - min, 0 <= q <= nmax, n <= 32 and a multiple of 8. Tries the scales range / (nmax + first + i * step)
- * for i < 8 * chunks, solves for scale and min given the codes, and keeps the least weighted squared error. With
- * `bounded` min >= 0. After ggml's make_qkx2_quants and make_qkx3_quants. */
+ * for i < 8 * chunks, solves for scale and min given the codes, and keeps the least weighted squared error; each
+ * eight start from the min found before them. With `bounded` min >= 0. After ggml's make_qkx2_quants and
+ * make_qkx3_quants. */
 void sr_search_affine(const float *x, const float *weight, int n, int nmax, float first, float step, int chunks,
                       bool bounded, float *scale, float *min);
 
