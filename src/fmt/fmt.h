@@ -122,7 +122,8 @@ struct sr_format {
     void (*fit)(const float *w, const float *importance, float row_ms, sr_grid *grid);
     void (*snap)(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
     void (*store)(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code);
-    /* Optional: a whole row at once where no solver can do better (plain types, Q8_0). importance[K] may be NULL. */
+    /* Optional: a whole row at once, by the reference's rule to the bit where it promises one (plain types, the first
+     * GGUF types). Beside fit it serves sr_rtn_rows when there is no importance; importance[K] may be NULL. */
     void (*encode)(sr_weight *w, int64_t row, const float *src, const float *importance);
 
     /* Names resolved at start: what embeddings and the head take when a model is quantized to this format, and what a
