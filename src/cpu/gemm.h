@@ -12,7 +12,10 @@ enum {
     sr_gemm_avx2_probe_ops = 8192,
     sr_gemm_avx512_tile_bytes = 28 * 1024,
     sr_gemm_avx512_pack_columns = 12,
-    sr_gemm_avx512_probe_ops = 32768
+    sr_gemm_avx512_probe_ops = 32768,
+    sr_gemm_amx_tile_bytes = 24 * 1024,
+    sr_gemm_amx_pack_columns = 32,
+    sr_gemm_amx_probe_ops = 1 << 20
 };
 
 void sr_gemm_avx2_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile);
@@ -28,5 +31,14 @@ void sr_gemm_avx512_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                             bool first, float *acc);
 void sr_gemm_avx512_probe(int64_t n);
+
+/* AMX tiles, where the CPU and the system have them; everything else of that row is AVX-512's. */
+bool sr_gemm_amx_usable(void);
+void sr_gemm_amx_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile);
+size_t sr_gemm_amx_packed_bytes(int T, int64_t n_block);
+void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed);
+void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                         bool first, float *acc);
+void sr_gemm_amx_probe(int64_t n);
 
 #endif
