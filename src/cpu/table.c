@@ -3,8 +3,14 @@
 #include "cpu/kern.h"
 
 extern const sr_kern sr_kern_portable;
+#if defined(__x86_64__)
+extern const sr_kern sr_kern_avx512;
+#endif
 
 const sr_kern *const sr_kerns[] = {
+#if defined(__x86_64__)
+    &sr_kern_avx512,
+#endif
     &sr_kern_portable,
     NULL,
 };

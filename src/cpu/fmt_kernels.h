@@ -1,0 +1,18 @@
+/* The formats with fast kernels: one line each. X(name) means panel_<name> and dot_<name>, from the *_kern.h files that
+ * the instruction sets' units include. */
+#ifndef SR_CPU_FMT_KERNELS_H
+#define SR_CPU_FMT_KERNELS_H
+
+#define SR_FMT_KERNELS(X)                                                                                              \
+    X(q4_0)                                                                                                            \
+    X(q4_1)                                                                                                            \
+    X(q5_0)                                                                                                            \
+    X(q5_1)                                                                                                            \
+    X(q8_0)                                                                                                            \
+    X(q2_k)                                                                                                            \
+    X(q3_k)                                                                                                            \
+    X(q4_k)                                                                                                            \
+    X(q5_k)                                                                                                            \
+    X(q6_k)
+
+#endif

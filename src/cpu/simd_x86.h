@@ -1,0 +1,314 @@
+/* The vocabulary in 256-bit vectors, common to simd_avx2.h and simd_avx512.h, which add the few names that differ.
+ *
+ *   vf   8 f32       the names of simd_portable.h
+ *   vb   32 bytes    codes, or signed x. A half is 16 of them, one machine lane
+ *   vs   16 int16
+ *   vi   8 int32
+ *
+ * The bodies in fmt/ and cpu/ named *_kern.h use nothing else. Loads need no alignment. */
+#ifndef SR_CPU_SIMD_X86_H
+#define SR_CPU_SIMD_X86_H
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+typedef __m256 vf;
+typedef __m256i vb, vs, vi;
+
+/* ---------------------------------------------------------------- f32 */
+
+V_INLINE vf vf_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+V_INLINE vf vf_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+V_INLINE void vf_store(float *p, vf v) {
+    _mm256_storeu_ps(p, v);
+}
+V_INLINE vf vf_add(vf a, vf b) {
+    return _mm256_add_ps(a, b);
+}
+V_INLINE vf vf_sub(vf a, vf b) {
+    return _mm256_sub_ps(a, b);
+}
+V_INLINE vf vf_mul(vf a, vf b) {
+    return _mm256_mul_ps(a, b);
+}
+V_INLINE vf vf_div(vf a, vf b) {
+    return _mm256_div_ps(a, b);
+}
+V_INLINE vf vf_fma(vf a, vf b, vf c) { /* a * b + c */
+    return _mm256_fmadd_ps(a, b, c);
+}
+V_INLINE vf vf_fms(vf a, vf b, vf c) { /* a * b - c */
+    return _mm256_fmsub_ps(a, b, c);
+}
+V_INLINE vf vf_fnma(vf a, vf b, vf c) { /* c - a * b */
+    return _mm256_fnmadd_ps(a, b, c);
+}
+V_INLINE vf vf_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+V_INLINE vf vf_min(vf a, vf b) {
+    return _mm256_min_ps(a, b);
+}
+V_INLINE vf vf_abs(vf a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+V_INLINE vf vf_neg(vf a) {
+    return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a);
+}
+/* ((0+4)+(2+6)) + ((1+5)+(3+7)) */
+V_INLINE float vf_sum(vf v) {
+    __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
+}
+V_INLINE float vf_reduce_max(vf v) {
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+V_INLINE vf vf_round(vf v) { /* nearest even */
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* 2^n for whole numbers -126 <= n <= 127 */
+V_INLINE vf vf_pow2(vf n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+V_INLINE vf vf_from_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+V_INLINE void vf_to_f16(uint16_t *p, vf v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+V_INLINE vf vf_from_bf16(const uint16_t *p) {
+    __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+V_INLINE vf vf_from_i32(vi v) {
+    return _mm256_cvtepi32_ps(v);
+}
+
+/* One f16 in all lanes, and one as a scalar. */
+V_INLINE float v_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+V_INLINE vf vf_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+}
+/* The f16 at p, p + step, .. p + 7 * step. */
+V_INLINE vf vf_gather_f16(const uint8_t *p, const int step) {
+    uint16_t h[8];
+    for (int i = 0; i < 8; i++) memcpy(&h[i], p + i * step, 2);
+    __m128i v = _mm_cvtsi32_si128(h[0]);
+    v = _mm_insert_epi16(v, h[1], 1), v = _mm_insert_epi16(v, h[2], 2), v = _mm_insert_epi16(v, h[3], 3);
+    v = _mm_insert_epi16(v, h[4], 4), v = _mm_insert_epi16(v, h[5], 5), v = _mm_insert_epi16(v, h[6], 6);
+    return _mm256_cvtph_ps(_mm_insert_epi16(v, h[7], 7));
+}
+
+/* ---------------------------------------------------------------- bytes */
+
+V_INLINE vb vb_load(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+V_INLINE void vb_store(void *p, vb v) {
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+V_INLINE vb vb_set1(int x) {
+    return _mm256_set1_epi8((char)x);
+}
+/* 16 bytes in both halves. */
+V_INLINE vb vb_twice(const void *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+V_INLINE vb vb_and(vb a, vb b) {
+    return _mm256_and_si256(a, b);
+}
+V_INLINE vb vb_xor(vb a, vb b) {
+    return _mm256_xor_si256(a, b);
+}
+V_INLINE vb vb_add(vb a, vb b) {
+    return _mm256_add_epi8(a, b);
+}
+V_INLINE vb vb_sub(vb a, vb b) {
+    return _mm256_sub_epi8(a, b);
+}
+V_INLINE vb vb_max_u8(vb a, vb b) {
+    return _mm256_max_epu8(a, b);
+}
+/* a & 15, a >> 4 */
+V_INLINE vb vb_low4(vb a) {
+    return _mm256_and_si256(a, _mm256_set1_epi8(15));
+}
+V_INLINE vb vb_high4(vb a) {
+    return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15));
+}
+/* Bits of 16-bit pairs moved by n, to the left when n > 0; what crosses a byte is to be masked away. */
+V_INLINE vb vb_shift(vb a, const int n) {
+    return n > 0 ? _mm256_slli_epi16(a, n) : n < 0 ? _mm256_srli_epi16(a, -n) : a;
+}
+/* 16 bytes of two nibbles: the low ones to the first half, the high ones to the second. */
+V_INLINE vb vb_nibbles(const uint8_t *p) {
+    const __m256i shift = _mm256_set_epi64x(4, 4, 0, 0);
+    return _mm256_and_si256(_mm256_srlv_epi64(vb_twice(p), shift), _mm256_set1_epi8(15));
+}
+/* table[code], a table of 16 a half */
+V_INLINE vb vb_lookup(vb table, vb code) {
+    return _mm256_shuffle_epi8(table, code);
+}
+/* One step of a byte-wise reduction of eight vectors: see vb8_max. */
+V_INLINE vb vb_fold8(vb a, vb b) {
+    return _mm256_max_epu8(_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+}
+V_INLINE vb vb_fold16(vb a, vb b) {
+    return _mm256_max_epu8(_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+}
+V_INLINE vb vb_fold32(vb a, vb b) {
+    return _mm256_max_epu8(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+}
+typedef struct vb8 {
+    vb c0, c1, c2, c3, c4, c5, c6, c7;
+} vb8;
+V_INLINE vb8 vb8_xor(vb8 v, vb m) {
+    return (vb8){vb_xor(v.c0, m), vb_xor(v.c1, m), vb_xor(v.c2, m), vb_xor(v.c3, m),
+                 vb_xor(v.c4, m), vb_xor(v.c5, m), vb_xor(v.c6, m), vb_xor(v.c7, m)};
+}
+/* The largest byte of each half: byte i of the first half is that of c<i>'s first half, and so on. */
+V_INLINE vb vb8_max(vb8 v) {
+    vb a = vb_fold16(vb_fold8(v.c0, v.c1), vb_fold8(v.c2, v.c3));
+    vb b = vb_fold16(vb_fold8(v.c4, v.c5), vb_fold8(v.c6, v.c7));
+    vb m = vb_fold32(a, b);
+    return _mm256_max_epu8(m, _mm256_shuffle_epi32(m, 0x4e));
+}
+/* The first eight bytes of each half as f32, and those of the largest of both halves. */
+V_INLINE vf vf_from_half0(vb v) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm256_castsi256_si128(v)));
+}
+V_INLINE vf vf_from_half1(vb v) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm256_extracti128_si256(v, 1)));
+}
+V_INLINE vb vb_max_of_halves(vb v) {
+    return _mm256_max_epu8(v, _mm256_permute2x128_si256(v, v, 1));
+}
+
+/* ---------------------------------------------------------------- int16 */
+
+V_INLINE vs vs_load(const int16_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+V_INLINE vs vs_set1(int x) {
+    return _mm256_set1_epi16((short)x);
+}
+/* 16 bytes, widened, in order; those of four little-endian words, and at an address. */
+V_INLINE vs vs_from_u32(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    return _mm256_cvtepu8_epi16(_mm_set_epi32((int)d, (int)c, (int)b, (int)a));
+}
+V_INLINE vs vs_from_u8(const void *p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+V_INLINE vs vs_from_i8(const void *p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+/* Scales of 16 groups of 16 columns: the even ones in the first half, the odd ones in the second, as vs_pick wants. */
+V_INLINE vs vs_pairs(vs v) {
+    const __m256i even_odd =
+        _mm256_broadcastsi128_si256(_mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0));
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, even_odd), 0xd8);
+}
+/* The first and the last eight, in both halves. */
+V_INLINE vs vs_first8(vs v) {
+    return _mm256_permute2x128_si256(v, v, 0);
+}
+/* The last eight, each twice in a row. */
+V_INLINE vs vs_last8_doubled(vs v) {
+    v = _mm256_permute4x64_epi64(v, 0xfa);
+    return _mm256_unpacklo_epi16(v, v);
+}
+/* Number i of each half in all places of that half. */
+V_INLINE vs vs_pick(vs v, const int i) {
+    return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)((2 * i + 1) << 8 | 2 * i)));
+}
+V_INLINE vs vs_and(vs a, vs b) {
+    return _mm256_and_si256(a, b);
+}
+V_INLINE vs vs_shift_right(vs a, const int n) {
+    return _mm256_srli_epi16(a, n);
+}
+V_INLINE vs vs_sub(vs a, vs b) {
+    return _mm256_sub_epi16(a, b);
+}
+V_INLINE vs vs_mul(vs a, vs b) {
+    return _mm256_mullo_epi16(a, b);
+}
+/* The first and the last eight as f32. */
+V_INLINE vf vf_from_first8(vs v) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(v)));
+}
+V_INLINE vf vf_from_last8(vs v) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(v, 1)));
+}
+/* Saturated to int8: half by half, a's eight and then b's. */
+V_INLINE vb vb_pack(vs a, vs b) {
+    return _mm256_packs_epi16(a, b);
+}
+/* Sums of neighbours u * x; u is unsigned and at most 63, so that nothing saturates. */
+V_INLINE vs vs_dot_u6(vb u, vb x) {
+    return _mm256_maddubs_epi16(u, x);
+}
+
+/* ---------------------------------------------------------------- int32 */
+
+V_INLINE vi vi_zero(void) {
+    return _mm256_setzero_si256();
+}
+V_INLINE vi vi_load(const int32_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+V_INLINE void vi_store(int32_t *p, vi v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, v);
+}
+/* One number in the first lane, zeros behind. */
+V_INLINE vi vi_first(const int32_t *p) {
+    return _mm256_zextsi128_si256(_mm_cvtsi32_si128(*p));
+}
+V_INLINE vi vi_add(vi a, vi b) {
+    return _mm256_add_epi32(a, b);
+}
+V_INLINE vi vi_sub(vi a, vi b) {
+    return _mm256_sub_epi32(a, b);
+}
+V_INLINE vi vi_shift(vi a, const int n) { /* to the left */
+    return _mm256_slli_epi32(a, n);
+}
+/* Sums of neighbours a * b. */
+V_INLINE vi vi_madd(vs a, vs b) {
+    return _mm256_madd_epi16(a, b);
+}
+V_INLINE vi vi_nearest(vf v) {
+    return _mm256_cvtps_epi32(v);
+}
+/* Saturated to int8: half h holds numbers 4 * h .. 4 * h + 3 of a, then of b, c, d. */
+V_INLINE vb vb_pack4(vi a, vi b, vi c, vi d) {
+    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+}
+/* Of vb_pack4's result: the 16 numbers of a and b, or of c and d, in both halves. */
+V_INLINE vb vb_table_ab(vb v) {
+    return _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(5, 1, 4, 0, 5, 1, 4, 0));
+}
+V_INLINE vb vb_table_cd(vb v) {
+    return _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(7, 3, 6, 2, 7, 3, 6, 2));
+}
+/* First halves of both, and second halves of both. */
+V_INLINE vb vb_halves0(vb a, vb b) {
+    return _mm256_permute2x128_si256(a, b, 0x20);
+}
+V_INLINE vb vb_halves1(vb a, vb b) {
+    return _mm256_permute2x128_si256(a, b, 0x31);
+}
+
+#endif

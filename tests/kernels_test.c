@@ -1,0 +1,629 @@
+/* Kernels of every instruction set this machine has: fast panels against the portable one bit for bit, dots, products
+ * and row operations against double. Buffers end at a page that must not be touched. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/half.h"
+#include "cpu/kern.h"
+
+#define U 0x1p-24 /* rounding of one f32 operation */
+
+/* ---------------------------------------------------------------- random numbers, guarded memory */
+
+static uint64_t state = 88172645463325252u;
+static uint32_t next_u32(void) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return (uint32_t)(state >> 16);
+}
+static double uniform(void) {
+    return (next_u32() + 0.5) / 4294967296.0;
+}
+static float normal(void) {
+    return (float)(sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform()));
+}
+static void fill_normal(float *x, int64_t n, float size) {
+    for (int64_t i = 0; i < n; i++) x[i] = size * normal();
+}
+
+/* n bytes of 0x5a whose end is the end of the mapping, until release_to(what n_maps was). */
+enum { MOST_MAPS = 4096 };
+static struct {
+    void *at;
+    size_t n;
+} map[MOST_MAPS];
+static int n_maps;
+static void *guarded(size_t n) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (n + page - 1) / page * page;
+    uint8_t *at = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(at != MAP_FAILED && n_maps < MOST_MAPS);
+    assert_int_equal(mprotect(at + whole, page, PROT_NONE), 0);
+    map[n_maps].at = at;
+    map[n_maps++].n = whole + page;
+    memset(at, 0x5a, whole);
+    return at + whole - n;
+}
+static void release_to(int mark) {
+    while (n_maps > mark) n_maps--, munmap(map[n_maps].at, map[n_maps].n);
+}
+
+static const sr_kern *portable(void) {
+    int i = 0;
+    while (sr_kerns[i + 1]) i++;
+    return sr_kerns[i];
+}
+
+/* ---------------------------------------------------------------- weights */
+
+/* A weight whose planes are guarded copies: round-to-nearest of normal numbers, or random bytes. */
+static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_bytes, sr_weight *w) {
+    sr_arena arena = {0};
+    sr_err err;
+    if (K % fmt->block || sr_weight_create(fmt, N, K, &arena, w, &err) != SR_OK) return false;
+    bool ok = random_bytes || sr_format_writable(fmt);
+    if (ok && !random_bytes) {
+        float *row = malloc((size_t)K * sizeof *row);
+        for (int64_t r = 0; r < N; r++) {
+            fill_normal(row, K, 0.05f);
+            sr_rtn_rows(w, r, 1, row, NULL);
+        }
+        free(row);
+    }
+    for (int p = 0; ok && p < SR_MAX_PLANES && w->plane[p].data; p++) {
+        uint8_t *copy = guarded((size_t)w->plane[p].bytes);
+        for (int64_t i = 0; i < w->plane[p].bytes; i++)
+            copy[i] = random_bytes ? (uint8_t)next_u32() : w->plane[p].data[i];
+        w->plane[p].data = copy;
+    }
+    sr_arena_free(&arena);
+    return ok;
+}
+
+static sr_x8 make_x8(const float *x, int T, int64_t K) {
+    sr_x8 v = {.T = T, .K = K, .n_block = (K + SR_KC - 1) / SR_KC};
+    v.code = guarded((size_t)(T * v.n_block * SR_KC));
+    v.scale = guarded((size_t)(T * v.n_block) * sizeof *v.scale);
+    v.sum = guarded((size_t)(T * v.n_block * (SR_KC / SR_SUM)) * sizeof *v.sum);
+    for (int t = 0; t < T; t++)
+        portable()->quantize(x + t * K, K, v.code + t * v.n_block * SR_KC, v.scale + t * v.n_block,
+                             v.sum + t * v.n_block * (SR_KC / SR_SUM));
+    return v;
+}
+
+/* Row . x[t] as decoded, in double; *size is the sum of the magnitudes of what an int8 kernel adds: for a format with
+ * groups |scale * code * x| + |min * x|, else |w * x|. */
+static double reference(const sr_weight *w, int64_t row, const sr_x8 *x, int t, double *size) {
+    float *v = malloc((size_t)w->K * sizeof *v);
+    double sum = 0;
+    w->fmt->decode(w, row, 0, w->K, v);
+    *size = 0;
+    for (int64_t k = 0; k < w->K; k++) {
+        double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
+        sum += xv * (double)v[k];
+        *size += fabs(xv * (double)v[k]);
+    }
+    if (w->fmt->unpack && w->fmt->has_min)
+        for (int64_t k0 = 0; k0 < w->K; k0 += SR_KC) {
+            int8_t code[SR_KC];
+            float scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS];
+            int n = w->K - k0 < SR_KC ? (int)(w->K - k0) : SR_KC;
+            w->fmt->unpack(w, row, k0, n, code, scale, min);
+            for (int k = 0; k < n; k++)
+                *size += 2 * fabs((double)min[k / w->group] * x->code[t * x->n_block * SR_KC + k0 + k] *
+                                  (double)x->scale[t * x->n_block + k0 / SR_KC]);
+        }
+    free(v);
+    return sum;
+}
+
+static bool same_or_both_nan(float a, float b) {
+    return sr_bits_from_f32(a) == sr_bits_from_f32(b) || (a != a && b != b);
+}
+
+/* ---------------------------------------------------------------- panels */
+
+static void compare_panels(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, int64_t k0, int64_t n) {
+    int group = sr_panel_group(w->fmt);
+    int64_t groups = (n + group - 1) / group;
+    for (int64_t r = 0; r < w->N; r++) {
+        int mark = n_maps;
+        int8_t want[SR_TILE_KC], *got = guarded((size_t)n);
+        float want_scale[SR_TILE_KC / 16], want_min[SR_TILE_KC / 16];
+        float *scale = guarded((size_t)groups * sizeof *scale), *min = guarded((size_t)groups * sizeof *min);
+        sr_panel_row(w, r, k0, n, want, want_scale, want_min);
+        fast->panel(w, r, k0, n, got, scale, min);
+        for (int64_t k = 0; k < n; k++)
+            if (got[k] != want[k])
+                fail_msg("%s %s row %d column %d: code %d, want %d", kern->name, w->fmt->name, (int)r, (int)(k0 + k),
+                         got[k], want[k]);
+        for (int64_t g = 0; g < groups; g++) {
+            if (!same_or_both_nan(scale[g], want_scale[g]))
+                fail_msg("%s %s row %d group %d: scale %a, want %a", kern->name, w->fmt->name, (int)r, (int)g,
+                         (double)scale[g], (double)want_scale[g]);
+            if (sr_panel_has_min(w->fmt) && !same_or_both_nan(min[g], want_min[g]))
+                fail_msg("%s %s row %d group %d: min %a, want %a", kern->name, w->fmt->name, (int)r, (int)g,
+                         (double)min[g], (double)want_min[g]);
+        }
+        release_to(mark);
+    }
+}
+
+static void fast_panels_equal_the_portable_panel(void **s) {
+    static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024, 1312};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+            for (size_t k = 0; f->panel && k < sizeof sizes / sizeof *sizes; k++)
+                for (int random_bytes = 0; random_bytes < 2; random_bytes++) {
+                    sr_weight w;
+                    int mark = n_maps;
+                    if (!make_weight(sr_format_by_name(f->format), 41, sizes[k], random_bytes, &w)) continue;
+                    for (int64_t k0 = 0; k0 < w.K; k0 += SR_TILE_KC)
+                        compare_panels(sr_kerns[i], f, &w, k0, w.K - k0 < SR_TILE_KC ? w.K - k0 : SR_TILE_KC);
+                    release_to(mark);
+                }
+}
+
+/* ---------------------------------------------------------------- dots */
+
+static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, const sr_x8 *x, int row0,
+                        int n_rows) {
+    int mark = n_maps;
+    int64_t ld = n_rows + 3;
+    float *y = guarded((size_t)((x->T - 1) * ld + n_rows) * sizeof *y);
+    fast->dot(w, row0, n_rows, x, y, ld);
+    for (int t = 0; t < x->T; t++)
+        for (int i = 0; i < n_rows; i++) {
+            double size, want = reference(w, row0 + i, x, t, &size), got = (double)y[t * ld + i];
+            /* a lane adds K / 32 products and what ends a block; decode itself rounds once a weight */
+            double bound = U * ((double)w->K / 32 + 16) * size + 1e-30;
+            if (!(fabs(got - want) <= bound))
+                fail_msg("%s %s K %d row %d of %d, column %d of %d: got %.9g, want %.9g, bound %.3g", kern->name,
+                         w->fmt->name, (int)w->K, i, n_rows, t, x->T, got, want, bound);
+        }
+    release_to(mark);
+}
+
+static void dots_equal_decoded_weights_times_x(void **s) {
+    static const int64_t sizes[] = {32, 256, 288, 512, 4096};
+    static const int rows[] = {1, 3, 63, 64};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+            for (size_t k = 0; f->dot && k < sizeof sizes / sizeof *sizes; k++) {
+                sr_weight w;
+                int mark = n_maps;
+                int64_t K = sizes[k];
+                if (!make_weight(sr_format_by_name(f->format), 64, K, false, &w)) continue;
+                float *x = malloc((size_t)(SR_DOT_MAX * K) * sizeof *x);
+                fill_normal(x, SR_DOT_MAX * K, 1);
+                x[K / 2] = 30;
+                for (int T = 1; T <= sr_kerns[i]->dot_max_t; T++)
+                    for (size_t n = 0; n < 4; n++) {
+                        int before = n_maps;
+                        sr_x8 x8 = make_x8(x, T, K);
+                        compare_dot(sr_kerns[i], f, &w, &x8, 64 - rows[n], rows[n]);
+                        release_to(before);
+                    }
+                free(x);
+                release_to(mark);
+            }
+}
+
+static void dots_do_not_depend_on_how_rows_are_split(void **s) {
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+            sr_weight w;
+            int mark = n_maps;
+            if (!f->dot || !make_weight(sr_format_by_name(f->format), 64, 1024, false, &w)) continue;
+            float x[3 * 1024], all[3 * 64], part[3 * 64];
+            fill_normal(x, 3 * 1024, 1);
+            sr_x8 x8 = make_x8(x, 3, 1024);
+            f->dot(&w, 0, 64, &x8, all, 64);
+            for (int row = 0, n = 1; row < 64; row += n, n = n % 7 + 1) {
+                int take = row + n <= 64 ? n : 64 - row;
+                f->dot(&w, row, take, &x8, part + row, 64);
+            }
+            assert_memory_equal(all, part, sizeof all);
+            release_to(mark);
+        }
+}
+
+/* Where the f16 factors of a block lie: with factors and a scale of x of one, every product is a whole number. */
+static const struct factors {
+    const char *format;
+    int bytes, d, dmin;
+} factors[] = {
+    {"q4_0", 18, 0, -1},  {"q4_1", 20, 0, 2},     {"q5_0", 22, 0, -1}, {"q5_1", 24, 0, 2},  {"q8_0", 34, 0, -1},
+    {"q2_k", 84, 80, 82}, {"q3_k", 110, 108, -1}, {"q4_k", 144, 0, 2}, {"q5_k", 176, 0, 2}, {"q6_k", 210, 208, -1},
+};
+
+/* bytes: -1 random, else all of them; x likewise. What is below 2^24 must come back exactly. */
+static void whole_numbers(const struct factors *f, int byte, int x_code, int largest_x) {
+    enum { N = 8, K = 256 };
+    sr_weight w;
+    int mark = n_maps;
+    assert_true(make_weight(sr_format_by_name(f->format), N, K, true, &w));
+    for (int64_t b = 0; b < w.plane[0].bytes; b += f->bytes) {
+        uint8_t *p = w.plane[0].data + b;
+        if (byte >= 0) memset(p, byte, (size_t)f->bytes);
+        p[f->d] = 0, p[f->d + 1] = 0x3c;
+        if (f->dmin >= 0) p[f->dmin] = 0, p[f->dmin + 1] = 0x3c;
+    }
+    int8_t code[K];
+    int16_t sum[K / SR_SUM] = {0};
+    float scale = 1, v[K];
+    for (int k = 0; k < K; k++) {
+        code[k] = (int8_t)(x_code ? x_code : (int)(next_u32() % (2 * (unsigned)largest_x + 1)) - largest_x);
+        sum[k / SR_SUM] = (int16_t)(sum[k / SR_SUM] + code[k]);
+    }
+    sr_x8 x = {.T = 1, .K = K, .n_block = 1, .code = code, .scale = &scale, .sum = sum};
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *k = sr_kerns[i]->fast; sr_kerns[i]->usable() && k->format; k++) {
+            if (strcmp(k->format, f->format) || !k->dot) continue;
+            float y[N];
+            k->dot(&w, 0, N, &x, y, N);
+            for (int r = 0; r < N; r++) {
+                int64_t want = 0;
+                w.fmt->decode(&w, r, 0, K, v);
+                for (int e = 0; e < K; e++) want += (int64_t)v[e] * code[e];
+                /* past 2^24 the int32 of a lane rounds once, and so do their sums */
+                int64_t bound = want < 1 << 24 && want > -(1 << 24) ? 0 : llabs(want) >> 20;
+                if (llabs((int64_t)y[r] - want) > bound)
+                    fail_msg("%s %s row %d, bytes %d, x %d: got %.9g, want %lld", sr_kerns[i]->name, f->format, r, byte,
+                             x_code, (double)y[r], (long long)want);
+            }
+        }
+    release_to(mark);
+}
+
+static void integer_sums_are_exact_on_every_instruction_set(void **s) {
+    (void)s;
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        for (int n = 0; n < 20; n++) whole_numbers(&factors[i], -1, 0, 7);
+        static const int bytes[] = {0xff, 0x80, 0x7f, 0x00};
+        for (int b = 0; b < 4; b++) {
+            whole_numbers(&factors[i], bytes[b], 127, 0);
+            whole_numbers(&factors[i], bytes[b], -127, 0);
+        }
+    }
+}
+
+static void float_dots_equal_double(void **s) {
+    static const int64_t sizes[] = {1, 7, 32, 100, 1024};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+            for (size_t n = 0; f->dot_float && n < sizeof sizes / sizeof *sizes; n++)
+                for (int T = 1; T <= SR_DOT_MAX; T++) {
+                    sr_weight w;
+                    int mark = n_maps;
+                    int64_t K = sizes[n];
+                    if (!make_weight(sr_format_by_name(f->format), 5, K, false, &w)) continue;
+                    float *x = guarded((size_t)(T * K) * sizeof *x), y[5 * SR_DOT_MAX], v[1024];
+                    fill_normal(x, T * K, 1);
+                    f->dot_float(&w, 0, 5, x, K, T, y, 5);
+                    for (int t = 0; t < T; t++)
+                        for (int r = 0; r < 5; r++) {
+                            double want = 0, size = 0;
+                            w.fmt->decode(&w, r, 0, K, v);
+                            for (int64_t k = 0; k < K; k++) {
+                                double p = (double)v[k] * (double)x[t * K + k];
+                                want += p, size += fabs(p);
+                            }
+                            if (!(fabs((double)y[t * 5 + r] - want) <= U * ((double)K / 8 + 8) * size + 1e-30))
+                                fail_msg("%s %s K %d row %d column %d: got %.9g, want %.9g", sr_kerns[i]->name,
+                                         f->format, (int)K, r, t, (double)y[t * 5 + r], want);
+                        }
+                    release_to(mark);
+                }
+}
+
+/* ---------------------------------------------------------------- whole products through the device */
+
+static sr_dev *open_cpu(const sr_kern *kern, int threads, int batch) {
+    sr_dev_options o = {.threads = threads, .batch = batch, .isa = kern->name};
+    sr_dev *dev = NULL;
+    sr_err err = {0};
+    assert_int_equal(sr_device_by_name("cpu")->open(&o, &dev, &err), SR_OK);
+    return dev;
+}
+
+static void multiply(const sr_kern *kern, int threads, sr_weight *w, const float *x, int T, float *y) {
+    sr_err err = {0};
+    sr_dev *dev = open_cpu(kern, threads, T);
+    const sr_weight *list[1] = {w};
+    int64_t ld = w->N;
+    assert_int_equal(dev->ops->place(dev, w, &err), SR_OK);
+    assert_int_equal(dev->ops->reserve(dev, w->K, w->N, 1, 64, &err), SR_OK);
+    dev->ops->begin(dev);
+    dev->ops->matmul(dev, list, 1, x, T, w->K, &y, &ld);
+    assert_int_equal(dev->ops->end(dev, &err), SR_OK);
+    dev->ops->close(dev);
+}
+
+/* The panel may differ from the decoded weight by panel_err * rms(w) a weight, each error independent of x: six sigmas
+ * of panel_err * rms(w) * |x|, plus rounding. */
+static double product_bound(const sr_weight *w, const sr_x8 *x, int row, int t, double size) {
+    float *v = malloc((size_t)w->K * sizeof *v);
+    double ww = 0, xx = 0;
+    w->fmt->decode(w, row, 0, w->K, v);
+    for (int64_t k = 0; k < w->K; k++) {
+        double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
+        ww += (double)v[k] * (double)v[k], xx += xv * xv;
+    }
+    free(v);
+    return 6 * (double)w->fmt->panel_err * sqrt(ww / (double)w->K * xx) + U * ((double)w->K / 16 + 32) * size;
+}
+
+static void batches_equal_decoded_weights_times_x(void **s) {
+    static const int batches[] = {1, 5, 17, 33}, rows[] = {1, 15, 16, 31, 32, 33, 100};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+            for (size_t n = 0; sr_formats[f]->tile == SR_TILE_I8 && n < sizeof rows / sizeof *rows; n++) {
+                sr_weight w;
+                int mark = n_maps;
+                int64_t K = sr_formats[f]->block == 32 && n % 2 ? 800 : 768;
+                if (!make_weight(sr_formats[f], rows[n], K, false, &w)) continue;
+                int T = batches[(size_t)(f + i) % 4 == 0 ? 1 : (n + (size_t)f) % 4];
+                float *x = guarded((size_t)(T * K) * sizeof *x), *y = malloc((size_t)T * (size_t)w.N * sizeof *y);
+                fill_normal(x, T * K, 1);
+                multiply(sr_kerns[i], 2, &w, x, T, y);
+                sr_x8 x8 = make_x8(x, T, K);
+                for (int t = 0; t < T; t++)
+                    for (int r = 0; r < w.N; r++) {
+                        double size, want = reference(&w, r, &x8, t, &size), got = (double)y[t * w.N + r];
+                        double bound = product_bound(&w, &x8, r, t, size);
+                        if (!(fabs(got - want) <= bound))
+                            fail_msg("%s %s K %d N %d T %d row %d column %d: got %.9g, want %.9g, bound %.3g",
+                                     sr_kerns[i]->name, w.fmt->name, (int)K, (int)w.N, T, r, t, got, want, bound);
+                    }
+                free(y);
+                release_to(mark);
+            }
+}
+
+static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
+    enum { N = 150, K = 1024, T = 9 };
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++) {
+            sr_weight w;
+            int mark = n_maps;
+            if (!make_weight(sr_formats[f], N, K, false, &w)) continue;
+            static float x[T * K], y[3][T * N], one[N];
+            static const int threads[] = {1, 2, 8};
+            fill_normal(x, T * K, 1);
+            for (int batch = 1; batch <= T; batch += 4)
+                for (int n = 0; n < 3; n++) {
+                    memset(y[n], 0, sizeof y[n]);
+                    multiply(sr_kerns[i], threads[n], &w, x, batch, y[n]);
+                    assert_memory_equal(y[n], y[0], sizeof y[0]);
+                }
+            sr_x8 x8 = make_x8(x, T, K);
+            for (int t = 0; t < T; t++) {
+                multiply(sr_kerns[i], 1, &w, x + t * K, 1, one);
+                for (int r = 0; r < N; r++) {
+                    double size;
+                    reference(&w, r, &x8, t, &size);
+                    if (!(fabs((double)y[0][t * N + r] - (double)one[r]) <= product_bound(&w, &x8, r, t, size)))
+                        fail_msg("%s %s row %d column %d: %.9g in a batch, %.9g alone", sr_kerns[i]->name, w.fmt->name,
+                                 r, t, (double)y[0][t * N + r], (double)one[r]);
+                }
+            }
+            release_to(mark);
+        }
+}
+
+/* ---------------------------------------------------------------- quantized activations */
+
+static void quantize_rounds_to_127_steps_a_block(void **s) {
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int64_t K = 1; sr_kerns[i]->usable() && K <= 600; K += K < 4 ? 1 : 97) {
+            int mark = n_maps;
+            int64_t blocks = (K + SR_KC - 1) / SR_KC;
+            float *x = guarded((size_t)K * sizeof *x), *scale = guarded((size_t)blocks * sizeof *scale);
+            int8_t *code = guarded((size_t)blocks * SR_KC);
+            int16_t *sum = guarded((size_t)blocks * (SR_KC / SR_SUM) * sizeof *sum);
+            fill_normal(x, K, 3);
+            sr_kerns[i]->quantize(x, K, code, scale, sum);
+            for (int64_t b = 0; b < blocks; b++) {
+                float max = 0;
+                for (int64_t k = b * SR_KC; k < K && k < (b + 1) * SR_KC; k++) max = fmaxf(max, fabsf(x[k]));
+                assert_true(scale[b] == max / 127);
+                for (int64_t k = b * SR_KC; k < (b + 1) * SR_KC; k++)
+                    assert_int_equal(code[k], k < K ? (int)nearbyintf(x[k] * (127 / max)) : 0);
+            }
+            for (int64_t g = 0; g < blocks * (SR_KC / SR_SUM); g++) {
+                int want = 0;
+                for (int k = 0; k < SR_SUM; k++) want += code[g * SR_SUM + k];
+                assert_int_equal(sum[g], want);
+            }
+            release_to(mark);
+        }
+}
+
+static void quantize_has_a_stated_result_for_odd_blocks(void **s) {
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int kind = 0; sr_kerns[i]->usable() && kind < 5; kind++) {
+            static const float odd[] = {0, NAN, INFINITY, -INFINITY, 1e-44f};
+            float x[2 * SR_KC], scale[2];
+            int8_t code[2 * SR_KC];
+            int16_t sum[2 * SR_KC / SR_SUM];
+            for (int k = 0; k < SR_KC; k++) x[k] = kind == 0 || kind == 4 ? odd[kind] : k == 77 ? odd[kind] : 1;
+            for (int k = SR_KC; k < 2 * SR_KC; k++) x[k] = 127 - k % 255;
+            sr_kerns[i]->quantize(x, 2 * SR_KC, code, scale, sum);
+            if (kind == 0 || kind == 4)
+                assert_true(scale[0] == 0);
+            else
+                assert_true(scale[0] != scale[0]);
+            for (int k = 0; k < SR_KC; k++) assert_int_equal(code[k], 0);
+            for (int g = 0; g < SR_KC / SR_SUM; g++) assert_int_equal(sum[g], 0);
+            assert_true(scale[1] == 1);
+            for (int k = SR_KC; k < 2 * SR_KC; k++) assert_int_equal(code[k], 127 - k % 255);
+        }
+}
+
+/* ---------------------------------------------------------------- rows */
+
+static void near(const sr_kern *kern, const char *what, int n, int i, double got, double want, double bound) {
+    if (!(fabs(got - want) <= bound))
+        fail_msg("%s %s of %d, element %d: got %.9g, want %.9g, bound %.3g", kern->name, what, n, i, got, want, bound);
+}
+
+static void row_operations_equal_double(void **s) {
+    static const int sizes[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 64, 100, 333, 1024};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (size_t z = 0; sr_kerns[i]->usable() && z < sizeof sizes / sizeof *sizes; z++) {
+            const sr_kern *k = sr_kerns[i];
+            int n = sizes[z], mark = n_maps;
+            size_t bytes = (size_t)n * sizeof(float);
+            float *x = guarded(bytes), *y = guarded(bytes), *out = guarded(bytes);
+            uint16_t *half = guarded((size_t)n * sizeof *half);
+            double ms = 0;
+            fill_normal(x, n, 4);
+            fill_normal(y, n, 4);
+            for (int e = 0; e < n; e++) ms += (double)x[e] * (double)x[e];
+            k->rms_norm(x, n, y, 1e-5f, out);
+            double scale = 1 / sqrt(ms / n + 1e-5f);
+            for (int e = 0; e < n; e++) {
+                double want = (double)x[e] * (double)y[e] * scale;
+                near(k, "rms_norm", n, e, (double)out[e], want, U * (n / 8 + 16) * fabs(want));
+            }
+            x[0] = -200, x[n / 2] = 88;
+            if (n > 2) x[2] = 200;
+            k->silu_glu(x, y, n, out);
+            for (int e = 0; e < n; e++) {
+                double want = (double)x[e] / (1 + exp(-(double)x[e])) * (double)y[e];
+                near(k, "silu_glu", n, e, (double)out[e], want, 1e-6 * fabs(want) + 1e-30);
+            }
+            k->to_f16(x, n, half);
+            for (int e = 0; e < n; e++) assert_int_equal(half[e], sr_f32_to_f16(x[e]));
+            memcpy(out, x, bytes);
+            k->add(out, y, n);
+            for (int e = 0; e < n; e++) assert_true(out[e] == x[e] + y[e]);
+            float *v = guarded(2 * bytes), *w = guarded(2 * bytes);
+            fill_normal(v, 2 * n, 1);
+            for (int e = 0; e < n; e++) y[e] = sinf((float)e), x[e] = cosf((float)e);
+            memcpy(w, v, 2 * bytes);
+            k->rope_halves(w, n, x, y);
+            for (int e = 0; e < n; e++) {
+                double a = (double)v[e], b = (double)v[n + e], c = (double)x[e], d = (double)y[e];
+                near(k, "rope_halves", n, e, (double)w[e], a * c - b * d, 4 * U * (fabs(a) + fabs(b)));
+                near(k, "rope_halves", n, n + e, (double)w[n + e], a * d + b * c, 4 * U * (fabs(a) + fabs(b)));
+            }
+            memcpy(w, v, 2 * bytes);
+            k->rope_adjacent(w, n, x, y);
+            for (int e = 0; e < n; e++) {
+                double a = (double)v[2 * e], b = (double)v[2 * e + 1], c = (double)x[e], d = (double)y[e];
+                near(k, "rope_adjacent", n, 2 * e, (double)w[2 * e], a * c - b * d, 4 * U * (fabs(a) + fabs(b)));
+                near(k, "rope_adjacent", n, 2 * e + 1, (double)w[2 * e + 1], a * d + b * c,
+                     4 * U * (fabs(a) + fabs(b)));
+            }
+            release_to(mark);
+        }
+}
+
+/* ---------------------------------------------------------------- attention */
+
+/* n_q rows over `chunks` pages, the last one with n_key keys; row r sees keys from lo(r) to hi(r) of each. */
+static void compare_attention(const sr_kern *k, int hd, int n_q, int chunks, int n_key, int window, float cap) {
+    int mark = n_maps, total = (chunks - 1) * SR_KV_PAGE + n_key;
+    const float *q[SR_ATTEND_ROWS];
+    float m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS];
+    float *o = guarded((size_t)(n_q * hd) * sizeof *o), *scratch = malloc(sr_attend_scratch(hd) * sizeof *scratch);
+    double want[512], score[4 * SR_KV_PAGE];
+    uint16_t *key[4], *value[4];
+    memset(o, 0, (size_t)(n_q * hd) * sizeof *o);
+    for (int c = 0; c < chunks; c++) {
+        int n = (c + 1 < chunks ? SR_KV_PAGE : n_key) * hd;
+        key[c] = guarded((size_t)n * sizeof *key[c]), value[c] = guarded((size_t)n * sizeof *value[c]);
+        for (int e = 0; e < n; e++) key[c][e] = sr_f32_to_f16(normal()), value[c][e] = sr_f32_to_f16(normal());
+    }
+    for (int r = 0; r < n_q; r++) {
+        float *row = guarded((size_t)hd * sizeof *row);
+        fill_normal(row, hd, 2 / sqrtf((float)hd));
+        q[r] = row;
+        m[r] = -INFINITY, s[r] = 0;
+    }
+    /* row r is the query at position total - n_q + r */
+    for (int c = 0; c < chunks; c++) {
+        int lo[SR_ATTEND_ROWS], hi[SR_ATTEND_ROWS], n = c + 1 < chunks ? SR_KV_PAGE : n_key;
+        for (int r = 0; r < n_q; r++) {
+            int pos = total - n_q + r - c * SR_KV_PAGE, from = window > 0 ? pos - window + 1 : 0;
+            hi[r] = pos + 1 < n ? pos + 1 : n;
+            lo[r] = from > 0 ? from : 0;
+        }
+        k->attend_chunk(q, n_q, key[c], value[c], n, hd, lo, hi, cap, m, s, o, scratch);
+    }
+    for (int r = 0; r < n_q; r++) {
+        int pos = total - n_q + r, from = window > 0 && pos >= window ? pos - window + 1 : 0;
+        double top = -1e30, sum = 0;
+        for (int j = from; j <= pos; j++) {
+            double v = 0;
+            for (int d = 0; d < hd; d++)
+                v += (double)q[r][d] * (double)sr_f16_to_f32(key[j / SR_KV_PAGE][j % SR_KV_PAGE * hd + d]);
+            score[j] = cap > 0 ? (double)cap * tanh(v / (double)cap) : v;
+            top = score[j] > top ? score[j] : top;
+        }
+        memset(want, 0, sizeof want);
+        for (int j = from; j <= pos; j++) {
+            double p = exp(score[j] - top);
+            sum += p;
+            for (int d = 0; d < hd; d++)
+                want[d] += p * (double)sr_f16_to_f32(value[j / SR_KV_PAGE][j % SR_KV_PAGE * hd + d]);
+        }
+        char what[80];
+        snprintf(what, sizeof what, "attention %d x %d, %d keys, window %d, cap %g, row %d", n_q, hd, total, window,
+                 (double)cap, r);
+        /* scores of a few units are good to 1e-6, so probabilities too */
+        for (int d = 0; d < hd; d++) near(k, what, hd, d, (double)(o[r * hd + d] / s[r]), want[d] / sum, 1e-5);
+    }
+    free(scratch);
+    release_to(mark);
+}
+
+static void attention_equals_a_softmax_in_double(void **s) {
+    static const int dims[] = {8, 20, 64, 80, 100, 128, 256}, rows[] = {1, 2, 3, 4, 5, 8, 13, 32};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (size_t d = 0; sr_kerns[i]->usable() && d < sizeof dims / sizeof *dims; d++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+                compare_attention(sr_kerns[i], dims[d], rows[r], 1, rows[r] + (int)d, 0, 0);
+                compare_attention(sr_kerns[i], dims[d], rows[r], 1, 256, (int)r % 2 ? 50 : 0, 0);
+                compare_attention(sr_kerns[i], dims[d], rows[r], 3, 77, (int)r % 3 ? 0 : 300, (int)r % 2 ? 3.0f : 0);
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fast_panels_equal_the_portable_panel),
+        cmocka_unit_test(dots_equal_decoded_weights_times_x),
+        cmocka_unit_test(dots_do_not_depend_on_how_rows_are_split),
+        cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),
+        cmocka_unit_test(float_dots_equal_double),
+        cmocka_unit_test(batches_equal_decoded_weights_times_x),
+        cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
+        cmocka_unit_test(quantize_rounds_to_127_steps_a_block),
+        cmocka_unit_test(quantize_has_a_stated_result_for_odd_blocks),
+        cmocka_unit_test(row_operations_equal_double),
+        cmocka_unit_test(attention_equals_a_softmax_in_double),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
