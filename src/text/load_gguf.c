@@ -14,7 +14,7 @@ enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUS
 #define SUFFIXES "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define WORDS_AFTER(numbers)                                                                                           \
     SUFFIXES "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers "| "                                                            \
-                                                       "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+             "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED_WORDS(suffix, numbers)                                                                                   \

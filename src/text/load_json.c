@@ -236,6 +236,8 @@ typedef struct entry {
     int32_t id;
 } entry;
 
+enum { AHEAD = 8, BATCH = 64 }; /* table entries and merges whose memory is asked for before it is needed */
+
 typedef struct pair {
     int32_t left, right, id;
     uint32_t rank;
@@ -289,86 +291,135 @@ static sr_status vocabulary(loader *l, sr_json *j, int64_t largest) {
         t->bytes = sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, sizeof *t->bytes);
         if (!t->flags || !t->bytes || !sr_vocab_init(&t->vocab, n_vocab, &t->arena)) status = nomem(l);
     }
-    for (size_t i = 0; i < n && status == SR_OK; i++) sr_vocab_add(&t->vocab, v[i].id, blob + v[i].at, v[i].n, true);
+    for (size_t i = 0; i < n && status == SR_OK; i++) {
+        if (i + AHEAD < n) {
+            const entry *e = &v[i + AHEAD];
+            SR_PREFETCH(&t->vocab.slot[(uint32_t)sr_vocab_hash(&t->vocab, blob + e->at, e->n) & t->vocab.mask]);
+        }
+        sr_vocab_add(&t->vocab, v[i].id, blob + v[i].at, v[i].n, true);
+    }
     free(v);
     return status;
 }
 
-static int32_t merge_part(const sr_tokenizer *t, const char *s, size_t n) {
-    return n ? sr_vocab_find(&t->vocab, s, n) : -1;
+/* A batch of merges as text: left and right of merge i lie one behind the other in `text`. */
+typedef struct batch {
+    sr_buffer text;
+    struct {
+        size_t at, left, right; /* left and right: bytes */
+        uint64_t hash[3];       /* of left, right and both */
+    } v[BATCH];
+    int n;
+    uint32_t first; /* index of the first merge */
+} batch;
+
+typedef struct pairs {
+    pair *v;
+    size_t n, cap;
+} pairs;
+
+/* Looks the batch up in the vocabulary and empties it. */
+static sr_status resolve(loader *l, batch *b, pairs *out) {
+    const sr_tokenizer *t = l->t;
+    for (int i = 0; i < b->n; i++) {
+        const char *s = b->text.at + b->v[i].at;
+        size_t n[3] = {b->v[i].left, b->v[i].right, b->v[i].left + b->v[i].right};
+        for (int k = 0; k < 3; k++) {
+            b->v[i].hash[k] = sr_vocab_hash(&t->vocab, k == 1 ? s + n[0] : s, n[k]);
+            SR_PREFETCH(&t->vocab.slot[(uint32_t)b->v[i].hash[k] & t->vocab.mask]);
+        }
+    }
+    for (int i = 0; i < b->n; i++) {
+        char *s = b->text.at + b->v[i].at;
+        size_t left = b->v[i].left, right = b->v[i].right;
+        int32_t x = sr_vocab_find_hashed(&t->vocab, s, left, b->v[i].hash[0]), id = -1;
+        int32_t y = sr_vocab_find_hashed(&t->vocab, s + left, right, b->v[i].hash[1]);
+        if (x >= 0 && y >= 0) {
+            if (t->n_prefix && right >= t->n_prefix) {
+                right -= t->n_prefix;
+                memmove(s + left, s + left + t->n_prefix, right);
+                id = sr_vocab_find(&t->vocab, s, left + right);
+            } else {
+                id = sr_vocab_find_hashed(&t->vocab, s, left + right, b->v[i].hash[2]);
+            }
+        }
+        if (id < 0)
+            return sr_fail(l->err, SR_CORRUPT, "%s: merge %u: \"%.*s\" or a part of it is not in the vocabulary",
+                           l->where, b->first + (uint32_t)i, (int)(left + right < 60 ? left + right : 60), s);
+        if (!grow((void **)&out->v, &out->cap, out->n, sizeof *out->v)) return nomem(l);
+        out->v[out->n++] = (pair){x, y, id, b->first + (uint32_t)i};
+    }
+    b->first += (uint32_t)b->n;
+    b->n = 0;
+    b->text.n = 0;
+    return SR_OK;
+}
+
+/* Appends one merge, whose value was just read, to the batch. */
+static sr_status merge_text(loader *l, sr_json *j, const sr_json_value *m, batch *b) {
+    size_t at = b->text.n, left = 0, end = at;
+    bool ok = false;
+    if (m->kind == SR_JSON_STRING) {
+        size_t n = m->n;
+        if (!sr_buffer_reserve(&b->text, n + 1)) return nomem(l);
+        char *s = b->text.at + at;
+        if (m->escaped) {
+            if (!sr_json_unescape(j, m, s, &n)) return corrupt(l, "a merge", "readable");
+        } else {
+            memcpy(s, m->text, n);
+        }
+        char *space = memchr(s, ' ', n);
+        ok = space && !memchr(space + 1, ' ', n - (size_t)(space - s) - 1);
+        if (ok) {
+            left = (size_t)(space - s);
+            memmove(space, space + 1, n - left - 1);
+            end = at + n - 1;
+        }
+    } else if (m->kind == SR_JSON_ARRAY) {
+        sr_json_value part;
+        sr_json_kind kind;
+        int parts = 0;
+        for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++) {
+            size_t n = 0;
+            if (!sr_buffer_reserve(&b->text, part.n + 1)) return nomem(l);
+            if (!sr_json_unescape(j, &part, b->text.at + end, &n)) return corrupt(l, "a merge", "readable");
+            b->text.n = end += n; /* a buffer that grows keeps this much */
+            if (parts == 0) left = n;
+        }
+        ok = parts == 2 && kind == SR_JSON_END;
+    }
+    if (!ok)
+        return sr_fail(l->err, SR_CORRUPT, "%s: merge %u is not a pair (\"a b\" or [\"a\", \"b\"])", l->where,
+                       b->first + (uint32_t)b->n);
+    b->text.n = end;
+    b->v[b->n].at = at;
+    b->v[b->n].left = left;
+    b->v[b->n++].right = end - at - left;
+    return SR_OK;
 }
 
 /* Reads the merges, whose array was just entered: "a b" or ["a", "b"]. Of duplicates the last counts, as in the
  * reference. */
 static sr_status merges(loader *l, sr_json *j) {
     sr_tokenizer *t = l->t;
-    pair *v = NULL;
-    size_t n = 0, cap = 0;
-    sr_buffer text = {NULL, 0, 0};
+    pairs p = {NULL, 0, 0};
+    batch b = {.n = 0};
     sr_status status = SR_OK;
-    for (uint32_t index = 0; status == SR_OK; index++) {
-        sr_json_value m, part;
-        sr_json_kind kind = sr_json_next(j, &m);
-        if (kind == SR_JSON_END) break;
-        size_t left = 0, len = 0;
-        bool ok = false;
-        text.n = 0;
-        if (kind == SR_JSON_STRING) {
-            const char *s = m.text;
-            len = m.n;
-            if (m.escaped) {
-                if (!sr_buffer_reserve(&text, m.n + 1) || !sr_json_unescape(j, &m, text.at, &len)) break;
-                s = text.at;
-            }
-            const char *space = memchr(s, ' ', len);
-            ok = space && !memchr(space + 1, ' ', len - (size_t)(space - s) - 1);
-            if (ok) {
-                left = (size_t)(space - s);
-                if (!sr_buffer_reserve(&text, len)) break;
-                if (!m.escaped) memcpy(text.at, s, left);
-                memmove(text.at + left, s + left + 1, len - left - 1);
-                len--;
-            }
-        } else if (kind == SR_JSON_ARRAY) {
-            int parts = 0;
-            for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++) {
-                size_t got = 0;
-                if (!sr_buffer_reserve(&text, len + part.n + 1)) break;
-                text.n = len; /* what a growing buffer must keep */
-                if (!sr_json_unescape(j, &part, text.at + len, &got)) break;
-                len += got;
-                text.n = len;
-                if (parts == 0) left = len;
-            }
-            ok = parts == 2 && kind == SR_JSON_END;
-        }
-        if (!ok) {
-            status =
-                sr_fail(l->err, SR_CORRUPT, "%s: merge %u is not a pair (\"a b\" or [\"a\", \"b\"])", l->where, index);
-            break;
-        }
-        int32_t a = merge_part(t, text.at, left), b = merge_part(t, text.at + left, len - left), id = -1;
-        if (a >= 0 && b >= 0) {
-            if (t->n_prefix && len - left >= t->n_prefix) {
-                len -= t->n_prefix;
-                memmove(text.at + left, text.at + left + t->n_prefix, len - left);
-            }
-            id = merge_part(t, text.at, len);
-        }
-        if (id < 0)
-            status = sr_fail(l->err, SR_CORRUPT, "%s: merge %u: \"%.*s\" is not in the vocabulary", l->where, index,
-                             (int)(len < 60 ? len : 60), text.at);
-        else if (!grow((void **)&v, &cap, n, sizeof *v))
-            status = nomem(l);
-        else
-            v[n++] = (pair){a, b, id, index};
+    while (status == SR_OK) {
+        sr_json_value m;
+        if (sr_json_next(j, &m) == SR_JSON_END) break;
+        status = merge_text(l, j, &m, &b);
+        if (status == SR_OK && b.n == BATCH) status = resolve(l, &b, &p);
     }
-    if (status == SR_OK && j->failed) status = corrupt(l, "the merges", "readable");
-    if (status == SR_OK && !sr_merges_init(&t->merges, n, &t->arena)) status = nomem(l);
-    for (size_t i = 0; i < n && status == SR_OK; i++)
-        sr_merges_add(&t->merges, v[i].left, v[i].right, v[i].rank, v[i].id, true);
-    free(v);
-    sr_buffer_free(&text);
+    if (status == SR_OK) status = resolve(l, &b, &p);
+    if (status == SR_OK && !sr_merges_init(&t->merges, p.n, &t->arena)) status = nomem(l);
+    for (size_t i = 0; i < p.n && status == SR_OK; i++) {
+        if (i + AHEAD < p.n)
+            SR_PREFETCH(&t->merges.slot[sr_merges_slot(&t->merges, p.v[i + AHEAD].left, p.v[i + AHEAD].right)]);
+        sr_merges_add(&t->merges, p.v[i].left, p.v[i].right, p.v[i].rank, p.v[i].id, true);
+    }
+    free(p.v);
+    sr_buffer_free(&b.text);
     return status;
 }
 

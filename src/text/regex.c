@@ -12,10 +12,12 @@
  * Caseless letters behave alike: (?i:'s) takes U+017F in both. Foldings of one character to several (the sharp s to ss)
  * are not followed.
  *
- * Work is bounded in three ways. A search tries START_WINDOW start positions at a time (offset limit), because the
- * match limit counts anew for each. The match limit begins small; a search that needs more is repeated with a higher
- * one, which is charged to a budget proportional to the text. Where the budget ends, SR_LIMIT. So a pattern that is
- * quadratic on some text fails after seconds, by counting and not by the clock. */
+ * Work is bounded by counting, not by the clock. A search tries START_WINDOW start positions at a time (offset limit),
+ * because the match limit counts anew for each. It sees WINDOW bytes of text; where a partial match says that it wants
+ * to look further, or where it hits the small match limit, it is repeated with more, and that is charged to a budget
+ * proportional to the text. Where the budget ends, SR_LIMIT. So a long run costs what it must, and a pattern that is
+ * quadratic on some text fails within seconds.
+ */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
 
@@ -28,17 +30,19 @@
 #include "text/unicode.h"
 
 enum {
-    START_WINDOW = 64,          /* start positions a search */
-    STEPS_CHEAP = 10000,        /* match limit of the first try: enough for a run of thousands of characters */
-    STEPS_MEDIUM = 200000,      /* of the second; charged */
-    STEPS_BASE = 1000000,       /* of the third, plus 16 a byte of text; charged */
-    BUDGET_BASE = 100000000,    /* steps a text, plus BUDGET_PER_BYTE */
-    BUDGET_PER_BYTE = 256,      /* a run just beyond a limit is charged 40 to 170 steps a byte */
-    DEPTH_LIMIT = 100000,       /* nested backtracking points of the interpreter */
-    HEAP_LIMIT_KIB = 64 * 1024, /* memory of the interpreter */
-    JIT_STACK_MAX = 8 << 20,    /* bytes */
-    PATTERN_MAX = 16384,        /* bytes of a pattern */
-    LITERAL_MAX = 1024          /* bytes of a literal: naive search is then linear enough */
+    START_WINDOW = 64,           /* start positions a search */
+    STEPS_CHEAP = 10000,         /* match limit of the first try: enough for a run of thousands of characters */
+    STEPS_MEDIUM = 200000,       /* of the second; charged */
+    STEPS_BASE = 1000000,        /* of the third, plus 16 a byte of text; charged */
+    WINDOW = 4096,               /* bytes a search sees at first, then WINDOW_GROWTH times as many each time; charged */
+    WINDOW_GROWTH = 4,           /* with START_WINDOW, the positions that may look at them */
+    BUDGET_BASE = 100000000,     /* steps or bytes a text, plus BUDGET_PER_BYTE: */
+    BUDGET_PER_BYTE = 640,       /* a run is charged at most 341 bytes and 170 steps a byte */
+    DEPTH_LIMIT = 1000000,       /* nested backtracking points of the interpreter */
+    HEAP_LIMIT_KIB = 128 * 1024, /* memory of the interpreter */
+    JIT_STACK_MAX = 64 << 20,    /* bytes, reserved when a pattern needs more than the machine stack */
+    PATTERN_MAX = 16384,         /* bytes of a pattern */
+    LITERAL_MAX = 1024           /* bytes of a literal: naive search is then linear enough */
 };
 
 struct sr_regex {
@@ -59,6 +63,11 @@ struct sr_regex {
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"    \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define WORD "[" WORD_RANGES "]"
+#if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40
+#define ALPHABETIC "\\p{Alphabetic}"
+#else
+#define ALPHABETIC "\\p{L}\\p{Nl}"
+#endif
 
 typedef struct translator {
     const char *at, *end;
@@ -204,6 +213,14 @@ static void escape(translator *t, bool in_class) {
         puts_to(t, "}");
         t->at += 4;
         return;
+    case 'x':
+    case 'o': { /* with its braces, which are no interval */
+        const char *close = t->at < t->end && *t->at == '{' ? memchr(t->at, '}', (size_t)(t->end - t->at)) : NULL;
+        put(t, t->at - 2, 2);
+        if (close) put(t, t->at, (size_t)(close + 1 - t->at));
+        if (close) t->at = close + 1;
+        return;
+    }
     case 'p':
     case 'P':
         property(t, c);
@@ -222,6 +239,27 @@ static void escape(translator *t, bool in_class) {
         /* the other bytes of a character follow as they are */
     }
     }
+}
+
+/* [:name:] inside a class, whose first colon stands at t->at. Those that PCRE2 sees otherwise are spelled out. */
+static bool posix_class(translator *t) {
+    static const char *const differ[][2] = {
+        {":punct:]", "\\p{P}\\p{S}"}, {":space:]", SPACE_RANGES}, {":word:]", WORD_RANGES}, {":alpha:]", ALPHABETIC}};
+    size_t left = (size_t)(t->end - t->at);
+    for (size_t i = 0; i < sizeof differ / sizeof *differ; i++) {
+        size_t n = strlen(differ[i][0]);
+        if (left >= n && !memcmp(t->at, differ[i][0], n)) {
+            puts_to(t, differ[i][1]);
+            t->at += n;
+            return true;
+        }
+    }
+    const char *close = t->at + 1;
+    while (close + 1 < t->end && !(close[0] == ':' && close[1] == ']')) close++;
+    if (close + 1 >= t->end) return false;
+    put(t, t->at - 1, (size_t)(close + 2 - (t->at - 1)));
+    t->at = close + 2;
+    return true;
 }
 
 static void class_body(translator *t, bool negated);
@@ -255,15 +293,7 @@ static void class_body(translator *t, bool negated) {
         if (c == '\\') {
             escape(t, true);
         } else if (c == '[') {
-            if (t->at < t->end && *t->at == ':') { /* [:alpha:] */
-                const char *close = t->at + 1;
-                while (close + 1 < t->end && !(close[0] == ':' && close[1] == ']')) close++;
-                if (close + 1 < t->end) {
-                    put(t, t->at - 1, (size_t)(close + 2 - (t->at - 1)));
-                    t->at = close + 2;
-                    continue;
-                }
-            }
+            if (t->at < t->end && *t->at == ':' && posix_class(t)) continue;
             bool whole = !t->out.n, inner_negated = t->at < t->end && *t->at == '^';
             sr_buffer mine = t->out;
             t->out = (sr_buffer){NULL, 0, 0};
@@ -444,7 +474,8 @@ sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex
         sr_regex_free(re);
         return SR_UNSUPPORTED;
     }
-    re->jit = pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE) == 0; /* without JIT the interpreter does the same */
+    re->jit = pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) ==
+              0; /* without JIT the interpreter does the same */
     *out = re;
     return SR_OK;
 }
@@ -479,11 +510,18 @@ void sr_scan_free(sr_scan *scan) {
     *scan = (sr_scan){0};
 }
 
-/* One search among the start positions from..last, with as many steps as it needs and the budget allows. */
-static int search(const sr_regex *re, sr_scan *scan, const char *text, size_t n, size_t from, size_t last) {
+static bool charge(sr_scan *scan, uint64_t work) {
+    if (scan->budget < work) return false;
+    scan->budget -= work;
+    return true;
+}
+
+/* One search among the start positions from..last in text[0..n), with as many steps as it needs and the budget allows.
+ * `cut`: the text goes on behind n, and PCRE2_ERROR_PARTIAL says that the answer depends on it. */
+static int search(const sr_regex *re, sr_scan *scan, const char *text, size_t n, size_t from, size_t last, bool cut) {
     uint64_t most = STEPS_BASE + 16 * scan->text_bytes;
     uint64_t steps[3] = {STEPS_CHEAP, STEPS_MEDIUM, most > UINT32_MAX / 2 ? UINT32_MAX / 2 : most};
-    uint32_t options = PCRE2_NO_UTF_CHECK;
+    uint32_t options = PCRE2_NO_UTF_CHECK | (cut ? PCRE2_PARTIAL_HARD : 0);
     int code = PCRE2_ERROR_MATCHLIMIT;
     pcre2_set_offset_limit(scan->context, last);
     for (int i = 0; i < 3;) {
@@ -497,10 +535,7 @@ static int search(const sr_regex *re, sr_scan *scan, const char *text, size_t n,
             continue;
         }
         if (code != PCRE2_ERROR_MATCHLIMIT) return code;
-        if (++i < 3) {
-            if (scan->budget < steps[i]) return code;
-            scan->budget -= steps[i];
-        }
+        if (++i < 3 && !charge(scan, steps[i])) return code;
     }
     return code;
 }
@@ -532,9 +567,20 @@ sr_status sr_regex_find(const sr_regex *re, sr_scan *scan, const char *text, siz
     }
     if (!start(scan)) return sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
     for (;;) {
-        size_t last = n - from > START_WINDOW ? from + START_WINDOW : n;
+        size_t last = n - from > START_WINDOW ? from + START_WINDOW : n, window = WINDOW;
         while (last < n && ((uint8_t)text[last] & 0xC0) == 0x80) last++;
-        int code = search(re, scan, text, n, from, last);
+        int code;
+        for (;;) {
+            size_t seen = n - last > window ? last + window : n;
+            while (seen < n && ((uint8_t)text[seen] & 0xC0) == 0x80) seen++;
+            code = search(re, scan, text, seen, from, last, seen < n);
+            if (code != PCRE2_ERROR_PARTIAL) break;
+            window *= WINDOW_GROWTH;
+            if (!charge(scan, (uint64_t)START_WINDOW * (window < n ? window : n))) {
+                code = PCRE2_ERROR_MATCHLIMIT;
+                break;
+            }
+        }
         if (code >= 0) {
             const PCRE2_SIZE *o = pcre2_get_ovector_pointer(scan->match);
             if (o[1] < o[0] || o[1] < from) return SR_OK; /* \K is refused; nothing else can do this */

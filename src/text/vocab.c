@@ -1,6 +1,6 @@
 #include "text/vocab.h"
 
-static uint64_t hash(const sr_vocab *v, const char *s, size_t n) {
+uint64_t sr_vocab_hash(const sr_vocab *v, const char *s, size_t n) {
     uint64_t h = sr_mix(n, v->seed), x;
     for (; n >= 8; n -= 8, s += 8) {
         memcpy(&x, s, 8);
@@ -35,7 +35,7 @@ bool sr_vocab_init(sr_vocab *v, int32_t n, sr_arena *a) {
 void sr_vocab_add(sr_vocab *v, int32_t id, const char *text, uint32_t n, bool replace) {
     v->piece[id] = (sr_piece){text, n};
     if (n > v->max_len) v->max_len = n;
-    uint64_t h = hash(v, text, n), upper = h & 0xFFFFFFFF00000000u;
+    uint64_t h = sr_vocab_hash(v, text, n), upper = h & 0xFFFFFFFF00000000u;
     for (uint32_t i = (uint32_t)h & v->mask;; i = (i + 1) & v->mask) {
         if (!v->slot[i]) {
             v->slot[i] = upper | ((uint32_t)id + 1);
@@ -50,8 +50,8 @@ void sr_vocab_add(sr_vocab *v, int32_t id, const char *text, uint32_t n, bool re
     }
 }
 
-int32_t sr_vocab_find(const sr_vocab *v, const char *text, size_t n) {
-    uint64_t h = hash(v, text, n), upper = h & 0xFFFFFFFF00000000u;
+int32_t sr_vocab_find_hashed(const sr_vocab *v, const char *text, size_t n, uint64_t h) {
+    uint64_t upper = h & 0xFFFFFFFF00000000u;
     for (uint32_t i = (uint32_t)h & v->mask; v->slot[i]; i = (i + 1) & v->mask) {
         if ((v->slot[i] & 0xFFFFFFFF00000000u) != upper) continue;
         const sr_piece *p = &v->piece[(uint32_t)v->slot[i] - 1];
@@ -73,7 +73,7 @@ bool sr_merges_init(sr_merges *m, size_t n, sr_arena *a) {
 
 void sr_merges_add(sr_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    for (uint32_t i = (uint32_t)(sr_mix(pair, m->seed) >> 32) & m->mask;; i = (i + 1) & m->mask) {
+    for (uint32_t i = sr_merges_slot(m, left, right);; i = (i + 1) & m->mask) {
         if (m->slot[i].pair != UINT64_MAX && m->slot[i].pair != pair) continue;
         if (m->slot[i].pair == UINT64_MAX || replace) m->slot[i] = (sr_merge){pair, rank, id};
         return;

@@ -14,6 +14,12 @@ typedef struct sr_piece {
     uint32_t n;
 } sr_piece;
 
+#if defined(__GNUC__)
+#define SR_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define SR_PREFETCH(p) ((void)(p))
+#endif
+
 typedef struct sr_vocab {
     sr_piece *piece; /* [n] */
     int32_t n;
@@ -40,8 +46,13 @@ typedef struct sr_merges {
 bool sr_vocab_init(sr_vocab *v, int32_t n, sr_arena *a);
 /* Gives `id` its piece (borrowed). If the text is known already, the text's id changes when `replace`. */
 void sr_vocab_add(sr_vocab *v, int32_t id, const char *text, uint32_t n, bool replace);
-/* Id of a text, -1 when it is none. */
-int32_t sr_vocab_find(const sr_vocab *v, const char *text, size_t n);
+/* Id of a text, -1 when it is none. The two halves of a search are there for loaders: nearly all of its time is waiting
+ * for the slot, so they hash and prefetch a batch first. */
+uint64_t sr_vocab_hash(const sr_vocab *v, const char *text, size_t n);
+int32_t sr_vocab_find_hashed(const sr_vocab *v, const char *text, size_t n, uint64_t hash);
+static inline int32_t sr_vocab_find(const sr_vocab *v, const char *text, size_t n) {
+    return sr_vocab_find_hashed(v, text, n, sr_vocab_hash(v, text, n));
+}
 
 bool sr_merges_init(sr_merges *m, size_t n, sr_arena *a);
 /* A pair that is there already is overwritten when `replace`. */
@@ -53,9 +64,14 @@ static inline uint64_t sr_mix(uint64_t a, uint64_t b) {
     return h * 0xD6E8FEB86659FD93u; /* an odd constant with even bit statistics */
 }
 
+static inline uint32_t sr_merges_slot(const sr_merges *m, int32_t left, int32_t right) {
+    uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    return (uint32_t)(sr_mix(pair, m->seed) >> 32) & m->mask;
+}
+
 static inline const sr_merge *sr_merges_find(const sr_merges *m, int32_t left, int32_t right) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    for (uint32_t i = (uint32_t)(sr_mix(pair, m->seed) >> 32) & m->mask;; i = (i + 1) & m->mask) {
+    for (uint32_t i = sr_merges_slot(m, left, right);; i = (i + 1) & m->mask) {
         if (m->slot[i].pair == pair) return &m->slot[i];
         if (m->slot[i].pair == UINT64_MAX) return NULL;
     }

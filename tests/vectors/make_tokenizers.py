@@ -1,0 +1,483 @@
+#!/usr/bin/env python3
+"""Makes tests/vectors/tokenizer/: small tokenizers and what the reference packages do with hard texts.
+
+    pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0
+    python tests/vectors/make_tokenizers.py
+
+Deterministic, except that training by `sentencepiece` is only deterministic on one version. tokenizer/README.md says
+what the files hold.
+"""
+
+import copy
+import io
+import json
+import os
+import random
+
+import gguf
+import sentencepiece
+from tokenizers import (Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors,
+                        trainers)
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer")
+CORPUS = open(os.path.join(HERE, "corpus.txt"), encoding="utf-8").read()
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+          r"|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+UP, LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = (rf"[^\r\n\p{{L}}\p{{N}}]?{UP}*{LOW}+|[^\r\n\p{{L}}\p{{N}}]?{UP}+{LOW}*|\p{{N}}" + TAIL)
+END = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+GPT4O = (rf"[^\r\n\p{{L}}\p{{N}}]?{UP}*{LOW}+{END}|[^\r\n\p{{L}}\p{{N}}]?{UP}+{LOW}*{END}|\p{{N}}{{1,3}}" + TAIL)
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
+          r"|\s*[\r\n]|\s+(?!\S)|\s")
+KIMI = (r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+"
+        + END + r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*"
+        + END + r"|\p{N}{1,3}" + TAIL)
+DEEPSEEK3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+             r"|\s*[\r\n]+|\s+(?!\S)|\s+"]
+CJK = "[" + "\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff" + "]+"
+DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, r"\p{N}"]
+def ranges(text):
+    """ "41-5a b5": a character class of these code points."""
+    return "[" + "".join("-".join(chr(int(c, 16)) for c in part.split("-")) for part in text.split()) + "]"
+
+
+# the cased letters of the published pattern
+LETTERS = ranges(
+    "41-5a 61-7a b5 c0-d6 d8-f6 f8-1ba 1bc-1bf 1c4-293 295-2af 370-373 376 377 37b-37d 37f 386 388-38a 38c "
+    "38e-3a1 3a3-3f5 3f7-481 48a-52f 531-556 10a0-10c5 13a0-13f5 13f8-13fd 1c90-1cba 1cbd-1cbf 1d00-1d2b "
+    "1d6b-1d77 1d79-1d9a 1e00-1f15 1f18-1f1d 1f20-1f45 1f48-1f4d 1f50-1f57 1f59 1f5b 1f5d 1f5f-1f7d 1f80-1fb4 "
+    "1fb6-1fbc 1fbe 1fc2-1fc4 1fc6-1fcc 1fd0-1fd3 1fd6-1fdb 1fe0-1fec 1ff2-1ff4 1ff6-1ffc 2102 2107 210a-2113 "
+    "2115 2119-211d 2124 2126 2128 212a-212d 212f-2134 2139 213c-213f 2145-2149 214e 2183 2184 2c00-2c7b "
+    "2c7e-2ce4 2ceb-2cee 2cf2 2cf3 a640-a66d a680-a69b a722-a76f a771-a787 a78b-a78e ab70-abbf fb00-fb06 "
+    "fb13-fb17 ff21-ff3a ff41-ff5a 10400-1044f 104b0-104d3 104d8-104fb 10c80-10cb2 10cc0-10cf2 118a0-118df "
+    "1e900-1e943")
+DEEPSEEK_LLM = [r"[\r\n]", r"\s?" + LETTERS + "+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", CJK, r"\p{N}+"]
+FALCON = [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]
+DEFAULT = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]
+
+PRE = {"gpt-2": [GPT2], "llama-bpe": [LLAMA3],
+       "qwen2": [QWEN2], "deepseek-llm": DEEPSEEK_LLM,
+       "deepseek-coder": DEEPSEEK_CODER, "deepseek-v3": DEEPSEEK3, "falcon": FALCON,
+       "starcoder": [r"\p{N}", GPT2], "tekken": [TEKKEN], "gpt-4o": [GPT4O], "default": DEFAULT}
+
+HARD = [
+    "", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\r\n\r\n", "\t", "\t\t x", " \n", "\n ", "a", " a", "a ", "  a  b   c    ",
+    "Hello", "Hello world", " Hello", "Hello World!", "Hello, y'all! How are you 😁 ?我想在apple工作1314151天～",
+    "I'm you're we've they'll he'd it's can't 'S 'T 'RE 'Ve 'M 'LL 'd 'x", "a'ſb'ſt 'ſ Kelvin K K's don'Kt ſt ẞß",
+    "1", "12", "123", "1234", "12345", "123456789", "3.14159e-10", "1,000,000", "0x1F 0b01", "½ ² ³ Ⅷ ⅷ ① 一二三 ٣٤٥ १२३ 𝟘𝟙",
+    "१२३४५ ٠١٢٣٤", "abc123def456", "123abc", "v1.2.3-rc4", "<|endoftext|>", "a<|endoftext|>b", "<s>hello</s>", "</s>",
+    "<unk>", "[INST] hi [/INST]", "<|im_start|>user\nhi<|im_end|>\n", "<0x0A>", "<0x41><0xZZ><0x", "▁a▁b", " ▁ a",
+    "é", "e\u0301", "Å Å A\u030a", "o\u0308\u0304 \u1e2b", "\u0301abc", "q\u0323\u0307 q\u0307\u0323", "ﬁ ﬃ ﬀ", "Ａｂｃ １２３ ｶﾞ",
+    "각 가\u11a8 ᄀ\u1161", "ﷺ", "İstanbul ı I i", "STRASSE Straße ẞ", "ǅ ǈ ǲ", "ΑΣ ΣΑΣ",
+    "👨‍👩‍👧‍👦", "🇩🇪🇫🇷", "👍🏽", "☺️ ☺︎", "😀😁😂🤣", "a\u200db", "a\u200bb", "\ufeffabc", "a\u00a0b", "a\u2003b\u3000c",
+    "a\u180eb", "a\u0085b", "a\u2028b\u2029c", "\x00", "a\x00b", "\x01\x02\x7f\x80", "\x1b[0m", "soft\u00adhyphen",
+    "漢字かな交じり文", "中文,标点。「引用」", "한국어 텍스트", "ภาษาไทย", "हिन्दी", "עברית שלום", "العربية", "Ελληνικά", "Русский текст",
+    "Ⰰⱁ Ა ა Ꭰ ꭰ", "𐐀𐐨 𝒜𝓑", "\U0010ffff \ue000", "abc\ufffddef", "http://example.com/a?b=c&d=e#f", "foo_bar->baz::qux<T>(x);",
+    "for (int i = 0; i < n; i++) {\n\tprintf(\"%d\\n\", a[i]);\n}\n", "def f(x):\n    return x  # comment\n\n\n", "{\"a\": [1, 2.5, null]}",
+    "...", "!!!???", "-----", "=====\n", "***bold*** __x__", "`code` ```\nblock\n```", "$x^2 + y_1$", "“quoted” ‘single’ — dash – …",
+    "a\rb", "a\n\n\nb", "a \n \n b", "a  \n\n  b\n", "\t\n \t\n", "   \n   x", "x   \n", "x\n   ", "end.  ", "CamelCaseWords XMLHttpRequest iPhone",
+    "ALLCAPS lower Title", "ÀÉÎ àéî ǅx", "don’t", "naïve café façade", "e\u0301\u0302\u0303", "x" + "\u0301" * 40, "x" + "\u0301\u0323" * 30,
+    "a" * 50, "a" * 200, "ab" * 60, " " * 45, " " * 64 + "x", "\n" * 50, "1" * 50, "漢" * 50, "é" * 50, "😀" * 20, "-" * 60, "\t" * 45,
+    "the " * 20, "thethethe" * 10, "abcdefghijklmnopqrstuvwxyz" * 4, "Once upon a time there was a king.",
+    "[DAY]", "monday", "Monday MONDAY", "a  tok  b", "<left>  x", "x   <left>", "<right>   x", "  <both>  ", "aword word words (word)",
+    "xwordx word-word", "abcd", "abc abcd ab", "yesterday Yesterday", "é<left>é", "<special>", "a <special> b", "  <special>", "TOK tok Tok",
+    "CAFÉ café", "<left><right><both>", "  <left>  <right>  <both>  ", "1<left>2", "ab abc abcde abcdabcd",
+]
+
+
+def random_texts():
+    rng = random.Random(7)
+    alphabets = ["abcdefghij  ", "aAbB'stdmrvel ", "0123456789., ", " \n\r\t a", "é漢😀\u0301 a\u200d", "!?-.,;:'\" a1",
+                 "".join(chr(c) for c in range(32, 127)), "".join(chr(c) for c in range(0xA0, 0x250)),
+                 "".join(chr(c) for c in list(range(0x300, 0x320)) + list(range(0x41, 0x60)) + list(range(0xAC00, 0xAC20)))]
+    out = []
+    for i in range(54):
+        a = alphabets[i % len(alphabets)]
+        out.append("".join(rng.choice(a) for _ in range(rng.randrange(1, 60))))
+    for i in range(12):  # any assigned character of the first planes
+        s = ""
+        while len(s) < 30:
+            c = rng.choice([rng.randrange(0x20, 0x3000), rng.randrange(0x3000, 0xD800), rng.randrange(0x1F300, 0x1F650)])
+            import unicodedata
+            # what Unicode 14 assigned: later characters differ between libraries, not between algorithms
+            if unicodedata.category(chr(c)) != "Cn":
+                s += chr(c)
+        out.append(s)
+    for i in range(8):
+        at = rng.randrange(len(CORPUS) - 300)
+        out.append(CORPUS[at:at + 250])
+    return out
+
+
+TEXTS = HARD + random_texts()
+
+
+def leb(v):
+    out = b""
+    while v >= 128:
+        out += bytes([v & 127 | 128])
+        v >>= 7
+    return out + bytes([v])
+
+
+def pack_ids(ids):
+    return leb(len(ids)) + b"".join(leb(i) for i in ids)
+
+
+def pack_text(b):
+    return leb(len(b)) + b
+
+
+def write_texts():
+    out = leb(len(TEXTS)) + b"".join(pack_text(t.encode()) for t in TEXTS)
+    open(os.path.join(HERE, "texts.bin"), "wb").write(out)
+
+
+def write_expected(path, front, back, rows, sequences):
+    """rows: per text (ids, decoded) or None (not compared), decoded None: not compared; sequences: (ids, decoded)."""
+    out = pack_ids(front) + pack_ids(back) + leb(len(rows))
+    for text, row in zip(TEXTS, rows):
+        # 0: not compared; 1: ids only; 2: decoding gives the text again; 3: decoding gives what follows
+        kind = 0 if row is None else 1 if row[1] is None else 2 if row[1] == text else 3
+        out += bytes([kind])
+        if kind:
+            out += pack_ids(row[0])
+        if kind == 3:
+            out += pack_text(row[1].encode())
+    out += leb(len(sequences))
+    for ids, text in sequences:
+        out += pack_ids(ids) + pack_text(text.encode())
+    open(path, "wb").write(out)
+
+
+def expect(t, path, n_sequences=40, decode=True):
+    rows, frame = [], t.encode("").ids
+    for s in TEXTS:
+        framed, plain = t.encode(s).ids, t.encode(s, add_special_tokens=False).ids
+        n_front = max(k for k in range(len(frame) + 1) if framed == frame[:k] + plain + frame[k:])
+        rows.append((plain, t.decode(framed, skip_special_tokens=True) if decode else None))
+        front, back = (frame[:n_front], frame[n_front:]) if plain else (frame, [])
+    # decode=False: added tokens that a normalizer changes; the package then decodes the changed spelling and does not
+    # know it for special, sirocco decodes the token's own
+    rng, sequences = random.Random(3), []
+    n = t.get_vocab_size()
+    fallback = '"ByteFallback"' in t.to_str()
+    while decode and len(sequences) < n_sequences:
+        ids = [rng.randrange(n) for _ in range(rng.randrange(1, 12))]
+        text = t.decode(ids, skip_special_tokens=True)
+        if fallback and "\ufffd" in text:
+            continue  # the package spoils whole runs of byte tokens; a stream cannot take back what was valid
+        sequences.append((ids, text))
+    write_expected(path, front, back, rows, sequences)
+
+
+def save(name, spec, decode=True):
+    """spec: a tokenizer.json as a dict."""
+    d = os.path.join(HERE, name)
+    os.makedirs(d, exist_ok=True)
+    text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
+    open(os.path.join(d, "tokenizer.json"), "w", encoding="utf-8").write(text)
+    expect(Tokenizer.from_str(text), os.path.join(d, "expected.bin"), decode=decode)
+
+
+def j(x):
+    """The JSON of a component, as the package writes it."""
+    t = Tokenizer(models.BPE())
+    if isinstance(x, normalizers.Normalizer):
+        t.normalizer = x
+        return json.loads(t.to_str())["normalizer"]
+    if isinstance(x, pre_tokenizers.PreTokenizer):
+        t.pre_tokenizer = x
+        return json.loads(t.to_str())["pre_tokenizer"]
+    if isinstance(x, decoders.Decoder):
+        t.decoder = x
+        return json.loads(t.to_str())["decoder"]
+    t.post_processor = x
+    return json.loads(t.to_str())["post_processor"]
+
+
+def train(pre, size, normalizer=None, initial=None, special=(), **model):
+    t = Tokenizer(models.BPE(**model))
+    t.pre_tokenizer = pre
+    if normalizer:
+        t.normalizer = normalizer
+    extra = {k: v for k, v in model.items() if k in ("continuing_subword_prefix", "end_of_word_suffix")}
+    more = "The year 1984, 2024 and 1234567. CamelCase don't I'm 漢字 漢字 가나 😀😀 éé naïve\n\n\t\tif (x == 10) {\n" * 20
+    t.train_from_iterator([CORPUS, more], trainers.BpeTrainer(vocab_size=size, initial_alphabet=initial or [], show_progress=False,
+                                                              special_tokens=list(special), **extra))
+    return json.loads(t.to_str())
+
+
+def added(start, *tokens):
+    out = []
+    for i, (content, flags) in enumerate(tokens):
+        a = {"id": start + i, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+             "special": False}
+        for f in flags.split():
+            a[f] = True
+        out.append(a)
+    return out
+
+
+def spec_of(base, normalizer=None, pre=None, post=None, decoder=None, extra=(), **model):
+    s = copy.deepcopy(base)
+    s["normalizer"] = j(normalizer) if normalizer is not None else None
+    s["pre_tokenizer"] = j(pre) if pre is not None else None
+    s["post_processor"] = j(post) if post is not None else None
+    s["decoder"] = j(decoder) if decoder is not None else None
+    s["added_tokens"] = added(len(s["model"]["vocab"]), *extra)
+    s["model"].update(model)
+    return s
+
+
+def byte_level_all():
+    P, seq = pre_tokenizers, pre_tokenizers.Sequence
+    raw = P.ByteLevel(add_prefix_space=False, use_regex=False)
+    alphabet = P.ByteLevel.alphabet()
+    dec = decoders.ByteLevel()
+    split = lambda *ps: seq([P.Split(Regex(p), "isolated") for p in ps] + [raw])
+    # Without a split merges cross every border, so that a wrong split shows in the ids.
+    base = train(seq([P.Split(Regex(r"[\s\S]{1,40}"), "isolated"), raw]), 480, initial=alphabet)
+    words = train(P.ByteLevel(add_prefix_space=False), 420, initial=alphabet)
+    n = len(base["model"]["vocab"])
+    chat = [("<|endoftext|>", "special"), ("<|im_start|>", "special"), ("<|im_end|>", "special"), ("<tool>", "")]
+    bos = processors.TemplateProcessing(single="<|endoftext|> $A", pair="<|endoftext|> $A $B", special_tokens=[("<|endoftext|>", n)])
+    both = processors.TemplateProcessing(single="<|im_start|> $A <|im_end|> <|endoftext|>", special_tokens=[
+        ("<|endoftext|>", n), ("<|im_start|>", n + 1), ("<|im_end|>", n + 2)])
+
+    save("gpt2", spec_of(words, pre=P.ByteLevel(add_prefix_space=False), decoder=dec, post=processors.ByteLevel(), extra=chat[:1]))
+    save("gpt2_prefix_space", spec_of(words, pre=P.ByteLevel(add_prefix_space=True), decoder=dec))
+    save("llama3", spec_of(base, pre=split(LLAMA3), decoder=dec, post=processors.Sequence([processors.ByteLevel(), bos]),
+                           extra=chat, ignore_merges=True))
+    save("qwen2", spec_of(base, normalizer=normalizers.NFC(), pre=split(QWEN2), decoder=dec, extra=chat))
+    save("template", spec_of(base, pre=split(QWEN2), decoder=dec, post=both, extra=chat))
+    save("starcoder", spec_of(base, pre=seq([P.Digits(True), P.ByteLevel(add_prefix_space=False)]), decoder=dec))
+    save("falcon", spec_of(base, pre=seq([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False), P.Digits(False),
+                                          P.Split(Regex("[0-9][0-9][0-9]"), "isolated")]), decoder=dec))
+    save("cl100k", spec_of(base, pre=split(CL100K), decoder=dec))
+    save("kimi", spec_of(base, pre=split(KIMI), decoder=dec))
+    save("roberta", spec_of(words, pre=P.ByteLevel(add_prefix_space=True), decoder=dec, extra=[("<s>", "special"), ("</s>", "special")],
+                            post=processors.RobertaProcessing(("</s>", 421), ("<s>", 420))))
+    for name, ps in PRE.items():
+        ignore = name in ("llama-bpe", "tekken")
+        s = spec_of(base, pre=split(*ps), decoder=dec, extra=chat, ignore_merges=ignore,
+                    post=bos if ignore else None)
+        write_gpt2_gguf(name, s)
+
+
+def splits_all():
+    """Pieces of every text under lists of patterns: pre-NAME are those of the GGUF files."""
+    sets = {"pre-" + k: v for k, v in PRE.items()}
+    sets.update({"cl100k": [CL100K], "kimi": [KIMI], "words": [r"\w+|\W+"], "not words": [r"\W"], "bounds": [r"\b"],
+                 "no bounds": [r"\B.\B"], "hex": [r"\h+|\H"], "interval": [r"[a-z]{,2}|\d{2,}"], "posix": [r"[[:alpha:]]+|[[:punct:]]"],
+                 "posix digits": [r"[[:digit:][:space:]]+"], "scripts": [r"\p{Hiragana}+|\p{Katakana}|\p{Cyrillic}+|\p{Greek}|\p{Latin}+"],
+                 "names": [r"\p{Uppercase_Letter}|\p{Lowercase_Letter}+|\p{Number}+|\p{^Letter}"], "caseless": [r"(?i)THE|k|s+|[a-f]+"],
+                 "lines": [r"^.|.$"], "unicode": [r"\u00e9|\x{6f22}|\t"], "atomic": [r"(?>a+)b|(?<=a)b|(?<!b)c|a(?=b)"],
+                 "union": [r"[a-c[x-z]]+|[^a[bc]]"], "nested": [r"[[^a-z]&&[^0-9]]+"], "any line": [r"\R"]})
+    out = leb(len(sets))
+    for name, patterns in sets.items():
+        pre = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(p), "isolated") for p in patterns])
+        out += pack_text(name.encode()) + leb(len(patterns)) + b"".join(pack_text(p.encode()) for p in patterns)
+        for t in TEXTS:
+            out += pack_ids([len(piece.encode()) for piece, _ in pre.pre_tokenize_str(t)])
+    open(os.path.join(HERE, "splits.bin"), "wb").write(out)
+
+
+def write_gpt2_gguf(name, spec):
+    path = os.path.join(HERE, f"pre-{name}.gguf")
+    w = gguf.GGUFWriter(path, "llama")
+    vocab = sorted(spec["model"]["vocab"].items(), key=lambda kv: kv[1])
+    tokens = [k for k, _ in vocab] + [a["content"] for a in spec["added_tokens"]]
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(name)
+    w.add_token_list(tokens)
+    w.add_token_types([1] * len(vocab) + [3 if a["special"] else 4 for a in spec["added_tokens"]])
+    w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in spec["model"]["merges"]])
+    w.add_bos_token_id(len(vocab))
+    w.add_eos_token_id(len(vocab) + 2)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+    expect(Tokenizer.from_str(json.dumps(spec)), os.path.join(HERE, f"pre-{name}.expected.bin"), 20)
+
+
+def metaspace_all():
+    P, N, D = pre_tokenizers, normalizers, decoders
+    bytes_ = [f"<0x{b:02X}>" for b in range(256)]
+    llama_norm = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
+    llama_dec = D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)])
+    gemma_dec = D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse()])
+    special = ["<unk>", "<s>", "</s>"]
+    base = train(P.Split(Regex(r"[\s\S]{1,30}"), "isolated"), 700, normalizer=llama_norm, special=special + bytes_, unk_token="<unk>")
+    words = train(P.Metaspace(), 400, special=special, unk_token="<unk>")
+    bos = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+
+    def with_special(s, flags="special"):
+        s["added_tokens"] = added(0, *[(x, flags) for x in special])
+        return s
+
+    save("llama2", with_special(spec_of(base, normalizer=llama_norm, decoder=llama_dec, post=bos, byte_fallback=True, fuse_unk=True)))
+    save("llama2_normalized", with_special(spec_of(base, normalizer=llama_norm, decoder=llama_dec, post=bos, byte_fallback=True,
+                                                   fuse_unk=True), "special normalized"), decode=False)
+    save("gemma", with_special(spec_of(base, normalizer=N.Replace(" ", "▁"), pre=P.Split(" ", "merged_with_previous"),
+                                       decoder=gemma_dec, byte_fallback=True, fuse_unk=True)))
+    for scheme in ("first", "always", "never"):
+        s = spec_of(words, pre=P.Metaspace(prepend_scheme=scheme), decoder=D.Metaspace(prepend_scheme=scheme), fuse_unk=scheme == "first")
+        save(f"metaspace_{scheme}", with_special(s))
+    s = spec_of(words, pre=P.Metaspace(prepend_scheme="first", split=False), decoder=D.Metaspace(prepend_scheme="first"))
+    save("metaspace_whole", with_special(s))
+    legacy = with_special(spec_of(words, pre=P.Metaspace(), decoder=D.Metaspace()))
+    for part in (legacy["pre_tokenizer"], legacy["decoder"]):
+        del part["prepend_scheme"]
+        part["add_prefix_space"] = True
+    save("metaspace_legacy", legacy)
+
+
+def split_all():
+    P, N, D = pre_tokenizers, normalizers, decoders
+    base = train(P.Split(Regex(r"[\s\S]{1,20}"), "isolated"), 330, special=["<unk>"], unk_token="<unk>")
+    fuse = D.Fuse()
+    for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+        for invert in (False, True):
+            s = spec_of(base, pre=P.Split(Regex(r"\s|[aeiou]+"), behavior, invert), decoder=fuse)
+            save(f"split_{behavior}" + ("_invert" if invert else ""), s)
+    save("split_string", spec_of(base, pre=P.Sequence([P.Split("the", "merged_with_next"), P.Split(".", "removed")]), decoder=fuse))
+    save("split_empty_match", spec_of(base, pre=P.Split(Regex(r"a*"), "contiguous"), decoder=fuse))
+    save("split_syntax", spec_of(base, pre=P.Sequence([P.Split(Regex(r"\w+\b|\h{2}|[^\S\n]"), "isolated"), P.Split(Regex(r"[a-z&&[^aeiou]]+"),
+                                                     "isolated"), P.Split(Regex(r"(?m:x.y)|^.|\p{Letter}{2,3}+$"), "contiguous")]), decoder=fuse))
+    save("whitespace", spec_of(base, pre=P.Whitespace(), decoder=fuse, fuse_unk=True))
+    save("whitespace_split", spec_of(base, pre=P.Sequence([P.WhitespaceSplit(), P.Punctuation("merged_with_previous")]), decoder=fuse))
+    save("digits", spec_of(base, pre=P.Sequence([P.Digits(False), P.Punctuation()]), decoder=fuse))
+    affix = train(P.Whitespace(), 300, special=["<unk>"], unk_token="<unk>", continuing_subword_prefix="##", end_of_word_suffix="</w>")
+    save("affixes", spec_of(affix, pre=P.Whitespace(), decoder=fuse))
+    save("normal_nfd", spec_of(base, normalizer=N.Sequence([N.NFD(), N.StripAccents(), N.Lowercase()]), decoder=fuse))
+    save("normal_nfkc", spec_of(base, normalizer=N.Sequence([N.NFKC(), N.Strip()]), decoder=fuse))
+    save("normal_nfkd", spec_of(base, normalizer=N.Sequence([N.NFKD(), N.Strip(left=False), N.Replace(Regex(r"\s+"), " "), N.Replace("a", "bb")]),
+                                decoder=fuse))
+    many = [("<left>", "lstrip"), ("<right>", "rstrip"), ("<both>", "lstrip rstrip"), ("word", "single_word"), ("tok", "single_word normalized"),
+            ("<special>", "special"), ("<both special>", "special lstrip rstrip"), ("abc", ""), ("abcd", ""), ("ab", "normalized"),
+            ("Yesterday", "normalized"), ("café", "normalized lstrip"), ("[DAY]", "normalized single_word"), ("monday", "normalized rstrip")]
+    save("added_flags", spec_of(base, decoder=fuse, extra=many))
+    save("added_flags_normalized", spec_of(base, normalizer=N.Sequence([N.Lowercase(), N.NFD()]), pre=P.Split(Regex(r"\s+"), "isolated"),
+                                           decoder=fuse, extra=many), decode=False)
+
+
+# ---------------------------------------------------------------- SentencePiece
+
+def spm_model():
+    out = io.BytesIO()
+    lines = [x for x in CORPUS.split("\n") if x]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=out, vocab_size=700, model_type="bpe", byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True, split_digits=True,
+        allow_whitespace_only_pieces=True, character_coverage=0.999, num_threads=1, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
+        minloglevel=2)
+    return sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+
+
+def write_spm_gguf(path, tokens, scores, types, prefix=None):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model("llama")
+    w.add_token_list(tokens)
+    w.add_token_scores(scores)
+    w.add_token_types(types)
+    if prefix is not None:
+        w.add_add_space_prefix(prefix)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+
+
+def naive_spm(text, table, byte_ids):
+    """models.md: merge the adjacent pair whose text has the best score, the leftmost of equals, until there is none."""
+    parts = list(text)
+    while True:
+        best = None
+        for i in range(len(parts) - 1):
+            hit = table.get(parts[i] + parts[i + 1])
+            if hit and (best is None or hit[1] > best[0]):
+                best = (hit[1], i)
+        if best is None:
+            break
+        i = best[1]
+        parts[i:i + 2] = [parts[i] + parts[i + 1]]
+    out = []
+    for p in parts:
+        out += [table[p][0]] if p in table else [byte_ids[b] for b in p.encode()]
+    return out
+
+
+def cut(text, cuts):
+    """Leftmost-longest: ("text", s) and ("token", id)."""
+    out, at, begin = [], 0, 0
+    while at < len(text):
+        hit = max((c for c in cuts if text.startswith(c, at)), key=len, default=None)
+        if hit is None:
+            at += 1
+            continue
+        if begin < at:
+            out.append(("text", text[begin:at]))
+        out.append(("token", cuts[hit]))
+        at += len(hit)
+        begin = at
+    if begin < len(text):
+        out.append(("text", text[begin:]))
+    return out
+
+
+def spm_all():
+    sp = spm_model()
+    n = sp.get_piece_size()
+    tokens = [sp.id_to_piece(i) for i in range(n)]
+    scores = [sp.get_score(i) for i in range(n)]
+    types = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 5 if sp.is_unused(i) else 1 for i in range(n)]
+    write_spm_gguf(os.path.join(HERE, "spm.gguf"), tokens, scores, types)
+    rows = []
+    for s in TEXTS:
+        ids = sp.encode(s) if "\0" not in s else None
+        if ids is None or any(m in s for m in ("<unk>", "<s>", "</s>", "<0x")):
+            rows.append(None)  # spellings of tokens, and U+0000: another matter there
+        else:
+            rows.append((ids, sp.decode(ids)))
+    write_expected(os.path.join(HERE, "spm.expected.bin"), [1], [], rows, [])
+
+    # the same with user-defined and control tokens, no space prefix, equal scores: against the naive algorithm
+    tokens += ["<tool>", "the king", "<|end|>", "\n\n\n"]
+    types += [4, 4, 3, 4]
+    scores = [round(x / 40) * 40.0 for x in scores] + [0.0] * 4
+    table, byte_ids, cuts = {}, {}, {}
+    for i, (k, t) in enumerate(zip(tokens, types)):
+        table.setdefault(k, (i, scores[i]))
+        if t == 6:
+            byte_ids[int(k[3:5], 16)] = i
+        if t in (2, 3, 4):
+            cuts[k] = i
+    for prefix in (True, False):
+        name = "spm_naive" if prefix else "spm_naive_no_prefix"
+        write_spm_gguf(os.path.join(HERE, name + ".gguf"), tokens, scores, types, prefix)
+        rows = []
+        for s in TEXTS:
+            ids, after = [], True
+            for kind, x in cut(s, cuts):
+                if kind == "token":
+                    ids.append(x)
+                    after = True
+                else:
+                    ids += naive_spm((("▁" if prefix and after else "") + x).replace(" ", "▁"), table, byte_ids)
+                    after = False
+            rows.append((ids, None))
+        write_expected(os.path.join(HERE, name + ".expected.bin"), [1], [], rows, [])
+
+
+if __name__ == "__main__":
+    write_texts()
+    splits_all()
+    byte_level_all()
+    metaspace_all()
+    split_all()
+    spm_all()
