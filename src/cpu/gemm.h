@@ -7,8 +7,8 @@
 /* Constants of the rows: bytes of a pair of tiles, columns of x an item of pack_x takes, operations a probe step does.
  */
 enum {
-    sr_gemm_avx2_tile_bytes = 64 * 1024,
-    sr_gemm_avx2_pack_columns = 12,
+    sr_gemm_avx2_tile_bytes = 40 * 1024,
+    sr_gemm_avx2_pack_columns = 4,
     sr_gemm_avx2_probe_ops = 8192,
     sr_gemm_avx512_tile_bytes = 28 * 1024,
     sr_gemm_avx512_pack_columns = 12,
