@@ -99,6 +99,41 @@ static void unpack_q8_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     }
 }
 
+/* One element, as decode gives it. */
+static float at_q2_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q2_K_BYTES);
+    int e = (int)(k % QK);
+    return f16_at(b + SR_Q2_K_D) * (float)sr_q2_k_scale(b, e / G16) * (float)sr_q2_k_code(b, e) -
+           f16_at(b + SR_Q2_K_DMIN) * (float)sr_q2_k_min(b, e / G16);
+}
+static float at_q3_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q3_K_BYTES);
+    int e = (int)(k % QK);
+    return f16_at(b + SR_Q3_K_D) * (float)sr_q3_k_scale(b, e / G16) * (float)sr_q3_k_code(b, e);
+}
+static float at_k4(const uint8_t *b, int e, int code) {
+    return f16_at(b) * (float)sr_k4_scale(b, e / G32) * (float)code -
+           f16_at(b + SR_K4_DMIN) * (float)sr_k4_min(b, e / G32);
+}
+static float at_q4_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q4_K_BYTES);
+    return at_k4(b, (int)(k % QK), sr_q4_k_code(b, (int)(k % QK)));
+}
+static float at_q5_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q5_K_BYTES);
+    return at_k4(b, (int)(k % QK), sr_q5_k_code(b, (int)(k % QK)));
+}
+static float at_q6_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q6_K_BYTES);
+    int e = (int)(k % QK);
+    return f16_at(b + SR_Q6_K_D) * (float)sr_q6_k_scale(b, e / G16) * (float)sr_q6_k_code(b, e);
+}
+static float at_q8_k(const sr_weight *w, int64_t row, int64_t k) {
+    const uint8_t *b = blocks_at(w, row, k, SR_Q8_K_BYTES);
+    float d = sr_f32_from_bits(u16_at(b) | (uint32_t)u16_at(b + 2) << 16);
+    return d * (float)(int8_t)b[SR_Q8_K_QS + k % QK];
+}
+
 /* ---------------------------------------------------------------- panels with one scale a block */
 
 /* Exact: -4..3 times -32..31 is -124..128, and with both the code and d negated -128..124. */
@@ -215,7 +250,7 @@ static void store_q8_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
 
 /* ---------------------------------------------------------------- writing: scales */
 
-static void finite(const float *w, float *x) {
+static void finite_block(const float *w, float *x) {
     for (int j = 0; j < QK; j++) x[j] = sr_weight_finite(w[j]);
 }
 static float mean_square(const float *x, int n) {
@@ -251,7 +286,7 @@ typedef struct min_search {
 static void fit_with_min(const float *w, const float *importance, const min_search *m, sr_grid *grid) {
     float x[QK], weight[QK], scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS], group_weight[SR_MAX_GROUPS];
     int groups = QK / m->group;
-    finite(w, x);
+    finite_block(w, x);
     float ms = importance ? m->ms_factor * mean_square(x, QK) : 0;
     for (int g = 0; g < groups; g++) {
         const float *xg = x + m->group * g;
@@ -331,7 +366,7 @@ static void fit_q3_k(const float *w, const float *importance, float row_ms, sr_g
     static const signed_search s = {4, -32, 31, 32};
     float x[QK], weight[QK];
     (void)row_ms;
-    finite(w, x);
+    finite_block(w, x);
     float ms = mean_square(x, QK);
     if (importance)
         importance_weights(x, importance, 2 * ms, QK, weight);
@@ -343,14 +378,14 @@ static void fit_q6_k(const float *w, const float *importance, float row_ms, sr_g
     static const signed_search s = {32, -128, 127, 0};
     float x[QK], weight[QK];
     (void)row_ms;
-    finite(w, x);
+    finite_block(w, x);
     for (int j = 0; j < QK; j++) weight[j] = importance ? sr_importance(importance[j]) : x[j] * x[j];
     fit_signed(x, weight, false, &s, grid);
 }
 static void fit_q8_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
     float x[QK];
     (void)importance, (void)row_ms;
-    finite(w, x);
+    finite_block(w, x);
     float max = sr_largest(x, QK);
     grid->n = grid->group = QK;
     grid->lo = -127;
@@ -374,6 +409,7 @@ const sr_format sr_fmt_q2_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q2_k,
+    .at = at_q2_k,
     .fit = fit_q2_k,
     .snap = sr_snap_affine,
     .store = store_q2_k,
@@ -395,6 +431,7 @@ const sr_format sr_fmt_q3_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q3_k,
+    .at = at_q3_k,
     .fit = fit_q3_k,
     .snap = sr_snap_affine,
     .store = store_q3_k,
@@ -416,6 +453,7 @@ const sr_format sr_fmt_q4_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q4_k,
+    .at = at_q4_k,
     .fit = fit_q4_k,
     .snap = sr_snap_affine,
     .store = store_q4_k,
@@ -438,6 +476,7 @@ const sr_format sr_fmt_q5_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q5_k,
+    .at = at_q5_k,
     .fit = fit_q5_k,
     .snap = sr_snap_affine,
     .store = store_q5_k,
@@ -456,6 +495,7 @@ const sr_format sr_fmt_q6_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q6_k,
+    .at = at_q6_k,
     .fit = fit_q6_k,
     .snap = sr_snap_affine,
     .store = store_q6_k,
@@ -474,6 +514,7 @@ const sr_format sr_fmt_q8_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q8_k,
+    .at = at_q8_k,
     .fit = fit_q8_k,
     .snap = sr_snap_affine,
     .store = store_q8_k,
