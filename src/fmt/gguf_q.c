@@ -188,7 +188,7 @@ static void set_grid(sr_grid *grid, float d, float min, int lo, int hi) {
     grid->min[0] = sr_f16_to_f32(grid->dmin);
 }
 
-static void finite(const float *w, float *x) {
+static void finite_block(const float *w, float *x) {
     for (int j = 0; j < QK; j++) x[j] = sr_weight_finite(w[j]);
 }
 /* 0 where 1 / d would not be finite; f16 cannot tell such a d from 0 either. */
@@ -203,7 +203,7 @@ static void importance_weights(const float *x, const float *importance, float ro
 
 static void fit_symmetric(const float *w, const float *importance, float row_ms, int nmax, sr_grid *grid) {
     float x[QK], weight[QK], d;
-    finite(w, x);
+    finite_block(w, x);
     if (importance) {
         importance_weights(x, importance, row_ms, weight);
         d = sr_search_symmetric(x, weight, QK, nmax);
@@ -214,7 +214,7 @@ static void fit_symmetric(const float *w, const float *importance, float row_ms,
 }
 static void fit_affine(const float *w, const float *importance, float row_ms, int nmax, sr_grid *grid) {
     float x[QK], weight[QK], low, high, d, min;
-    finite(w, x);
+    finite_block(w, x);
     if (importance) {
         importance_weights(x, importance, row_ms, weight);
         sr_search_affine(x, weight, QK, nmax, -0.9f, 0.05f, 5, false, &d, &min);
@@ -241,7 +241,7 @@ static void fit_q5_1(const float *w, const float *importance, float row_ms, sr_g
 static void fit_q8(const float *w, const float *importance, float row_ms, sr_grid *grid) {
     float x[QK];
     (void)importance, (void)row_ms;
-    finite(w, x);
+    finite_block(w, x);
     set_grid(grid, fabsf(sr_largest(x, QK)) / 127, 0, -128, 127);
 }
 
@@ -252,7 +252,7 @@ static void encode_symmetric(sr_weight *w, int64_t row, const float *src, int nm
         float x[QK];
         int8_t code[QK];
         sr_grid grid;
-        finite(src + k, x);
+        finite_block(src + k, x);
         float d = sr_largest(x, QK) / -(float)nmax, id = inverse(d);
         set_grid(&grid, d, 0, -nmax, nmax - 1);
         for (int j = 0; j < QK; j++) {
@@ -267,7 +267,7 @@ static void encode_affine(sr_weight *w, int64_t row, const float *src, int nmax,
         float x[QK], low, high;
         int8_t code[QK];
         sr_grid grid;
-        finite(src + k, x);
+        finite_block(src + k, x);
         sr_range(x, QK, &low, &high);
         float d = (high - low) / (float)nmax, id = inverse(d);
         set_grid(&grid, d, -low, 0, nmax);
@@ -283,7 +283,7 @@ static void encode_q8(sr_weight *w, int64_t row, const float *src, store_fn stor
         float x[QK];
         int8_t code[QK];
         sr_grid grid;
-        finite(src + k, x);
+        finite_block(src + k, x);
         float d = fabsf(sr_largest(x, QK)) / 127, id = inverse(d);
         set_grid(&grid, d, 0, -128, 127);
         for (int j = 0; j < QK; j++) {
