@@ -1,5 +1,5 @@
-/* GGUF: what is read from a good file, and what is said about a bad one. Numbers in brackets are the attack cases that
- * docs/security.md lists. */
+/* GGUF: what is read from a good file, and what is said about a bad one. Most of the bad ones are published attacks on
+ * other readers (CVE-2024-21802, CVE-2024-39720, CVE-2025-53630, CVE-2026-7482, CVE-2026-27940, CVE-2026-33298). */
 #include "support.h"
 
 #include "base/map.h"
@@ -161,7 +161,7 @@ static void gguf_accepts_any_order_holes_and_alignments(void **state) {
     }
 }
 
-/* ---------------------------------------------------------------- header and metadata [1-4] */
+/* ---------------------------------------------------------------- header and metadata */
 
 static void gguf_rejects_bad_magic(void **state) {
     struct bytes b = good(3);
@@ -279,6 +279,24 @@ static void gguf_limits_the_bytes_of_metadata(void **state) {
     sr_file *f;
     sr_err err = {0};
     check_error("cap", sr_file_open(path, NULL, &f, &err), &err, SR_LIMIT, "t.gguf", "huge", "268435456", NULL);
+    drop(&b);
+}
+
+static void gguf_message_keeps_its_end_behind_a_long_path_and_name(void **state) {
+    struct bytes b = {0};
+    char dir[200], name[257];
+    sr_file *f;
+    sr_err err = {0};
+    memset(dir, 'd', sizeof dir);
+    memset(name, 'n', sizeof name);
+    dir[199] = name[256] = 0;
+    assert_int_equal(mkdir(in(*state, dir), 0700), 0);
+    const char *path = in(in(*state, dir), "t.gguf");
+    g_header(&b, 3, 1, 0);
+    g_tensor(&b, name, 256, 0, 31, 0);
+    write_file(path, b.data, b.n);
+    check_error("long", sr_file_open(path, NULL, &f, &err), &err, SR_UNSUPPORTED, "dd/t.gguf: tensor \"nnn", "nnn...\"",
+                "type number 31 (q4_0_4_4)", "convert the model again", NULL);
     drop(&b);
 }
 
@@ -501,7 +519,7 @@ static void gguf_opens_many_tensors_and_keys_in_bounded_time(void **state) {
     drop(&b);
 }
 
-/* ---------------------------------------------------------------- values read with a type [3, 5] */
+/* ---------------------------------------------------------------- values read with a type */
 
 static void gguf_values_of_the_wrong_type_name_key_found_and_expected(void **state) {
     (void)state;
@@ -600,7 +618,7 @@ static void gguf_arrays_read_by_element_kind_only(void **state) {
     drop(&b);
 }
 
-/* ---------------------------------------------------------------- tensors [7-10] */
+/* ---------------------------------------------------------------- tensors */
 
 /* A file of one tensor with these dimensions, and 4 KiB of data. */
 static struct bytes one_tensor(uint32_t n_dims, const uint64_t *ne, uint32_t type, uint64_t offset) {
@@ -890,6 +908,16 @@ static void split_gguf_rejects_pieces_that_disagree_with_their_names(void **stat
                 "m-00002-of-00002.gguf", "split.no 2", "expected 1 and 2", NULL);
     sr_err_clear(&err);
     drop(&b);
+    g_header(&b, 3, 0, 4);
+    g_u32(&b, "split.no", 1);
+    g_u32(&b, "split.count", 2);
+    g_u32(&b, "again", 2);
+    g_u32(&b, "again", 2);
+    write_file(in(*state, "m-00002-of-00002.gguf"), b.data, b.n);
+    check_error("key twice", sr_file_open(in(*state, "m-00001-of-00002.gguf"), NULL, &f, &err), &err, SR_CORRUPT,
+                "m-00002-of-00002.gguf", "\"again\"", "twice", NULL);
+    sr_err_clear(&err);
+    drop(&b);
     b = good(3);
     write_file(in(*state, "m-00002-of-00002.gguf"), b.data, b.n);
     check_error("no split keys", sr_file_open(in(*state, "m-00001-of-00002.gguf"), NULL, &f, &err), &err, SR_CORRUPT,
@@ -991,6 +1019,7 @@ int main(void) {
         cmocka_unit_test(gguf_rejects_string_lengths_beyond_the_file),
         cmocka_unit_test(gguf_rejects_array_lengths_beyond_the_file),
         WITH_FILES(gguf_limits_the_bytes_of_metadata),
+        WITH_FILES(gguf_message_keeps_its_end_behind_a_long_path_and_name),
         cmocka_unit_test(gguf_rejects_duplicate_keys),
         cmocka_unit_test(gguf_rejects_empty_keys_and_names),
         cmocka_unit_test(gguf_limits_the_length_of_keys_and_names),

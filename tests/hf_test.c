@@ -1,4 +1,4 @@
-/* Model directories: configuration as values, which files hold the weights, stale and hostile indexes [attack 18]. */
+/* Model directories: configuration as values, which files hold the weights, stale and hostile indexes. */
 #include "support.h"
 
 #include <math.h>

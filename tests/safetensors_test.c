@@ -1,4 +1,4 @@
-/* safetensors: what is read from a good file, and what is said about a bad one [attack cases 16 and 17]. */
+/* safetensors: what is read from a good file, and what is said about a bad one. */
 #include "support.h"
 
 #include "base/map.h"
@@ -112,7 +112,7 @@ static void safetensors_rejects_every_truncation_point(void **state) {
     drop(&b);
 }
 
-/* ---------------------------------------------------------------- header [16] */
+/* ---------------------------------------------------------------- header */
 
 static void safetensors_rejects_bad_header_lengths(void **state) {
     static const struct {
@@ -182,7 +182,7 @@ static void safetensors_rejects_bytes_behind_the_header_and_the_data(void **stat
                     "7 bytes of no tensor at offset 3", "end of the file");
 }
 
-/* ---------------------------------------------------------------- entries [17] */
+/* ---------------------------------------------------------------- entries */
 
 #define ENTRY(dtype, shape, offsets) "{\"t\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 

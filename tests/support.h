@@ -137,8 +137,9 @@ static inline const char *in(const char *dir, const char *name) {
     static char path[4][1024];
     static int turn;
     turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
+    char joined[1024]; /* dir may be an earlier result */
+    snprintf(joined, sizeof joined, "%s/%s", dir, name);
+    return strcpy(path[turn], joined);
 }
 static inline void write_file(const char *path, const void *data, size_t n) {
     FILE *f = fopen(path, "wb");

@@ -101,6 +101,14 @@ static sr_status read_string(struct piece *p, sr_value *v) {
     return SR_OK;
 }
 
+/* One load for the length where the cursor's own reader takes eight: a fifth of the instructions of a whole opening. */
+static void skip_string(sr_cursor *c) {
+    uint64_t n = 0;
+    const uint8_t *length = sr_cursor_bytes(c, sizeof n);
+    if (length) memcpy(&n, length, sizeof n);
+    sr_cursor_bytes(c, n);
+}
+
 /* Token strings may be any bytes, so only the lengths inside an array are checked. */
 static sr_status read_array(struct piece *p, sr_value *v) {
     uint32_t type = sr_cursor_u32(&p->c);
@@ -122,10 +130,12 @@ static sr_status read_array(struct piece *p, sr_value *v) {
     v->v.a.kind = types[type].kind;
     v->v.a.n = n;
     v->v.a.data = p->c.at;
+    sr_cursor c = p->c; /* a copy stays in registers: vocabularies are long */
     if (type == T_STRING)
-        for (uint64_t i = 0; i < n && !p->c.failed; i++) sr_cursor_bytes(&p->c, sr_cursor_u64(&p->c));
+        for (uint64_t i = 0; i < n && !c.failed; i++) skip_string(&c);
     else
-        sr_cursor_bytes(&p->c, n * least);
+        sr_cursor_bytes(&c, n * least);
+    p->c = c;
     if (p->c.failed) return past_end(p, v->key);
     v->v.a.bytes = (uint64_t)(p->c.at - v->v.a.data);
     return SR_OK;
@@ -237,24 +247,23 @@ static sr_status read_dims(struct piece *p, sr_part *part) {
 
 static sr_status read_type(struct piece *p, sr_part *part) {
     uint32_t id = sr_cursor_u32(&p->c);
-    sr_shown name = sr_show_name(part->name);
     if (p->c.failed) return past_end(p, part->name);
     part->type = sr_stored_by_gguf(id);
     if (!part->type) {
         const char *known = sr_stored_not_read(id);
         return sr_fail(p->err, SR_UNSUPPORTED,
-                       "%s: tensor \"%s\": found type number %" PRIu32 " (%s), expected one of %s", p->path, name.text,
-                       id, known ? known : "unknown",
+                       "%s: tensor \"%s\": found type number %" PRIu32 " (%s), expected one of %s", p->path,
+                       sr_show_name(part->name).text, id, known ? known : "unknown",
                        known ? "ggml's current types; convert the model again" : "0 to 42");
     }
     int64_t K = part->shape[part->n_dims - 1];
     if (K % part->type->block != 0)
         return sr_fail(p->err, SR_CORRUPT,
                        "%s: tensor \"%s\": found rows of %" PRId64 ", expected a multiple of %d (%s)", p->path,
-                       name.text, K, part->type->block, part->type->name);
+                       sr_show_name(part->name).text, K, part->type->block, part->type->name);
     if (!sr_stored_bytes(part->type, part->n_elements, &part->bytes))
         return sr_fail(p->err, SR_CORRUPT, "%s: tensor \"%s\": found %" PRId64 " elements of %s, more than 2^63 bytes",
-                       p->path, name.text, part->n_elements, part->type->name);
+                       p->path, sr_show_name(part->name).text, part->n_elements, part->type->name);
     return SR_OK;
 }
 
@@ -270,15 +279,14 @@ static sr_status read_tensor(struct piece *p, uint64_t alignment) {
     if (s != SR_OK) return s;
     uint64_t offset = sr_cursor_u64(&p->c);
     if (p->c.failed) return past_end(p, part->name);
-    sr_shown name = sr_show_name(part->name);
     if (offset % alignment != 0)
         return sr_fail(p->err, SR_CORRUPT,
                        "%s: tensor \"%s\": found offset %" PRIu64 ", expected a multiple of %" PRIu64, p->path,
-                       name.text, offset, alignment);
+                       sr_show_name(part->name).text, offset, alignment);
     if (offset > p->map->size)
         return sr_fail(p->err, SR_CORRUPT,
                        "%s: tensor \"%s\": found offset %" PRIu64 ", past the end of the file (%zu)", p->path,
-                       name.text, offset, p->map->size);
+                       sr_show_name(part->name).text, offset, p->map->size);
     part->data = p->map->data + offset;
     return SR_OK;
 }

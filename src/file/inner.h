@@ -49,7 +49,7 @@ typedef struct sr_shown {
 } sr_shown;
 sr_shown sr_show(const char *text, size_t n);
 sr_shown sr_show_name(const char *name); /* zero-terminated */
-/* A path in a message: its last 80 bytes. */
+/* A path in a message: its last 64 bytes. */
 const char *sr_show_path(const char *path);
 
 /* a * b for numbers >= 0; false when it does not fit. */

@@ -82,7 +82,7 @@ sr_shown sr_show_name(const char *name) {
 }
 
 const char *sr_show_path(const char *path) {
-    enum { CUT = 80 };
+    enum { CUT = 64 };
     size_t n = strlen(path);
     if (n <= CUT) return path;
     const char *tail = path + n - CUT;

@@ -41,7 +41,6 @@ static sr_status bad_entry(const struct header *h, const char *name, const char 
 }
 
 static sr_status check_span(const struct header *h, sr_part *part, int64_t begin, int64_t end) {
-    sr_shown name = sr_show_name(part->name);
     int64_t bytes;
     part->n_elements = 1;
     for (int i = 0; i < part->n_dims; i++)
@@ -51,14 +50,14 @@ static sr_status check_span(const struct header *h, sr_part *part, int64_t begin
         return sr_fail(h->err, SR_CORRUPT,
                        "%s: tensor \"%s\": found data_offsets %" PRId64 " to %" PRId64 ", the data is %" PRId64
                        " bytes; the file is cut off or its header is wrong",
-                       h->path, name.text, begin, end, h->size);
+                       h->path, sr_show_name(part->name).text, begin, end, h->size);
     if (!sr_stored_bytes(part->type, part->n_elements, &bytes))
         return bad_entry(h, part->name, "a shape whose size is no whole number of bytes below 2^63");
     if (bytes != end - begin)
         return sr_fail(h->err, SR_CORRUPT,
                        "%s: tensor \"%s\": found a span of %" PRId64 " bytes, expected %" PRId64 " (%" PRId64
                        " elements of %s)",
-                       h->path, name.text, end - begin, bytes, part->n_elements, part->type->name);
+                       h->path, sr_show_name(part->name).text, end - begin, bytes, part->n_elements, part->type->name);
     part->data = h->data + begin;
     part->bytes = bytes;
     return SR_OK;
@@ -133,17 +132,15 @@ static sr_status read_metadata(struct header *h, sr_json *j) {
 static sr_status read_top(struct header *h, sr_json *j) {
     sr_json_value key, v;
     bool metadata = false;
-    if (sr_json_next(j, &v) != SR_JSON_OBJECT)
-        return sr_fail(h->err, SR_CORRUPT, "%s: found a header that is no JSON object", h->path);
+    sr_json_next(j, &v); /* the '{' that the caller saw */
     for (;;) {
         sr_json_kind kind = sr_json_next_pair(j, &key, &v);
         if (kind == SR_JSON_ERROR) return h->err->code;
         if (kind == SR_JSON_END) break;
         bool is_metadata = sr_json_equals(&key, "__metadata__");
-        sr_shown shown = sr_show(key.text, key.n);
         if (kind != SR_JSON_OBJECT || (is_metadata && metadata))
             return sr_fail(h->err, SR_CORRUPT, "%s: header entry \"%s\": found no object, or a second one", h->path,
-                           shown.text);
+                           sr_show(key.text, key.n).text);
         sr_status s;
         if (is_metadata) {
             metadata = true;
@@ -152,15 +149,15 @@ static sr_status read_top(struct header *h, sr_json *j) {
             size_t n;
             if (key.n > 6 * SR_NAME_CAP) /* as long as escapes can make it */
                 return sr_fail(h->err, SR_LIMIT, "%s: tensor \"%s\": found a name of %zu bytes, expected at most %d",
-                               h->path, shown.text, key.n, SR_NAME_CAP);
+                               h->path, sr_show(key.text, key.n).text, key.n, SR_NAME_CAP);
             char *name = sr_json_string(j, &key, &h->file->arena, &n);
             if (!name) return h->err->code;
             if (n == 0 || memchr(name, 0, n))
                 return sr_fail(h->err, SR_CORRUPT, "%s: tensor \"%s\": found a name that is empty or has a zero byte",
-                               h->path, shown.text);
+                               h->path, sr_show(key.text, key.n).text);
             if (n > SR_NAME_CAP)
                 return sr_fail(h->err, SR_LIMIT, "%s: tensor \"%s\": found a name of %zu bytes, expected at most %d",
-                               h->path, shown.text, n, SR_NAME_CAP);
+                               h->path, sr_show(key.text, key.n).text, n, SR_NAME_CAP);
             s = read_entry(h, j, name);
         }
         if (s != SR_OK) return s;

@@ -226,14 +226,13 @@ sr_status sr_file_check_spans(const sr_file *file, int first, const uint8_t *dat
     const uint8_t *at = data;
     for (int i = 0; i <= n && s == SR_OK; at = span[i++].to) {
         const char *name = span[i].part < 0 ? "the end of the file" : file->part[span[i].part].name;
-        sr_shown shown = sr_show_name(name);
         if (span[i].from < at) {
             const char *before = file->part[span[i - 1].part].name;
             s = sr_fail(err, SR_CORRUPT, "%s: tensor \"%s\" at offset %td overlaps \"%s\", which ends at %td", path,
-                        shown.text, span[i].from - data, sr_show_name(before).text, at - data);
+                        sr_show_name(name).text, span[i].from - data, sr_show_name(before).text, at - data);
         } else if (dense && span[i].from > at) {
             s = sr_fail(err, SR_CORRUPT, "%s: found %td bytes of no tensor at offset %td before %s, expected none",
-                        path, span[i].from - at, at - data, shown.text);
+                        path, span[i].from - at, at - data, sr_show_name(name).text);
         }
     }
     free(span);
