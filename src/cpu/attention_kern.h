@@ -1,71 +1,231 @@
-/* One chunk of attention, written once in the f32 vocabulary. */
+/* One chunk of attention, written once in the f32 vocabulary. Rows go in fours that share each converted key and value;
+ * the last four may name a row twice, which then gets the same numbers twice. */
 
-/* out[j] = q . k[j] for keys 0 .. n_key, several query rows at once so that a converted key serves all of them. */
-static void scores(const float *const *q, int n_q, const uint16_t *k, int n_key, int hd,
-                   float *out /* [n_q][SR_KV_PAGE] */) {
-    for (int i = 0; i < n_q; i += 4) {
-        const float *q0 = q[i], *q1 = i + 1 < n_q ? q[i + 1] : q0, *q2 = i + 2 < n_q ? q[i + 2] : q0,
-                    *q3 = i + 3 < n_q ? q[i + 3] : q0;
-        int rows = n_q - i < 4 ? n_q - i : 4;
-        for (int j = 0; j < n_key; j++) {
-            const uint16_t *key = k + (int64_t)j * hd;
-            vf s0 = vf_set1(0), s1 = s0, s2 = s0, s3 = s0;
-            int d = 0;
-            for (; d + 8 <= hd; d += 8) {
-                vf v = vf_from_f16(key + d);
-                s0 = vf_fma(v, vf_load(q0 + d), s0), s1 = vf_fma(v, vf_load(q1 + d), s1);
-                s2 = vf_fma(v, vf_load(q2 + d), s2), s3 = vf_fma(v, vf_load(q3 + d), s3);
+enum { FOUR = 4, TILE_KEYS = 16, VALUE_KEYS = 32 };
+
+/* packed[d][TILE_KEYS] = keys j .. j + TILE_KEYS of k, zeros past n_key: lanes are keys, so that no sum crosses them.
+ */
+static void pack_keys(const uint16_t *k, int n_key, int hd, float *packed) {
+    static const uint16_t zeros[8];
+    for (int j = 0; j < TILE_KEYS; j += 8) {
+        int d = 0;
+        for (; d + 8 <= hd; d += 8) {
+            vf r[8];
+            for (int i = 0; i < 8; i++) r[i] = vf_from_f16(j + i < n_key ? k + (int64_t)(j + i) * hd + d : zeros);
+            vf_transpose8(r);
+            for (int i = 0; i < 8; i++) vf_store(packed + (d + i) * TILE_KEYS + j, r[i]);
+        }
+        for (; d < hd; d++)
+            for (int i = 0; i < 8; i++)
+                packed[d * TILE_KEYS + j + i] = j + i < n_key ? sr_f16_to_f32(k[(int64_t)(j + i) * hd + d]) : 0;
+    }
+}
+
+/* score[i][0 .. TILE_KEYS) = q[i] . packed */
+static void score_tile(const float *const q[FOUR], const float *packed, int hd, float *const score[FOUR]) {
+    const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3];
+    vf a0 = vf_set1(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (int d = 0; d < hd; d++, packed += TILE_KEYS) {
+        vf a = vf_load(packed), b = vf_load(packed + 8), v = vf_set1(q0[d]);
+        a0 = vf_fma(a, v, a0), b0 = vf_fma(b, v, b0), v = vf_set1(q1[d]);
+        a1 = vf_fma(a, v, a1), b1 = vf_fma(b, v, b1), v = vf_set1(q2[d]);
+        a2 = vf_fma(a, v, a2), b2 = vf_fma(b, v, b2), v = vf_set1(q3[d]);
+        a3 = vf_fma(a, v, a3), b3 = vf_fma(b, v, b3);
+    }
+    vf_store(score[0], a0), vf_store(score[0] + 8, b0), vf_store(score[1], a1), vf_store(score[1] + 8, b1);
+    vf_store(score[2], a2), vf_store(score[2] + 8, b2), vf_store(score[3], a3), vf_store(score[3] + 8, b3);
+}
+
+/* score[j] = q . key j, eight keys at a time: one row, straight from the stored keys. */
+static void score_one(const float *q, const uint16_t *k, int n_key, int hd, float *score) {
+    for (int j = 0; j < n_key; j += 8) {
+        const uint16_t *key[8];
+        vf r[8];
+        for (int i = 0; i < 8; i++) key[i] = k + (int64_t)(j + i < n_key ? j + i : n_key - 1) * hd;
+        vf s0 = vf_set1(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+        int d = 0;
+        for (; d + 8 <= hd; d += 8) {
+            vf v = vf_load(q + d);
+            s0 = vf_fma(vf_from_f16(key[0] + d), v, s0), s1 = vf_fma(vf_from_f16(key[1] + d), v, s1);
+            s2 = vf_fma(vf_from_f16(key[2] + d), v, s2), s3 = vf_fma(vf_from_f16(key[3] + d), v, s3);
+            s4 = vf_fma(vf_from_f16(key[4] + d), v, s4), s5 = vf_fma(vf_from_f16(key[5] + d), v, s5);
+            s6 = vf_fma(vf_from_f16(key[6] + d), v, s6), s7 = vf_fma(vf_from_f16(key[7] + d), v, s7);
+        }
+        r[0] = s0, r[1] = s1, r[2] = s2, r[3] = s3, r[4] = s4, r[5] = s5, r[6] = s6, r[7] = s7;
+        float sum[8];
+        vf_store(sum, vf_sum8(r));
+        for (; d < hd; d++)
+            for (int i = 0; i < 8; i++) sum[i] += sr_f16_to_f32(key[i][d]) * q[d];
+        memcpy(score + j, sum, sizeof sum); /* scores of keys that are not there are overwritten */
+    }
+}
+
+/* The same for four rows, two keys at a time. */
+static void score_four(const float *const q[FOUR], const uint16_t *k, int n_key, int hd, float *const score[FOUR]) {
+    const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3];
+    for (int j = 0; j < n_key; j += 2) {
+        const uint16_t *key = k + (int64_t)j * hd, *next = j + 1 < n_key ? key + hd : key;
+        vf r[8];
+        vf a0 = vf_set1(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+        int d = 0;
+        for (; d + 8 <= hd; d += 8) {
+            vf a = vf_from_f16(key + d), b = vf_from_f16(next + d), v = vf_load(q0 + d);
+            a0 = vf_fma(a, v, a0), b0 = vf_fma(b, v, b0), v = vf_load(q1 + d);
+            a1 = vf_fma(a, v, a1), b1 = vf_fma(b, v, b1), v = vf_load(q2 + d);
+            a2 = vf_fma(a, v, a2), b2 = vf_fma(b, v, b2), v = vf_load(q3 + d);
+            a3 = vf_fma(a, v, a3), b3 = vf_fma(b, v, b3);
+        }
+        r[0] = a0, r[1] = a1, r[2] = a2, r[3] = a3, r[4] = b0, r[5] = b1, r[6] = b2, r[7] = b3;
+        float sum[8];
+        vf_store(sum, vf_sum8(r));
+        for (; d < hd; d++)
+            for (int i = 0; i < FOUR; i++) {
+                sum[i] += sr_f16_to_f32(key[d]) * q[i][d];
+                sum[FOUR + i] += sr_f16_to_f32(next[d]) * q[i][d];
             }
-            float r[4] = {vf_sum(s0), vf_sum(s1), vf_sum(s2), vf_sum(s3)};
-            for (; d < hd; d++) {
-                float v = sr_f16_to_f32(key[d]);
-                r[0] += v * q0[d], r[1] += v * q1[d], r[2] += v * q2[d], r[3] += v * q3[d];
+        for (int i = 0; i < FOUR; i++) score[i][j] = sum[i], score[i][j + 1] = sum[FOUR + i];
+    }
+}
+
+/* o[i][0 .. 16) += the sum over keys of p[i][j] * v[j], for n keys */
+static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int hd, float *const o[FOUR]) {
+    const float *p0 = p[0], *p1 = p[1], *p2 = p[2], *p3 = p[3];
+    vf a0 = vf_load(o[0]), a1 = vf_load(o[1]), a2 = vf_load(o[2]), a3 = vf_load(o[3]);
+    vf b0 = vf_load(o[0] + 8), b1 = vf_load(o[1] + 8), b2 = vf_load(o[2] + 8), b3 = vf_load(o[3] + 8);
+    for (int j = 0; j < n; j++, v += hd) {
+        vf a = vf_from_f16(v), b = vf_from_f16(v + 8), s = vf_set1(p0[j]);
+        a0 = vf_fma(a, s, a0), b0 = vf_fma(b, s, b0), s = vf_set1(p1[j]);
+        a1 = vf_fma(a, s, a1), b1 = vf_fma(b, s, b1), s = vf_set1(p2[j]);
+        a2 = vf_fma(a, s, a2), b2 = vf_fma(b, s, b2), s = vf_set1(p3[j]);
+        a3 = vf_fma(a, s, a3), b3 = vf_fma(b, s, b3);
+    }
+    vf_store(o[0], a0), vf_store(o[0] + 8, b0), vf_store(o[1], a1), vf_store(o[1] + 8, b1);
+    vf_store(o[2], a2), vf_store(o[2] + 8, b2), vf_store(o[3], a3), vf_store(o[3] + 8, b3);
+}
+
+/* One row: o[0 .. 8 * n_vec) += ..., n_vec at most 8. */
+static void weigh_one(const float *p, const uint16_t *v, int n, int hd, int n_vec, float *o) {
+    for (int d = 0; d < n_vec; d += 4) {
+        int e1 = d + 1 < n_vec ? 8 : 0, e2 = d + 2 < n_vec ? 16 : 0, e3 = d + 3 < n_vec ? 24 : 0;
+        const uint16_t *at = v + 8 * d;
+        float *out = o + 8 * d;
+        vf a0 = vf_load(out), a1 = vf_load(out + e1), a2 = vf_load(out + e2), a3 = vf_load(out + e3);
+        for (int j = 0; j < n; j++, at += hd) {
+            vf s = vf_set1(p[j]);
+            a0 = vf_fma(vf_from_f16(at), s, a0), a1 = vf_fma(vf_from_f16(at + e1), s, a1);
+            a2 = vf_fma(vf_from_f16(at + e2), s, a2), a3 = vf_fma(vf_from_f16(at + e3), s, a3);
+        }
+        vf_store(out, a0);
+        if (e1) vf_store(out + 8, a1);
+        if (e2) vf_store(out + 16, a2);
+        if (e3) vf_store(out + 24, a3);
+    }
+}
+
+/* Up to four rows of p, keys from .. to; so few keys at a time that their values stay in L1. */
+static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int from, int to, int hd,
+                  float *const o[FOUR]) {
+    for (int j = from; j < to; j += VALUE_KEYS) {
+        int n = to - j < VALUE_KEYS ? to - j : VALUE_KEYS, d = 0;
+        const float *pj[FOUR] = {p[0] + j, p[1] + j, p[2] + j, p[3] + j};
+        const uint16_t *vj = v + (int64_t)j * hd;
+        if (rows > 1)
+            for (; d + 16 <= hd; d += 16) {
+                float *const at[FOUR] = {o[0] + d, o[1] + d, o[2] + d, o[3] + d};
+                weigh_tile(pj, vj + d, n, hd, at);
             }
-            for (int t = 0; t < rows; t++) out[(i + t) * SR_KV_PAGE + j] = r[t];
+        for (int i = 0; i < rows; i++) {
+            weigh_one(pj[i], vj + d, n, hd, (hd - d) / 8, o[i] + d);
+            for (int e = hd / 8 * 8; e < hd; e++)
+                for (int t = 0; t < n; t++) o[i][e] += pj[i][t] * sr_f16_to_f32(vj[(int64_t)t * hd + e]);
         }
     }
 }
 
-/* o += p[j] * v[j] over keys lo .. hi */
-static void weigh(const float *p, const uint16_t *v, int lo, int hi, int hd, float *o) {
-    for (int d = 0; d < hd; d += 8) {
-        if (d + 8 > hd) {
-            for (int j = lo; j < hi; j++)
-                for (int e = d; e < hd; e++) o[e] += p[j] * sr_f16_to_f32(v[(int64_t)j * hd + e]);
-            break;
-        }
-        vf sum = vf_load(o + d);
-        for (int j = lo; j < hi; j++) sum = vf_fma(vf_set1(p[j]), vf_from_f16(v + (int64_t)j * hd + d), sum);
-        vf_store(o + d, sum);
+/* cap * tanh(x / cap), tanh y = (e - 1) / (e + 1), e = exp(2 y) */
+static inline vf soft_cap(vf x, float cap) {
+    const vf one = vf_set1(1), end = vf_set1(20); /* tanh is 1 from 10 on */
+    vf y = vf_mul(x, vf_set1(2 / cap));
+    vf e = exp_vf(vf_max(vf_min(y, end), vf_sub(vf_set1(0), end)));
+    return vf_mul(vf_set1(cap), vf_div(vf_sub(e, one), vf_add(e, one)));
+}
+
+/* Scores of a row, of which from .. to count, to probabilities; the rest of 8 from / 8 .. to become 0. */
+static void softmax_row(float *row, int from, int to, float cap, float *m, float *s, float *o, int hd) {
+    int begin = from / 8 * 8, end = (to + 7) / 8 * 8;
+    for (int j = begin; j < from; j++) row[j] = -INFINITY;
+    for (int j = to; j < end; j++) row[j] = -INFINITY;
+    vf top = vf_set1(-INFINITY), sum = vf_set1(0);
+    if (cap > 0) {
+        for (int j = begin; j < end; j += 8) vf_store(row + j, soft_cap(vf_load(row + j), cap));
+        for (int j = begin; j < from; j++) row[j] = -INFINITY;
+        for (int j = to; j < end; j++) row[j] = -INFINITY;
     }
+    for (int j = begin; j < end; j += 8) top = vf_max(vf_load(row + j), top);
+    float most = vf_reduce_max(top), max = *m > most ? *m : most, keep = *m == -INFINITY ? 0 : expf(*m - max);
+    for (int j = begin; j < end; j += 8) {
+        vf p = exp_vf(vf_sub(vf_load(row + j), vf_set1(max)));
+        vf_store(row + j, p);
+        sum = vf_add(sum, p);
+    }
+    *s = *s * keep + vf_sum(sum);
+    *m = max;
+    for (int d = 0; d < hd; d++) o[d] *= keep;
 }
 
 static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
                          const int *lo, const int *hi, float cap, float *m, float *s, float *o, float *scratch) {
-    float *score = scratch; /* [n_q][SR_KV_PAGE] */
-    scores(q, n_q, k, n_key, hd, score);
-    for (int i = 0; i < n_q; i++) {
-        float *row = score + i * SR_KV_PAGE, top = -INFINITY;
-        int from = lo[i], to = hi[i];
-        if (from >= to) continue;
-        if (cap > 0)
-            for (int j = from; j < to; j++) row[j] = cap * tanhf(row[j] / cap);
-        for (int j = from; j < to; j++) top = row[j] > top ? row[j] : top;
-        float max = m[i] > top ? m[i] : top, keep = m[i] == -INFINITY ? 0 : expf(m[i] - max);
-        float total = 0;
-        for (int j = from; j < to; j += 8) {
-            int n = to - j < 8 ? to - j : 8;
-            float buf[8];
-            vf_store(buf, exp_vf(vf_sub(load_tail(row + j, n), vf_set1(max))));
-            for (int e = 0; e < n; e++) {
-                row[j + e] = buf[e];
-                total += buf[e];
-            }
+    float *packed = scratch + SR_ATTEND_ROWS * SR_KV_PAGE;
+    int first = n_key, last = 0; /* keys that any row sees */
+    for (int i = 0; i < n_q; i++)
+        if (lo[i] < hi[i]) {
+            first = lo[i] < first ? lo[i] : first;
+            last = hi[i] > last ? hi[i] : last;
         }
-        s[i] = s[i] * keep + total;
-        m[i] = max;
-        float *out = o + (int64_t)i * hd;
-        for (int d = 0; d < hd; d++) out[d] *= keep;
-        weigh(row, v, from, to, hd, out);
+    first = first / TILE_KEYS * TILE_KEYS;
+    if (first >= last) return;
+
+        /* Rows of four: i, and where one is missing the last. */
+#define ROW(i) ((i) < n_q ? (i) : n_q - 1)
+    if (n_q == 1) score_one(q[0], k + (int64_t)first * hd, last - first, hd, scratch + first);
+    for (int j = first; n_q > FOUR && j < last; j += TILE_KEYS) {
+        pack_keys(k + (int64_t)j * hd, n_key - j, hd, packed);
+        for (int i = 0; i < n_q; i += FOUR) {
+            const float *const rows[FOUR] = {q[i], q[ROW(i + 1)], q[ROW(i + 2)], q[ROW(i + 3)]};
+            float *const to[FOUR] = {scratch + i * SR_KV_PAGE + j, scratch + ROW(i + 1) * SR_KV_PAGE + j,
+                                     scratch + ROW(i + 2) * SR_KV_PAGE + j, scratch + ROW(i + 3) * SR_KV_PAGE + j};
+            score_tile(rows, packed, hd, to);
+        }
     }
+    if (n_q > 1 && n_q <= FOUR) {
+        const float *const rows[FOUR] = {q[0], q[ROW(1)], q[ROW(2)], q[ROW(3)]};
+        float *const to[FOUR] = {scratch + first, scratch + ROW(1) * SR_KV_PAGE + first,
+                                 scratch + ROW(2) * SR_KV_PAGE + first, scratch + ROW(3) * SR_KV_PAGE + first};
+        score_four(rows, k + (int64_t)first * hd, last - first, hd, to);
+    }
+    for (int i = 0; i < n_q; i += FOUR) {
+        int rows = n_q - i < FOUR ? n_q - i : FOUR, from = n_key, to = 0;
+        for (int r = i; r < i + rows; r++) {
+            if (lo[r] >= hi[r]) continue;
+            from = lo[r] < from ? lo[r] : from;
+            to = hi[r] > to ? hi[r] : to;
+        }
+        if (from >= to) continue;
+        const float *p[FOUR];
+        float *out[FOUR];
+        for (int r = 0; r < FOUR; r++) {
+            int row = ROW(i + r);
+            p[r] = scratch + row * SR_KV_PAGE;
+            out[r] = o + (int64_t)row * hd;
+        }
+        for (int r = i; r < i + rows; r++) {
+            float *row = scratch + r * SR_KV_PAGE;
+            if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd, hd);
+            /* what another of the four sees and this one does not */
+            for (int j = from; j < to && j < lo[r]; j++) row[j] = 0;
+            for (int j = hi[r] > from ? hi[r] : from; j < to; j++) row[j] = 0;
+        }
+        weigh(p, rows, v, from, to, hd, out);
+    }
+#undef ROW
 }

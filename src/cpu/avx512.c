@@ -1,4 +1,4 @@
-/* Kernels for AVX-512 with VNNI, on 256-bit vectors. The GEMM is gemm_avx512.c's. */
+/* Kernels for AVX-512 with VNNI, on 256-bit vectors. The GEMMs are gemm_avx512.c's and gemm_amx.c's. */
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -78,5 +78,34 @@ const sr_kern sr_kern_avx512 = {
     .attend_chunk = attend_chunk,
     .probe = sr_gemm_avx512_probe,
     .probe_ops = sr_gemm_avx512_probe_ops,
+};
+
+static bool amx_usable(void) {
+    return usable() && sr_gemm_amx_usable();
+}
+
+/* The same with AMX tiles for batches. */
+const sr_kern sr_kern_amx = {
+    .name = "amx",
+    .usable = amx_usable,
+    .dot_max_t = SR_DOT_MAX,
+    .fast = fast,
+    .quantize = quantize,
+    .tile_bytes = sr_gemm_amx_tile_bytes,
+    .pack_w = sr_gemm_amx_pack_w,
+    .packed_bytes = sr_gemm_amx_packed_bytes,
+    .pack_columns = sr_gemm_amx_pack_columns,
+    .pack_x = sr_gemm_amx_pack_x,
+    .gemm_i8 = sr_gemm_amx_gemm_i8,
+    .dot_f32 = dot_f32,
+    .rms_norm = rms_norm,
+    .add = add_rows,
+    .silu_glu = silu_glu,
+    .rope_halves = rope_halves,
+    .rope_adjacent = rope_adjacent,
+    .to_f16 = to_f16,
+    .attend_chunk = attend_chunk,
+    .probe = sr_gemm_amx_probe,
+    .probe_ops = sr_gemm_amx_probe_ops,
 };
 #endif

@@ -64,6 +64,20 @@ static inline float vf_reduce_max(vf v) {
     for (int i = 1; i < 8; i++) m = v[i] > m ? v[i] : m;
     return m;
 }
+/* Lane i is the sum of r[i]. */
+static inline vf vf_sum8(const vf r[8]) {
+    vf s;
+    for (int i = 0; i < 8; i++) s[i] = vf_sum(r[i]);
+    return s;
+}
+static inline void vf_transpose8(vf r[8]) {
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < i; j++) {
+            float v = r[i][j];
+            r[i][j] = r[j][i];
+            r[j][i] = v;
+        }
+}
 static inline vf vf_round(vf v) { /* nearest even; |v| < 2^22 */
     const vf magic = vf_set1(12582912.0f);
     return (v + magic) - magic;

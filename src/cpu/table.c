@@ -4,15 +4,15 @@
 
 extern const sr_kern sr_kern_portable;
 #if defined(__x86_64__)
-extern const sr_kern sr_kern_avx512;
+extern const sr_kern sr_kern_avx2, sr_kern_avx512, sr_kern_amx;
 #endif
 
 const sr_kern *const sr_kerns[] = {
 #if defined(__x86_64__)
-    &sr_kern_avx512,
+    &sr_kern_amx,      &sr_kern_avx512,
+    &sr_kern_avx2,
 #endif
-    &sr_kern_portable,
-    NULL,
+    &sr_kern_portable, NULL,
 };
 
 const char *sr_isa_available(int i) {

@@ -1,0 +1,181 @@
+/* bench/kernels.c: the ladder of kernels. For each format and instruction set, in one run beside a sequential read:
+ *   dot    GB/s of stored weights and its ratio to the read's, ns a row, for T = 1 and 4, on 1 and on all threads
+ *   panel  ns of 256 columns, data in L2
+ *   attend ns of a chunk of 256 keys, decode (heads of one KV head) and prefill (32 rows)
+ *
+ *   bench-kernels [THREADS [MIB]] */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/pool.h"
+#include "cpu/kern.h"
+
+enum { K = 2048, RUNS = 9 };
+
+struct job {
+    const uint8_t *data;
+    const sr_weight *w;
+    const sr_fast *fast;
+    const sr_x8 *x;
+    float *y;
+    volatile uint64_t sink;
+};
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+/* Median seconds of fn over all items. */
+static double measure(int threads, int items, void (*fn)(void *, int, int), struct job *j) {
+    double t[RUNS];
+    for (int i = 0; i < RUNS; i++) {
+        double start = sr_clock();
+        sr_pool_for(threads, items, fn, j);
+        t[i] = sr_clock() - start;
+    }
+    qsort(t, RUNS, sizeof *t, by_value);
+    return t[RUNS / 2];
+}
+
+enum { PIECE = 1 << 17 };
+static void read_piece(void *ctx, int item, int thread) {
+    struct job *j = ctx;
+    const uint64_t *p = (const uint64_t *)(const void *)(j->data + (size_t)item * PIECE);
+    uint64_t s[8] = {0};
+    (void)thread;
+    for (int i = 0; i < PIECE / 8; i += 8)
+        for (int e = 0; e < 8; e++) s[e] += p[i + e];
+    j->sink = s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
+}
+static void dot_piece(void *ctx, int item, int thread) {
+    struct job *j = ctx;
+    int64_t row0 = (int64_t)item * SR_DOT_ROWS;
+    (void)thread;
+    j->fast->dot(j->w, row0, SR_DOT_ROWS, j->x, j->y + row0, j->w->N);
+}
+
+static float noise(void) {
+    return (float)(rand() % 2001 - 1000) * 1e-3f;
+}
+
+static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_format *fmt, const sr_weight *w) {
+    static int8_t code[SR_TILE_KC];
+    static float scale[SR_TILE_KC / 16], min[SR_TILE_KC / 16];
+    double t[RUNS];
+    (void)kern;
+    for (int i = 0; i < RUNS; i++) {
+        double start = sr_clock();
+        for (int n = 0; n < 4000; n++) {
+            int64_t row = n % 64, k0 = n / 64 % (K / SR_TILE_KC) * SR_TILE_KC;
+            if (fast)
+                fast->panel(w, row, k0, SR_TILE_KC, code, scale, min);
+            else
+                sr_panel_row(w, row, k0, SR_TILE_KC, code, scale, min);
+        }
+        t[i] = (sr_clock() - start) / (4000.0 * SR_TILE_KC / 256) * 1e9;
+    }
+    (void)fmt;
+    qsort(t, RUNS, sizeof *t, by_value);
+    return t[RUNS / 2];
+}
+
+static double attend_us(const sr_kern *kern, int n_q, int hd) {
+    static float q[SR_ATTEND_ROWS * 256], o[SR_ATTEND_ROWS * 256], m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS];
+    static uint16_t k[64][SR_KV_PAGE * 128], v[64][SR_KV_PAGE * 128]; /* out of L2, as keys are */
+    float *scratch = malloc(sr_attend_scratch(hd) * sizeof *scratch);
+    const float *row[SR_ATTEND_ROWS];
+    int lo[SR_ATTEND_ROWS] = {0}, hi[SR_ATTEND_ROWS];
+    double t[RUNS];
+    for (int i = 0; i < SR_ATTEND_ROWS; i++) {
+        row[i] = q + i * hd, hi[i] = SR_KV_PAGE, m[i] = -INFINITY;
+        for (int d = 0; d < hd; d++) q[i * hd + d] = noise();
+    }
+    for (int c = 0; c < 64; c++)
+        for (int i = 0; i < SR_KV_PAGE * hd; i++) k[c][i] = v[c][i] = (uint16_t)(0x3000 + rand() % 0x800);
+    for (int i = 0; i < RUNS; i++) {
+        double start = sr_clock();
+        for (int n = 0; n < 64; n++)
+            kern->attend_chunk(row, n_q, k[n], v[n], SR_KV_PAGE, hd, lo, hi, 0, m, s, o, scratch);
+        t[i] = (sr_clock() - start) / 64 * 1e6;
+    }
+    free(scratch);
+    qsort(t, RUNS, sizeof *t, by_value);
+    return t[RUNS / 2];
+}
+
+int main(int argc, char **argv) {
+    int threads = argc > 1 ? atoi(argv[1]) : sr_cpu_count();
+    size_t bytes = (size_t)(argc > 2 ? atoi(argv[2]) : 256) << 20;
+    uint8_t *data = sr_pages_alloc(bytes);
+    float *x = malloc(SR_DOT_MAX * K * sizeof *x);
+    if (!data || !x) return 1;
+    for (size_t i = 0; i < bytes; i++) data[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (int i = 0; i < SR_DOT_MAX * K; i++) x[i] = noise();
+    for (int n = 1;; n = threads) {
+        struct job j = {.data = data};
+        double read = (double)bytes / measure(n, (int)(bytes / PIECE), read_piece, &j) * 1e-9;
+        printf(
+            "\n%d thread%s, K %d, read %.1f GB/s\n| isa | format | T=1 GB/s | of the read | ns a row | T=4 GB/s | of "
+            "the read |\n|---|---|---|---|---|---|---|\n",
+            n, n > 1 ? "s" : "", K, read);
+        for (int i = 0; sr_kerns[i]; i++)
+            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+                const sr_format *fmt = sr_format_by_name(f->format);
+                sr_planes planes = {0};
+                sr_qspec spec = {0};
+                if (!f->dot || fmt->layout(fmt, 1, K, &spec, &planes, NULL) != SR_OK || planes.n != 1) continue;
+                const sr_stored *type = sr_stored_by_name(planes.plane[0].stored);
+                sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .fast = f};
+                w.plane[0].data = data;
+                w.plane[0].stride = (int64_t)K / type->block * type->bytes;
+                w.N = (int64_t)bytes / w.plane[0].stride / SR_DOT_ROWS * SR_DOT_ROWS;
+                float *y = malloc((size_t)w.N * SR_DOT_MAX * sizeof *y);
+                double rate[2], ns[2];
+                for (int four = 0; four < 2; four++) {
+                    static int8_t code[SR_DOT_MAX * K];
+                    static float scale[SR_DOT_MAX * K / SR_KC];
+                    static int16_t sum[SR_DOT_MAX * K / SR_SUM];
+                    sr_x8 x8 = {four ? 4 : 1, K, K / SR_KC, code, scale, sum};
+                    for (int t = 0; t < x8.T; t++)
+                        sr_kerns[i]->quantize(x + t * K, K, code + t * K, scale + t * (K / SR_KC),
+                                              sum + t * (K / SR_SUM));
+                    j.w = &w, j.fast = f, j.x = &x8, j.y = y;
+                    double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
+                    rate[four] = (double)(w.N * w.plane[0].stride) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
+                }
+                printf("| %s | %s | %.1f | %.2f | %.0f | %.1f | %.2f |\n", sr_kerns[i]->name, f->format, rate[0],
+                       rate[0] / read, ns[0], rate[1], rate[1] / read);
+                fflush(stdout);
+                free(y);
+            }
+        if (n == threads) break;
+    }
+    printf("\npanel, ns of 256 columns\n| format | isa | ns | portable |\n|---|---|---|---|\n");
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+            sr_arena arena = {0};
+            sr_weight w;
+            const sr_format *fmt = sr_format_by_name(f->format);
+            if (!f->panel || !sr_format_writable(fmt) || sr_weight_create(fmt, 64, K, &arena, &w, NULL) != SR_OK)
+                continue;
+            for (int r = 0; r < 64; r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
+            printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, fmt, &w),
+                   panel_ns(sr_kerns[i], NULL, fmt, &w));
+            sr_arena_free(&arena);
+        }
+    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
+           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; sr_kerns[i]; i++)
+        if (sr_kerns[i]->usable()) {
+            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
+                   all = attend_us(sr_kerns[i], 32, 128);
+            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
+                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
+        }
+    sr_pages_free(data, bytes);
+    free(x);
+    return 0;
+}

@@ -1,0 +1,79 @@
+/* Kernels for AVX2, FMA and F16C. The GEMM is gemm_avx2.c's. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "cpu/fmt_kernels.h"
+#include "cpu/gemm.h"
+#include "cpu/kern.h"
+#include "fmt/gguf_bits.h"
+
+/* Everything below may use the instruction set; `usable` runs first, on any processor, and is kept plain. */
+static bool usable(void) {
+    unsigned a, b, c, d;
+    __builtin_cpu_init(); /* clang's cpu_supports knows no F16C: leaf 1, ECX bit 29 */
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
+           (c >> 29 & 1);
+}
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#include "cpu/simd_avx2.h"
+
+#include "cpu/rows_kern.h"
+
+#include "cpu/attention_kern.h"
+
+#include "cpu/dot_kern.h"
+
+#include "fmt/gguf_k_kern.h"
+#include "fmt/gguf_q_kern.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+static const sr_fast fast[] = {
+    {.format = "f32", .dot_float = dot_f32_rows},
+    {.format = "f16", .dot_float = dot_f16_rows},
+    {.format = "bf16", .dot_float = dot_bf16_rows},
+#define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
+    SR_FMT_KERNELS(ROW)
+#undef ROW
+        {0},
+};
+
+const sr_kern sr_kern_avx2 = {
+    .name = "avx2",
+    .usable = usable,
+    .dot_max_t = SR_DOT_MAX,
+    .fast = fast,
+    .quantize = quantize,
+    .tile_bytes = sr_gemm_avx2_tile_bytes,
+    .pack_w = sr_gemm_avx2_pack_w,
+    .packed_bytes = sr_gemm_avx2_packed_bytes,
+    .pack_columns = sr_gemm_avx2_pack_columns,
+    .pack_x = sr_gemm_avx2_pack_x,
+    .gemm_i8 = sr_gemm_avx2_gemm_i8,
+    .dot_f32 = dot_f32,
+    .rms_norm = rms_norm,
+    .add = add_rows,
+    .silu_glu = silu_glu,
+    .rope_halves = rope_halves,
+    .rope_adjacent = rope_adjacent,
+    .to_f16 = to_f16,
+    .attend_chunk = attend_chunk,
+    .probe = sr_gemm_avx2_probe,
+    .probe_ops = sr_gemm_avx2_probe_ops,
+};
+#endif
