@@ -486,7 +486,7 @@ static void gguf_opens_a_large_vocabulary_in_bounded_time(void **state) {
     double start = sr_clock();
     assert_int_equal(sr_file_from_memory(b.data, b.n, "t.gguf", &f, &err), SR_OK);
     double seconds = sr_clock() - start;
-    if (seconds > 0.5) fail_msg("took %.3f s", seconds); /* a few ms without sanitizers on an idle machine */
+    if (seconds > 2) fail_msg("took %.3f s", seconds); /* a few ms without sanitizers on an idle machine */
     assert_int_equal(sr_file_value(f, "tokenizer.ggml.tokens")->v.a.n, V);
     sr_file_close(f);
     drop(&b);
@@ -513,7 +513,7 @@ static void gguf_opens_many_tensors_and_keys_in_bounded_time(void **state) {
     double start = sr_clock();
     assert_int_equal(sr_file_from_memory(b.data, b.n, "t.gguf", &f, &err), SR_OK);
     double seconds = sr_clock() - start;
-    if (seconds > 2) fail_msg("took %.3f s", seconds);
+    if (seconds > 10) fail_msg("took %.3f s", seconds);
     assert_non_null(sr_file_part(f, "blk.99999.weight"));
     sr_file_close(f);
     drop(&b);

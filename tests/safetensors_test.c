@@ -328,7 +328,7 @@ static void safetensors_opens_many_tensors_in_bounded_time(void **state) {
     double start = sr_clock();
     if (sr_file_from_memory(b.data, b.n, "t.safetensors", &f, &err) != SR_OK) fail_msg("%s", err.msg);
     double seconds = sr_clock() - start;
-    if (seconds > 2) fail_msg("took %.3f s", seconds);
+    if (seconds > 10) fail_msg("took %.3f s", seconds);
     assert_int_equal(sr_file_part(f, "blk.99999.weight")->data[0], 0);
     sr_file_close(f);
     drop(&h);
