@@ -421,7 +421,7 @@ static void json_names_what_is_wrong(void **state) {
          SR_UNSUPPORTED, "Fuse"},
         {"{" MODEL ",\"post_processor\":{\"type\":\"Magic\"}}", SR_UNSUPPORTED, "Magic"},
         {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<x>\"}"
-                   "}],\"special_tokens\":{}}}",
+         "}],\"special_tokens\":{}}}",
          SR_CORRUPT, "special token"},
         /* [12] */
         {"{" MODEL
@@ -898,6 +898,27 @@ static void a_megabyte_of_anything_takes_linear_time(void **state) {
     free(s);
 }
 
+/* Runs just beyond the window that a search sees at first: many of them cost no more than one. */
+static void many_long_runs_are_within_the_budget(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama3", "cl100k", "pre-deepseek-llm.gguf", "pre-gpt-4o.gguf", "starcoder"};
+    enum { BIG = 1 << 20 };
+    char *s = malloc(BIG);
+    assert_non_null(s);
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        sr_tokenizer *t = open_tokenizer(names[k]);
+        for (size_t run = 300; run < 400000; run = run * 5 / 2)
+            for (int c = 0; c < 4; c++) {
+                char what[128];
+                for (size_t i = 0; i < BIG; i++) s[i] = i % (run + 1) < run ? " a7!"[c] : "x9 b"[c];
+                snprintf(what, sizeof what, "%s, runs of %zu '%c'", names[k], run, " a7!"[c]);
+                timed(t, what, s, BIG);
+            }
+        sr_tokenizer_free(t);
+    }
+    free(s);
+}
+
 /* A vocabulary of 128 thousand pieces and 280 thousand merges, about 10 MB. */
 static void a_large_vocabulary_is_ready_at_once(void **state) {
     enum { N_VOCAB = 128000, N_MERGES = 280000 };
@@ -916,7 +937,10 @@ static void a_large_vocabulary_is_ready_at_once(void **state) {
             snprintf(pieces[i], 24, "%c", 'a' + i);
         } else {
             int k = (i - 26) / 26; /* every pair of an earlier piece and a letter is new */
-            snprintf(pieces[i], 24, "%.20s%c", pieces[k], 'a' + (i - 26) % 26);
+            size_t n = strlen(pieces[k]);
+            memcpy(pieces[i], pieces[k], n);
+            pieces[i][n] = (char)('a' + (i - 26) % 26);
+            pieces[i][n + 1] = 0;
         }
         put(&b, line, (size_t)snprintf(line, sizeof line, "%s\n      \"%s\": %d", i ? "," : "", pieces[i], i));
     }
@@ -985,6 +1009,7 @@ int main(void) {
         cmocka_unit_test(gguf_phi3_special_tokens_swallow_space),
         cmocka_unit_test(gguf_every_cut_and_flip_is_survived),
         cmocka_unit_test(a_megabyte_of_anything_takes_linear_time),
+        cmocka_unit_test(many_long_runs_are_within_the_budget),
         cmocka_unit_test_setup_teardown(a_large_vocabulary_is_ready_at_once, make_scratch, remove_scratch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

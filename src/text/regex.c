@@ -16,7 +16,8 @@
  * because the match limit counts anew for each. It sees WINDOW bytes of text; where a partial match says that it wants
  * to look further, or where it hits the small match limit, it is repeated with more, and that is charged to a budget
  * proportional to the text. Where the budget ends, SR_LIMIT. So a long run costs what it must, and a pattern that is
- * quadratic on some text fails within seconds.
+ * quadratic on some text fails within seconds. (Within a window the count is of match steps, and a step can be a scan
+ * of the window: a pattern made for harm may still take a millisecond a position.)
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
@@ -36,7 +37,7 @@ enum {
     STEPS_BASE = 1000000,        /* of the third, plus 16 a byte of text; charged */
     WINDOW = 4096,               /* bytes a search sees at first, then WINDOW_GROWTH times as many each time; charged */
     WINDOW_GROWTH = 4,           /* with START_WINDOW, the positions that may look at them */
-    BUDGET_BASE = 100000000,     /* steps or bytes a text, plus BUDGET_PER_BYTE: */
+    BUDGET_BASE = 100000000,     /* steps or bytes a text and stage, plus BUDGET_PER_BYTE: */
     BUDGET_PER_BYTE = 640,       /* a run is charged at most 341 bytes and 170 steps a byte */
     DEPTH_LIMIT = 1000000,       /* nested backtracking points of the interpreter */
     HEAP_LIMIT_KIB = 128 * 1024, /* memory of the interpreter */
@@ -498,9 +499,13 @@ static bool start(sr_scan *scan) {
     if (!scan->match || !scan->context) return false;
     pcre2_set_depth_limit(scan->context, DEPTH_LIMIT);
     pcre2_set_heap_limit(scan->context, HEAP_LIMIT_KIB);
-    scan->budget = BUDGET_BASE + BUDGET_PER_BYTE * scan->text_bytes;
+    sr_scan_refill(scan);
     scan->started = true;
     return true;
+}
+
+void sr_scan_refill(sr_scan *scan) {
+    scan->budget = BUDGET_BASE + BUDGET_PER_BYTE * scan->text_bytes;
 }
 
 void sr_scan_free(sr_scan *scan) {

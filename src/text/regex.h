@@ -30,6 +30,8 @@ const char *sr_regex_pattern(const sr_regex *re);
  * SR_LIMIT: this text needs more match steps than allowed; the message names the pattern. */
 sr_status sr_regex_find(const sr_regex *re, sr_scan *scan, const char *text, size_t n, size_t from, size_t *start,
                         size_t *end, bool *found, sr_err *err);
+/* Gives the scan its full budget again: each stage over a text has its own. */
+void sr_scan_refill(sr_scan *scan);
 void sr_scan_free(sr_scan *scan);
 
 #endif

@@ -275,6 +275,7 @@ static sr_status run_rewrite(sr_work *w, const sr_stage *stage) {
 }
 
 sr_status sr_stage_run(sr_work *w, const sr_stage *stage) {
+    sr_scan_refill(&w->scan);
     if (stage->kind == SR_STAGE_SPLIT || stage->kind == SR_STAGE_CHARS) return run_split(w, stage);
     return run_rewrite(w, stage);
 }
