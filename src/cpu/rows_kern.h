@@ -142,31 +142,27 @@ DOT_FLOAT(dot_bf16, uint16_t)
 
 static void quantize(const float *x, int64_t K, int8_t *code, float *scale, int16_t *sum) {
     for (int64_t k0 = 0; k0 < K; k0 += SR_KC, code += SR_KC, scale++, sum += SR_KC / SR_SUM) {
-        float block[SR_KC], q[SR_KC];
-        int64_t n = K - k0 < SR_KC ? K - k0 : SR_KC;
-        memcpy(block, x + k0, (size_t)n * sizeof *x);
-        memset(block + n, 0, (size_t)(SR_KC - n) * sizeof *x);
-        vf top = vf_set1(0), odd = vf_set1(0);
-        for (int i = 0; i < SR_KC; i += 8) {
-            vf v = vf_load(block + i);
-            top = vf_max(top, vf_abs(v));
-            odd = vf_add(odd, vf_sub(v, v)); /* NaN when any is not finite */
+        float copy[SR_KC];
+        const float *block = x + k0;
+        if (K - k0 < SR_KC) {
+            memset(copy, 0, sizeof copy);
+            memcpy(copy, block, (size_t)(K - k0) * sizeof *x);
+            block = copy;
         }
-        float max = vf_reduce_max(top), finite = vf_sum(odd);
+        vf top0 = vf_set1(0), top1 = top0, odd0 = top0, odd1 = top0;
+        for (int i = 0; i < SR_KC; i += 16) {
+            vf a = vf_load(block + i), b = vf_load(block + i + 8);
+            top0 = vf_max(top0, vf_abs(a)), top1 = vf_max(top1, vf_abs(b));
+            odd0 = vf_add(odd0, vf_sub(a, a)), odd1 = vf_add(odd1, vf_sub(b, b)); /* NaN when any is not finite */
+        }
+        float max = vf_reduce_max(vf_max(top0, top1)), finite = vf_sum(vf_add(odd0, odd1));
         float inverse = max > 0 && finite == 0 ? 127.0f / max : 0;
         if (!(inverse <= 3e38f)) inverse = 0; /* subnormal block */
         *scale = finite != 0 ? finite : inverse > 0 ? max / 127.0f : 0;
-        vf mul = vf_set1(inverse);
-        if (finite != 0) memset(block, 0, sizeof block);
-        for (int i = 0; i < SR_KC; i += 8) vf_store(q + i, vf_round(vf_mul(vf_load(block + i), mul)));
-        for (int g = 0; g < SR_KC / SR_SUM; g++) {
-            int total = 0;
-            for (int i = SR_SUM * g; i < SR_SUM * (g + 1); i++) {
-                int c = (int)q[i];
-                code[i] = (int8_t)c;
-                total += c;
-            }
-            sum[g] = (int16_t)total;
+        if (finite != 0) {
+            memset(copy, 0, sizeof copy);
+            block = copy;
         }
+        v_codes256(block, inverse, code, sum);
     }
 }

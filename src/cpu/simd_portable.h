@@ -96,6 +96,18 @@ static inline vf vf_from_f16(const uint16_t *p) {
 static inline void vf_to_f16(uint16_t *p, vf v) {
     for (int i = 0; i < 8; i++) p[i] = sr_f32_to_f16(v[i]);
 }
+/* 256 columns of quantized x: code = x * mul to the nearest, halves to even, and the sums of 16 codes. */
+static inline void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) {
+    for (int g = 0; g < 16; g++) {
+        int total = 0;
+        for (int i = 16 * g; i < 16 * (g + 1); i++) {
+            int c = (int)(x[i] * mul + 12582912.0f - 12582912.0f);
+            code[i] = (int8_t)c;
+            total += c;
+        }
+        sum[g] = (int16_t)total;
+    }
+}
 static inline vf vf_from_bf16(const uint16_t *p) {
     vf r;
     for (int i = 0; i < 8; i++) r[i] = sr_bf16_to_f32(p[i]);

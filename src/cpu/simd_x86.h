@@ -331,4 +331,31 @@ V_INLINE vb vb_halves1(vb a, vb b) {
     return _mm256_permute2x128_si256(a, b, 0x31);
 }
 
+/* ---------------------------------------------------------------- quantized x */
+
+/* 256 columns of quantized x: code = x * mul to the nearest, halves to even, and the sums of 16 codes. */
+V_INLINE void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) {
+    const vb ones = _mm256_set1_epi8(1);
+    const vs twos = _mm256_set1_epi16(1);
+    const vf m = _mm256_set1_ps(mul);
+    vi part[8]; /* sums of four codes, those of 16 in each half */
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++, x += 32) {
+        vi a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), m));
+        vi b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), m));
+        vi c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16), m));
+        vi d = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 24), m));
+        vb v = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        v = _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0));
+        vb_store(code + 32 * i, v);
+        part[i] = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, v), twos);
+    }
+    vi low = _mm256_hadd_epi32(_mm256_hadd_epi32(part[0], part[1]), _mm256_hadd_epi32(part[2], part[3]));
+    vi high = _mm256_hadd_epi32(_mm256_hadd_epi32(part[4], part[5]), _mm256_hadd_epi32(part[6], part[7]));
+    vs even_odd = _mm256_packs_epi32(low, high); /* even sums in the first half, odd ones in the second */
+    __m128i even = _mm256_castsi256_si128(even_odd), odd = _mm256_extracti128_si256(even_odd, 1);
+    _mm_storeu_si128((__m128i *)(void *)sum, _mm_unpacklo_epi16(even, odd));
+    _mm_storeu_si128((__m128i *)(void *)(sum + 8), _mm_unpackhi_epi16(even, odd));
+}
+
 #endif
