@@ -13,7 +13,7 @@ enum {
     sr_gemm_avx512_tile_bytes = 28 * 1024,
     sr_gemm_avx512_pack_columns = 12,
     sr_gemm_avx512_probe_ops = 32768,
-    sr_gemm_amx_tile_bytes = 24 * 1024,
+    sr_gemm_amx_tile_bytes = 33 * 1024,
     sr_gemm_amx_pack_columns = 32,
     sr_gemm_amx_probe_ops = 1 << 20
 };

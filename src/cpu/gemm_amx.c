@@ -1,9 +1,12 @@
-/* int8 GEMM with AMX: tiles of 16 rows by 16 columns by up to 64 steps of K. The numbers behind each choice are in
+/* int8 GEMM with AMX: tiles of 16 rows by 16 columns by 64 steps of K. The numbers behind each choice are in
  * bench/tile.c.
  *
- * tdpbssd takes signed by signed, eight times as many a cycle as vpdpbusd, and leaves the sums in a tile register whose
- * only way to the vector unit is through L1. So everything here is about hiding the vector work on one result (convert,
- * scale, add) behind the tile work on the next one. */
+ * tdpbssd multiplies eight times as much a cycle as vpdpbusd, but leaves the sums in a tile register, whose only way to
+ * the vector unit is a store that takes as long as the product itself. So sums leave once a block of 256 columns, and
+ * groups smaller than that are folded when w is packed: w ~ unit * (256 * hi + lo), 15 bits and a sign, one unit a row
+ * and block. Two products instead of one, and mins cost nothing more. Weights that are multiples of the unit, as all
+ * are with scales of one, stay exact. Others move by at most 2 * unit, where unit is at most 2^-13 of the block's
+ * largest |scale| * largest |code| or of its largest |w|; that is a 50th of what the 8 bits of x cost. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -11,10 +14,10 @@
 
 #if defined(__clang__)
 #pragma clang attribute push(                                                                                          \
-    __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))),                     \
+    __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c"))), \
     apply_to = function)
 #elif defined(__GNUC__)
-#pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+#pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c")
 #endif
 
 #include <cpuid.h>
@@ -31,49 +34,46 @@
 
 enum { KC = SR_TILE_KC, MR = SR_MR, NR = sr_gemm_amx_pack_columns, STEP = 64, TILE = 16 };
 
-/* 16 rows, transposed: what tdpbssd wants as its second operand. Groups past KC / group are not used. */
+/* 16 rows, transposed: what tdpbssd wants as its second operand. */
 struct tile {
-    int8_t code[KC / 4][MR][4];
-    float scale[KC / 16][MR];
-    float min[KC / 16][MR]; /* negated */
+    int8_t code[2][KC / 4][MR][4]; /* hi and lo, or the codes themselves; lo is unsigned */
+    float scale[KC / SR_KC][MR];
+    uint8_t pad[64 * 6]; /* keeps the two tiles of a pair apart in the cache's sets */
 };
 _Static_assert(2 * sizeof(struct tile) == sr_gemm_amx_tile_bytes, "a pair of tiles");
 
-/* Packed x: chunk of KC columns of K after chunk, and in it blocks of 16 columns of T (a multiple of two):
- *   code int8 [KC/64][16][64], then in another place, since most formats read little of it:
- *   side f32 [KC/256][32][16]: sums of the codes of each group of 16, 32, 64, 128 and 256, then the scale. */
-enum { SIDE = 32, SIDE_SCALE = SIDE - 1 };
-
-static int side_sum(int group) {
-    return SIDE - 2 * (SR_KC / group);
+static int planes_of(int group, bool has_min) {
+    return group == SR_KC && !has_min ? 1 : 2;
 }
+
+/* Packed x: chunk of KC columns of K after chunk, and in it blocks of 16 columns of T (an even number of them):
+ *   code int8 [KC/64][16][64], then, after all of them, scale f32 [KC/256][16]. */
+struct columns {
+    const int8_t *code;
+    const float *scale;
+};
 
 static int padded(int T) {
     return (T + NR - 1) / NR * NR;
 }
 
-struct columns {
-    const int8_t *code;
-    const float *side;
-};
-
 static struct columns columns_at(const void *packed, int T, int64_t n_block, int64_t chunk, int t0) {
     int64_t n_chunk = (n_block * SR_KC + KC - 1) / KC, t = padded(T);
-    const int8_t *code = (const int8_t *)packed + (chunk * t + t0) * KC;
-    const float *side = (const float *)(const void *)((const int8_t *)packed + n_chunk * t * KC);
-    return (struct columns){code, side + (chunk * t + t0) * (KC / SR_KC * SIDE)};
+    const int8_t *code = packed;
+    const float *scale = (const float *)(const void *)(code + n_chunk * t * KC);
+    return (struct columns){code + (chunk * t + t0) * KC, scale + (chunk * t + t0) * (KC / SR_KC)};
 }
 
 size_t sr_gemm_amx_packed_bytes(int T, int64_t n_block) {
     size_t n_chunk = ((size_t)n_block * SR_KC + KC - 1) / KC;
-    return n_chunk * (size_t)padded(T) * (KC + KC / SR_KC * SIDE * sizeof(float));
+    return n_chunk * (size_t)padded(T) * (KC + KC / SR_KC * sizeof(float));
 }
 
 bool sr_gemm_amx_usable(void) {
 #if defined(__linux__) && defined(SYS_arch_prctl)
-    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
+    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18, VBMI = 1 << 1, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & AMX_TILE) || !(d & AMX_INT8)) return false;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & VBMI) || !(d & AMX_TILE) || !(d & AMX_INT8)) return false;
     /* The kernel saves tile registers only for processes that ask; it refuses where it cannot. */
     return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
 #else
@@ -92,7 +92,7 @@ INLINE __m512i four_rows(const char *p, size_t pitch) {
 }
 
 /* n dwords of 16 rows, rounded up to multiples of four: a panel has room for them. */
-INLINE void transpose(const void *src, size_t pitch, int n, void *dst, __m512i flip) {
+INLINE void transpose(const void *src, size_t pitch, int n, void *dst) {
     for (int i = 0; i < n; i += 4) {
         const char *p = (const char *)src + 4 * i;
         char *to = (char *)dst + 4 * MR * i;
@@ -100,44 +100,143 @@ INLINE void transpose(const void *src, size_t pitch, int n, void *dst, __m512i f
         __m512i c = four_rows(p + 2 * pitch, pitch), d = four_rows(p + 3 * pitch, pitch);
         __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
         __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-        _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_unpacklo_epi64(ab0, cd0), flip));
-        _mm512_storeu_si512(to + 64, _mm512_xor_si512(_mm512_unpackhi_epi64(ab0, cd0), flip));
-        _mm512_storeu_si512(to + 128, _mm512_xor_si512(_mm512_unpacklo_epi64(ab1, cd1), flip));
-        _mm512_storeu_si512(to + 192, _mm512_xor_si512(_mm512_unpackhi_epi64(ab1, cd1), flip));
+        _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab0, cd0));
+        _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi64(ab0, cd0));
+        _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi64(ab1, cd1));
+        _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi64(ab1, cd1));
     }
+}
+
+/* The smallest and the largest code of each row of a block. */
+struct range {
+    __m512i low, high;
+};
+
+/* byte: the result of a dword's four bytes is its lowest one. */
+INLINE __m512i lowest_byte(__m512i v) {
+    return _mm512_srai_epi32(_mm512_slli_epi32(v, 24), 24);
+}
+
+static struct range code_range(const int8_t (*code)[MR][4]) {
+    __m512i low = _mm512_loadu_si512(code[0]), high = low;
+    for (int k = 1; k < SR_KC / 4; k++) {
+        __m512i v = _mm512_loadu_si512(code[k]);
+        low = _mm512_min_epi8(low, v);
+        high = _mm512_max_epi8(high, v);
+    }
+    low = _mm512_min_epi8(low, _mm512_srli_epi32(low, 16));
+    low = _mm512_min_epi8(low, _mm512_srli_epi32(low, 8));
+    high = _mm512_max_epi8(high, _mm512_srli_epi32(high, 16));
+    high = _mm512_max_epi8(high, _mm512_srli_epi32(high, 8));
+    return (struct range){lowest_byte(low), lowest_byte(high)};
+}
+
+/* How the rows of a block are folded: with a = code << shift, w is about -unit * (a * round(scale * factor) / 2^15 +
+ * round(min * inverse)). Negative, since -2^15 is an int16, so that the largest scale is exact. */
+struct fold {
+    __m512i shift;
+    __m512 factor, inverse, scale; /* scale: -unit, or NaN */
+};
+
+static struct fold choose_fold(struct range r, int n_group, const float (*scale)[MR], const float (*min)[MR]) {
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 low = _mm512_cvtepi32_ps(r.low), high = _mm512_cvtepi32_ps(r.high);
+    __m512 scale_max = zero, w_max = zero, bad = zero;
+    for (int g = 0; g < n_group; g++) {
+        __m512 s = _mm512_loadu_ps(scale[g]);
+        scale_max = _mm512_max_ps(scale_max, _mm512_abs_ps(s));
+        bad = _mm512_fmadd_ps(s, zero, bad); /* NaN when s is not finite */
+        if (!min) continue;
+        __m512 m = _mm512_loadu_ps(min[g]);
+        w_max = _mm512_max_ps(w_max, _mm512_abs_ps(_mm512_fmsub_ps(s, low, m)));
+        w_max = _mm512_max_ps(w_max, _mm512_abs_ps(_mm512_fmsub_ps(s, high, m)));
+        bad = _mm512_fmadd_ps(m, zero, bad);
+    }
+    /* |code| << bits is 2^14 .. 2^15 - 1; -128 << 8 is not, but a factor half as large makes up for that. */
+    __m512i most = _mm512_max_epi32(r.high, _mm512_sub_epi32(_mm512_setzero_si512(), r.low));
+    __m512i bits = _mm512_sub_epi32(_mm512_lzcnt_epi32(most), _mm512_set1_epi32(17));
+    __m512i shift = _mm512_max_epi32(bits, _mm512_set1_epi32(8));
+    /* The least unit with which scales are int16, or, when the mins want more, a power of two times that. */
+    __m512 unit = _mm512_scalef_ps(scale_max, _mm512_sub_ps(zero, _mm512_cvtepi32_ps(bits)));
+    if (min) {
+        __m512 least = _mm512_mul_ps(w_max, _mm512_set1_ps(1.0f / 32600));
+        __m512 ratio = _mm512_max_ps(_mm512_div_ps(least, unit), _mm512_set1_ps(1));
+        __m512i up = _mm512_add_epi32(_mm512_castps_si512(ratio), _mm512_set1_epi32(0x7fffff));
+        __m512 power = _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(0x7f800000)));
+        __mmask16 no_scale = _mm512_cmp_ps_mask(scale_max, zero, _CMP_EQ_OQ);
+        unit = _mm512_mask_mov_ps(_mm512_mul_ps(unit, power), no_scale, least);
+    }
+    __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1), unit);
+    __m512 up = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(15), shift));
+    return (struct fold){shift, _mm512_scalef_ps(_mm512_sub_ps(zero, inverse), up), inverse, _mm512_sub_ps(bad, unit)};
+}
+
+/* Both halves of a dword. */
+INLINE __m512i twice(__m512i v) {
+    return _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(v, 16));
+}
+
+/* One block: the codes in hi become hi and lo. min may be NULL. */
+static void fold_block(int group, const float (*scale)[MR], const float (*min)[MR], int8_t (*hi)[MR][4],
+                       int8_t (*lo)[MR][4], float *unit) {
+    /* Bytes of two vectors of int16, the even and the odd codes: the low ones, and the high ones. */
+    static const uint16_t low[32] __attribute__((aligned(64))) = {
+        0x4000, 0x4202, 0x4404, 0x4606, 0x4808, 0x4a0a, 0x4c0c, 0x4e0e, 0x5010, 0x5212, 0x5414,
+        0x5616, 0x5818, 0x5a1a, 0x5c1c, 0x5e1e, 0x6020, 0x6222, 0x6424, 0x6626, 0x6828, 0x6a2a,
+        0x6c2c, 0x6e2e, 0x7030, 0x7232, 0x7434, 0x7636, 0x7838, 0x7a3a, 0x7c3c, 0x7e3e};
+    const __m512i low_bytes = _mm512_load_si512(low), high_bytes = _mm512_add_epi8(low_bytes, _mm512_set1_epi8(1));
+    struct fold f = choose_fold(code_range((const void *)hi), SR_KC / group, scale, min);
+    __m512i even_shift = twice(f.shift), odd_shift = _mm512_sub_epi16(even_shift, _mm512_set1_epi16(8));
+    for (int g = 0; g < SR_KC / group; g++) {
+        __m512i by = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(scale[g]), f.factor));
+        by = twice(_mm512_min_epi32(by, _mm512_set1_epi32(32767)));
+        __m512i plus = _mm512_setzero_si512();
+        if (min) plus = twice(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(min[g]), f.inverse)));
+        for (int k = g * group / 4; k < (g + 1) * group / 4; k++) {
+            __m512i v = _mm512_loadu_si512(hi[k]);
+            __m512i even = _mm512_sllv_epi16(v, even_shift);
+            __m512i odd = _mm512_sllv_epi16(_mm512_and_si512(v, _mm512_set1_epi16(-256)), odd_shift);
+            even = _mm512_add_epi16(_mm512_mulhrs_epi16(even, by), plus);
+            odd = _mm512_add_epi16(_mm512_mulhrs_epi16(odd, by), plus);
+            _mm512_storeu_si512(hi[k], _mm512_permutex2var_epi8(even, high_bytes, odd));
+            _mm512_storeu_si512(lo[k], _mm512_permutex2var_epi8(even, low_bytes, odd));
+        }
+    }
+    _mm512_storeu_ps(unit, f.scale);
 }
 
 void sr_gemm_amx_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
-    const __m512i zero = _mm512_setzero_si512(), sign = _mm512_set1_epi32(INT32_MIN);
     for (int h = 0; h < 2; h++) {
         const sr_panel *p = &panel[h];
         struct tile *w = (struct tile *)tile + h;
-        transpose(p->code, sizeof p->code[0], KC / 4, w->code, zero);
-        transpose(p->scale, sizeof p->scale[0], KC / group, w->scale, zero);
-        if (has_min) transpose(p->min, sizeof p->min[0], KC / group, w->min, sign);
+        float scale[KC / 16][MR], min[KC / 16][MR];
+        transpose(p->code, sizeof p->code[0], KC / 4, w->code);
+        transpose(p->scale, sizeof p->scale[0], KC / group, scale);
+        if (has_min) transpose(p->min, sizeof p->min[0], KC / group, min);
+        if (planes_of(group, has_min) == 1)
+            memcpy(w->scale, scale, sizeof w->scale);
+        else
+            for (int b = 0; b < KC / SR_KC; b++) {
+                int k = b * SR_KC / 4, g = b * SR_KC / group;
+                fold_block(group, (const void *)(scale + g), has_min ? (const void *)(min + g) : NULL, w->code[0] + k,
+                           w->code[1] + k, w->scale[b]);
+            }
     }
 }
 
-static void pack_side(const int16_t *sum, float scale, float *side) {
-    for (int g = 0; g < SR_KC / SR_SUM; g++) side[g * TILE] = sum[g];
-    for (int i = 0, to = SR_KC / SR_SUM; to < SIDE_SCALE; i += 2, to++)
-        side[to * TILE] = side[i * TILE] + side[(i + 1) * TILE];
-    side[SIDE_SCALE * TILE] = scale;
-}
-
 void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed) {
-    static const int8_t zero_code[SR_KC];
-    static const int16_t zero_sum[SR_KC / SR_SUM];
     for (int64_t b = 0; b < x->n_block; b++)
         for (int t = item * NR; t < (item + 1) * NR; t++) {
             struct columns c = columns_at(packed, x->T, x->n_block, b * SR_KC / KC, t / TILE * TILE);
             int64_t in = b * SR_KC % KC / SR_KC, from = t * x->n_block + b;
-            bool real = t < x->T;
-            const int8_t *code = real ? x->code + from * SR_KC : zero_code;
             int8_t *to = (int8_t *)c.code + in * SR_KC * TILE + t % TILE * STEP;
-            for (int k = 0; k < SR_KC; k += STEP) memcpy(to + k * TILE, code + k, STEP);
-            pack_side(real ? x->sum + from * (SR_KC / SR_SUM) : zero_sum, real ? x->scale[from] : 0,
-                      (float *)c.side + in * SIDE * TILE + t % TILE);
+            bool real = t < x->T;
+            for (int k = 0; k < SR_KC; k += STEP)
+                if (real)
+                    memcpy(to + k * TILE, x->code + from * SR_KC + k, STEP);
+                else
+                    memset(to + k * TILE, 0, STEP);
+            ((float *)c.scale)[in * TILE + t % TILE] = real ? x->scale[from] : 0;
         }
 }
 
@@ -148,55 +247,21 @@ void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed) {
 #define TILE_STORE(p, reg) __asm__ volatile("tilestored %%" reg ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
 #define TILE_ZERO(reg) __asm__ volatile("tilezero %%" reg:)
 #define TILE_DOT(sum, x, w) __asm__ volatile("tdpbssd %%" w ", %%" x ", %%" sum:)
+#define TILE_DOT_LO(sum, x, w) __asm__ volatile("tdpbsud %%" w ", %%" x ", %%" sum:)
 
-/* Registers 0 to 3 are sums, 4 and 5 x, 6 and 7 w; `steps` of K fill a row of x. */
-static void configure(int steps) {
-    struct {
+/* Registers 0 to 3 are sums, 4 and 5 x, 6 and 7 w. */
+static void configure(void) {
+    static const struct {
         uint8_t palette, start_row, zero[14];
         uint16_t row_bytes[16];
         uint8_t rows[16];
-    } c = {.palette = 1};
+    } c = {.palette = 1,
+           .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+           .rows = {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE}};
     _Static_assert(sizeof c == 64, "as the processor reads it");
-    for (int i = 0; i < 8; i++) {
-        c.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? steps : 4 * MR);
-        c.rows[i] = (uint8_t)(i < 6 ? TILE : steps / 4);
-    }
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
 }
 
-INLINE void add_scaled(const int32_t *sum, __m512 s, float xs, bool fresh, float *y) {
-    __m512 old = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(y);
-    __m512 v = _mm512_cvtepi32_ps(_mm512_load_si512(sum));
-    _mm512_storeu_ps(y, _mm512_fmadd_ps(v, _mm512_mul_ps(s, _mm512_set1_ps(xs)), old));
-}
-
-/* A result that waits for its vector work: four tiles of sums, and where they go. */
-struct pending {
-    const int32_t (*sum)[TILE][MR]; /* [2 * column tile + row tile] */
-    __m512 s0, s1, m0, m1;
-    const float *xs0, *xs1, *total0, *total1;
-    bool fresh;
-    float *y;
-};
-
-/* A quarter of it: 8 columns. */
-INLINE void settle(const struct pending *p, int quarter, const bool has_min) {
-    int c = quarter / 2, i0 = quarter % 2 * 8;
-    const float *xs = c ? p->xs1 : p->xs0, *total = c ? p->total1 : p->total0;
-#pragma GCC unroll 8
-    for (int i = i0; i < i0 + 8; i++) {
-        float *y = p->y + (c * TILE + i) * SR_PAIR;
-        add_scaled(p->sum[2 * c][i], p->s0, xs[i], p->fresh, y);
-        add_scaled(p->sum[2 * c + 1][i], p->s1, xs[i], p->fresh, y + MR);
-        if (has_min) {
-            __m512 v = _mm512_set1_ps(total[i] * xs[i]);
-            _mm512_storeu_ps(y, _mm512_fmadd_ps(v, p->m0, _mm512_loadu_ps(y)));
-            _mm512_storeu_ps(y + MR, _mm512_fmadd_ps(v, p->m1, _mm512_loadu_ps(y + MR)));
-        }
-    }
-}
-
-/* One scale a block: 32 rows by 32 columns. y as in kernel_groups, of T rounded up to 32. */
 struct job {
     const struct tile *w;
     const sr_x8 *x;
@@ -207,176 +272,108 @@ struct job {
     float *acc, *edge; /* edge[NR][SR_PAIR]: the columns from x->T / NR * NR on */
 };
 
+/* Sums that wait for their vector work, and where they go. */
+struct pending {
+    int32_t (*sum)[TILE][MR]; /* of x tile i / 2 and w tile i % 2 */
+    __m512 s0, s1;
+    const float *xs0, *xs1;
+    bool fresh; /* y is overwritten */
+    float *y;
+};
+
+INLINE void add_scaled(__m512i sum, __m512 s, float xs, bool fresh, float *y) {
+    __m512 old = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(y);
+    _mm512_storeu_ps(y, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(s, _mm512_set1_ps(xs)), old));
+}
+
+/* A quarter of it: 8 columns. */
+INLINE void settle(const struct pending *p, int quarter, const int planes) {
+    int c = quarter / 2, i0 = quarter % 2 * 8;
+    const float *xs = c ? p->xs1 : p->xs0;
+#pragma GCC unroll 8
+    for (int i = i0; i < i0 + 8; i++) {
+        float *y = p->y + (c * TILE + i) * SR_PAIR;
+        __m512i v0 = _mm512_load_si512(p->sum[2 * c][i]), v1 = _mm512_load_si512(p->sum[2 * c + 1][i]);
+        if (planes == 2) {
+            add_scaled(_mm512_add_epi32(_mm512_slli_epi32(v0, 8), v1), p->s0, xs[i], p->fresh, y);
+        } else {
+            add_scaled(v0, p->s0, xs[i], p->fresh, y);
+            add_scaled(v1, p->s1, xs[i], p->fresh, y + MR);
+        }
+    }
+}
+
+/* 32 columns by one block of 256 of K by two w tiles (both row tiles, or both planes of one), and meanwhile the vector
+ * work of the one before. */
+INLINE void multiply(const int planes, const int8_t *w0, const int8_t *w1, const int8_t *x0, const int8_t *x1,
+                     int32_t (*sum)[TILE][MR], const struct pending *last) {
+    TILE_ZERO("tmm0");
+    TILE_ZERO("tmm1");
+    TILE_ZERO("tmm2");
+    TILE_ZERO("tmm3");
+#pragma GCC unroll 4
+    for (int q = 0; q < SR_KC / STEP; q++) {
+        int at = q * STEP * TILE;
+        TILE_LOAD("tmm6", w0 + at);
+        TILE_LOAD("tmm4", x0 + at);
+        TILE_LOAD("tmm7", w1 + at);
+        TILE_LOAD("tmm5", x1 + at);
+        TILE_DOT("tmm0", "tmm4", "tmm6");
+        TILE_DOT("tmm2", "tmm5", "tmm6");
+        if (planes == 2) {
+            TILE_DOT_LO("tmm1", "tmm4", "tmm7");
+            TILE_DOT_LO("tmm3", "tmm5", "tmm7");
+        } else {
+            TILE_DOT("tmm1", "tmm4", "tmm7");
+            TILE_DOT("tmm3", "tmm5", "tmm7");
+        }
+        if (last->y) settle(last, q, planes);
+    }
+    TILE_STORE(sum[0], "tmm0");
+    TILE_STORE(sum[1], "tmm1");
+    TILE_STORE(sum[2], "tmm2");
+    TILE_STORE(sum[3], "tmm3");
+}
+
 INLINE float *place(const struct job *j, int t) {
     int whole = j->x->T / NR * NR;
     return t < whole ? j->acc + (size_t)t * SR_PAIR : j->edge + (t - whole) * SR_PAIR;
 }
 
-INLINE void kernel_256(const bool has_min, const struct job *j) {
-    static const struct pending none;
-    int32_t sum[2][4][TILE][MR] __attribute__((aligned(64)));
-    struct pending last = none;
-    const struct tile *w = j->w;
-    int turn = 0;
-    for (int t = 0; t < j->x->T; t += NR) {
-        struct columns x0 = columns_at(j->packed, j->x->T, j->x->n_block, j->chunk, t);
-        struct columns x1 = columns_at(j->packed, j->x->T, j->x->n_block, j->chunk, t + TILE);
-        for (int b = 0; b < j->n_block; b++, turn ^= 1) {
-            TILE_ZERO("tmm0");
-            TILE_ZERO("tmm1");
-            TILE_ZERO("tmm2");
-            TILE_ZERO("tmm3");
-#pragma GCC unroll 4
-            for (int q = 0; q < SR_KC / STEP; q++) {
-                int k = b * SR_KC + q * STEP;
-                TILE_LOAD("tmm6", w[0].code[k / 4]);
-                TILE_LOAD("tmm4", x0.code + k * TILE);
-                TILE_DOT("tmm0", "tmm4", "tmm6");
-                TILE_LOAD("tmm7", w[1].code[k / 4]);
-                TILE_DOT("tmm1", "tmm4", "tmm7");
-                TILE_LOAD("tmm5", x1.code + k * TILE);
-                TILE_DOT("tmm2", "tmm5", "tmm6");
-                TILE_DOT("tmm3", "tmm5", "tmm7");
-                if (last.y) settle(&last, q, has_min);
-            }
-            TILE_STORE(sum[turn][0], "tmm0");
-            TILE_STORE(sum[turn][1], "tmm1");
-            TILE_STORE(sum[turn][2], "tmm2");
-            TILE_STORE(sum[turn][3], "tmm3");
-            last = (struct pending){.sum = (const void *)sum[turn],
-                                    .s0 = _mm512_loadu_ps(w[0].scale[b]),
-                                    .s1 = _mm512_loadu_ps(w[1].scale[b]),
-                                    .xs0 = x0.side + (b * SIDE + SIDE_SCALE) * TILE,
-                                    .xs1 = x1.side + (b * SIDE + SIDE_SCALE) * TILE,
-                                    .fresh = j->first && b == 0,
-                                    .y = place(j, t)};
-            if (has_min) {
-                last.m0 = _mm512_loadu_ps(w[0].min[b]);
-                last.m1 = _mm512_loadu_ps(w[1].min[b]);
-                last.total0 = x0.side + (b * SIDE + side_sum(SR_KC)) * TILE;
-                last.total1 = x1.side + (b * SIDE + side_sum(SR_KC)) * TILE;
-            }
-        }
-    }
-    for (int q = 0; q < 4; q++) settle(&last, q, has_min);
+/* One unit of work: columns t .. t+32, block b, and row tile h of the two planes (or both row tiles). */
+INLINE void run_unit(const int planes, const struct job *j, int t, int b, int h, int32_t (*sum)[TILE][MR],
+                     struct pending *last) {
+    struct columns x0 = columns_at(j->packed, j->x->T, j->x->n_block, j->chunk, t);
+    struct columns x1 = columns_at(j->packed, j->x->T, j->x->n_block, j->chunk, t + TILE);
+    const struct tile *w = j->w + h;
+    int k = b * SR_KC;
+    const int8_t *w1 = planes == 2 ? w->code[1][k / 4][0] : w[1].code[0][k / 4][0];
+    multiply(planes, w->code[0][k / 4][0], w1, x0.code + k * TILE, x1.code + k * TILE, sum, last);
+    last->s0 = _mm512_loadu_ps(w->scale[b]);
+    last->s1 = _mm512_loadu_ps(j->w[1].scale[b]);
+    last->xs0 = x0.scale + b * TILE;
+    last->xs1 = x1.scale + b * TILE;
+    last->fresh = j->first && b == 0;
+    last->y = place(j, t) + h * MR;
 }
 
-/* Named accumulators instead of an array: only so do both compilers keep them in registers. */
-#define SIXTEEN(f)                                                                                                     \
-    do {                                                                                                               \
-        f(0);                                                                                                          \
-        f(1);                                                                                                          \
-        f(2);                                                                                                          \
-        f(3);                                                                                                          \
-        f(4);                                                                                                          \
-        f(5);                                                                                                          \
-        f(6);                                                                                                          \
-        f(7);                                                                                                          \
-        f(8);                                                                                                          \
-        f(9);                                                                                                          \
-        f(10);                                                                                                         \
-        f(11);                                                                                                         \
-        f(12);                                                                                                         \
-        f(13);                                                                                                         \
-        f(14);                                                                                                         \
-        f(15);                                                                                                         \
-    } while (0)
-
-/* The sums of group g. Odd and even groups alternate registers, so that they overlap. */
-INLINE void group_sums(const int group, const int odd, const int8_t *w, const int8_t *x, int32_t (*sum)[MR]) {
-    const int steps = group < STEP ? group : STEP;
-    if (odd) {
-        TILE_ZERO("tmm1");
-#pragma GCC unroll 2
-        for (int k = 0; k < group; k += steps) {
-            TILE_LOAD("tmm5", x + k * TILE);
-            TILE_LOAD("tmm7", w + k * MR);
-            TILE_DOT("tmm1", "tmm5", "tmm7");
-        }
-        TILE_STORE(sum, "tmm1");
-    } else {
-        TILE_ZERO("tmm0");
-#pragma GCC unroll 2
-        for (int k = 0; k < group; k += steps) {
-            TILE_LOAD("tmm4", x + k * TILE);
-            TILE_LOAD("tmm6", w + k * MR);
-            TILE_DOT("tmm0", "tmm4", "tmm6");
-        }
-        TILE_STORE(sum, "tmm0");
-    }
+/* What is read again soon has to fit L1: one plane, both blocks of the tiles with y; two planes, one block of them. */
+static void run_codes(const struct job *j) {
+    int32_t sum[4][TILE][MR] __attribute__((aligned(64)));
+    struct pending last = {.sum = sum};
+    for (int t = 0; t < j->x->T; t += NR)
+        for (int b = 0; b < j->n_block; b++) run_unit(1, j, t, b, 0, sum, &last);
+    for (int q = 0; q < SR_KC / STEP; q++) settle(&last, q, 1);
 }
 
-/* Group g's codes of 16 columns of packed x. */
-INLINE const int8_t *group_x(const int8_t *x, int group, int g) {
-    int k = g * group;
-    return x + k / STEP * STEP * TILE + k % STEP;
+static void run_planes(const struct job *j) {
+    int32_t sum[4][TILE][MR] __attribute__((aligned(64)));
+    struct pending last = {.sum = sum};
+    for (int b = 0; b < j->n_block; b++)
+        for (int t = 0; t < j->x->T; t += NR)
+            for (int h = 0; h < 2; h++) run_unit(2, j, t, b, h, sum, &last);
+    for (int q = 0; q < SR_KC / STEP; q++) settle(&last, q, 2);
 }
-
-/* Smaller groups: 16 rows by 16 columns, so that the f32 sums of a block have registers. */
-INLINE void kernel_groups(const int group, const bool has_min, const struct tile *w, struct columns x, int n_block,
-                          bool first, float *y) {
-    int32_t sum[2][TILE][MR] __attribute__((aligned(64)));
-    const int n_group = SR_KC / group, n = n_block * n_group;
-    const int8_t *code = w->code[0][0];
-    group_sums(group, 0, code, x.code, sum[0]);
-    for (int b = 0; b < n_block; b++, x.side += SIDE * TILE) {
-        const float *total = x.side + side_sum(group) * TILE, *xs = x.side + SIDE_SCALE * TILE;
-        __m512 f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15;
-#define CLEAR(i) f##i = _mm512_setzero_ps()
-        SIXTEEN(CLEAR);
-        for (int g = b * n_group; g < (b + 1) * n_group; g += 2, total += 2 * TILE) {
-            __m512 s = _mm512_loadu_ps(w->scale[g]), m = has_min ? _mm512_loadu_ps(w->min[g]) : s;
-            group_sums(group, 1, code + (g + 1) * group * MR, group_x(x.code, group, g + 1), sum[1]);
-#define GATHER_EVEN(i)                                                                                                 \
-    f##i = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sum[0][i])), s, f##i);                                 \
-    if (has_min) f##i = _mm512_fmadd_ps(_mm512_set1_ps(total[i]), m, f##i)
-            SIXTEEN(GATHER_EVEN);
-            if (g + 2 < n) group_sums(group, 0, code + (g + 2) * group * MR, group_x(x.code, group, g + 2), sum[0]);
-            s = _mm512_loadu_ps(w->scale[g + 1]);
-            if (has_min) m = _mm512_loadu_ps(w->min[g + 1]);
-#define GATHER_ODD(i)                                                                                                  \
-    f##i = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sum[1][i])), s, f##i);                                 \
-    if (has_min) f##i = _mm512_fmadd_ps(_mm512_set1_ps(total[TILE + i]), m, f##i)
-            SIXTEEN(GATHER_ODD);
-        }
-        if (first && b == 0) {
-#define STORE(i) _mm512_storeu_ps(y + i * SR_PAIR, _mm512_mul_ps(_mm512_set1_ps(xs[i]), f##i))
-            SIXTEEN(STORE);
-        } else {
-#define ADD(i)                                                                                                         \
-    _mm512_storeu_ps(y + i * SR_PAIR, _mm512_fmadd_ps(_mm512_set1_ps(xs[i]), f##i, _mm512_loadu_ps(y + i * SR_PAIR)))
-            SIXTEEN(ADD);
-        }
-    }
-}
-
-INLINE void all_groups(const int group, const bool has_min, const struct job *j) {
-    for (int t = 0; t < j->x->T; t += TILE)
-        for (int h = 0; h < 2; h++)
-            kernel_groups(group, has_min, j->w + h, columns_at(j->packed, j->x->T, j->x->n_block, j->chunk, t),
-                          j->n_block, j->first, place(j, t) + h * MR);
-}
-
-#define KERNELS(group, body)                                                                                           \
-    static void g##group(const struct job *j) {                                                                        \
-        body(false, j);                                                                                                \
-    }                                                                                                                  \
-    static void g##group##_min(const struct job *j) {                                                                  \
-        body(true, j);                                                                                                 \
-    }
-#define GROUPS_16(has_min, j) all_groups(16, has_min, j)
-#define GROUPS_32(has_min, j) all_groups(32, has_min, j)
-#define GROUPS_64(has_min, j) all_groups(64, has_min, j)
-#define GROUPS_128(has_min, j) all_groups(128, has_min, j)
-KERNELS(16, GROUPS_16)
-KERNELS(32, GROUPS_32)
-KERNELS(64, GROUPS_64)
-KERNELS(128, GROUPS_128)
-KERNELS(256, kernel_256)
-
-/* By log2(group) - 4 and has_min. */
-static void (*const kernels[5][2])(const struct job *j) = {
-    {g16, g16_min}, {g32, g32_min}, {g64, g64_min}, {g128, g128_min}, {g256, g256_min}};
 
 void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                          bool first, float *acc) {
@@ -386,8 +383,8 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
     size_t rest = (size_t)(x->T - whole) * SR_PAIR * sizeof *acc;
     if (rest > 0 && !first) memcpy(edge, acc + (size_t)whole * SR_PAIR, rest);
     struct job j = {tile, x, packed, k0 / KC, n_block, first, acc, edge};
-    configure(group < STEP ? group : STEP);
-    kernels[__builtin_ctz((unsigned)group) - 4][has_min](&j);
+    configure();
+    (planes_of(group, has_min) == 1 ? run_codes : run_planes)(&j);
     /* Else every switch to another thread saves the tile registers. */
     __asm__ volatile("tilerelease" :);
     if (rest > 0) memcpy(acc + (size_t)whole * SR_PAIR, edge, rest);
@@ -395,7 +392,7 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
 
 void sr_gemm_amx_probe(int64_t n) {
     enum { OPS = 2 * TILE * MR * STEP, STEPS = sr_gemm_amx_probe_ops / (4 * OPS) };
-    configure(STEP);
+    configure();
     for (; n > 0; n--)
         for (int i = 0; i < STEPS; i++) {
             TILE_DOT("tmm0", "tmm4", "tmm6");
