@@ -38,6 +38,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->x8.code, cpu->x8_block[0]);
     sr_pages_free(cpu->x8.scale, cpu->x8_block[1]);
     sr_pages_free(cpu->x8.sum, cpu->x8_block[2]);
+    sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
@@ -68,7 +69,7 @@ static bool grow(void *at, size_t *have, size_t want) {
 static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err) {
     sr_cpu *cpu = cpu_of(dev);
     (void)max_n, (void)n_head;
-    size_t T = (size_t)cpu->batch, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
+    size_t T = 2 * (size_t)cpu->batch, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
     size_t matmul = sr_cpu_matmul_thread_bytes(cpu->kern, cpu->batch, max_k),
            attend = sr_cpu_attend_thread_bytes(head_dim);
     size_t a_thread = ((matmul > attend ? matmul : attend) + 4095) / 4096 * 4096,
@@ -76,7 +77,8 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     bool ok = grow(&cpu->x8.code, &cpu->x8_block[0], T * blocks * SR_KC);
     ok = ok && grow(&cpu->x8.scale, &cpu->x8_block[1], T * blocks * sizeof(float));
     ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
-    ok = ok && grow(&cpu->packed, &cpu->packed_bytes, cpu->kern->packed_bytes(cpu->batch, (int64_t)blocks));
+    ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
+    ok = ok && grow(&cpu->packed, &cpu->packed_bytes, cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks));
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
     if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
     ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));

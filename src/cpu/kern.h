@@ -118,7 +118,9 @@ typedef struct sr_cpu {
     bool exact;
     /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
     int64_t max_k, max_n;
-    sr_x8 x8;
+    sr_x8 x8;             /* twice `batch` columns */
+    int32_t *residual_of; /* [batch]: the token that column T + i belongs to */
+    size_t residual_bytes;
     size_t x8_block[3]; /* bytes behind its three arrays */
     void *packed;
     size_t packed_bytes;

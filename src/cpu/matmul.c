@@ -37,7 +37,7 @@ static size_t round64(size_t n) {
 
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
     size_t gemm =
-        round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) + (size_t)batch * SR_PAIR * sizeof(float);
+        round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) + 2 * (size_t)batch * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
     return round64(gemm > decode ? gemm : decode);
 }
@@ -91,6 +91,32 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
     }
     for (int t = 0; t < j->T; t++)
         memcpy(j->y[i] + t * j->ld_y[i] + row0, acc + (int64_t)t * SR_PAIR, (size_t)n_rows * sizeof *acc);
+    for (int t = j->T; t < j->cpu->x8.T; t++)
+        kern->add(j->y[i] + j->cpu->residual_of[t - j->T] * j->ld_y[i] + row0, acc + (int64_t)t * SR_PAIR, n_rows);
+}
+
+/* Stored rows against the columns of x, SR_DOT_MAX at a time. */
+static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
+    const sr_x8 *all = &j->cpu->x8;
+    const sr_weight *w = j->w[i];
+    float part[SR_DOT_MAX * SR_DOT_ROWS];
+    for (int t0 = 0; t0 < all->T; t0 += SR_DOT_MAX) {
+        int64_t at = t0 * all->n_block;
+        sr_x8 x = {all->T - t0 < SR_DOT_MAX ? all->T - t0 : SR_DOT_MAX,
+                   all->K,
+                   all->n_block,
+                   all->code + at * SR_KC,
+                   all->scale + at,
+                   all->sum + at * (SR_KC / SR_SUM)};
+        w->fast->dot(w, row0, n_rows, &x, part, SR_DOT_ROWS);
+        for (int t = t0; t < t0 + x.T; t++) {
+            const float *from = part + (t - t0) * SR_DOT_ROWS;
+            if (t < j->T)
+                memcpy(j->y[i] + t * j->ld_y[i] + row0, from, (size_t)n_rows * sizeof *from);
+            else
+                j->cpu->kern->add(j->y[i] + j->cpu->residual_of[t - j->T] * j->ld_y[i] + row0, from, n_rows);
+        }
+    }
 }
 
 static void multiply(void *ctx, int item, int thread) {
@@ -105,7 +131,7 @@ static void multiply(void *ctx, int item, int thread) {
     float *y = j->y[i] + row0;
     switch (j->way[i]) {
     case BY_DOT:
-        w->fast->dot(w, row0, n_rows, &j->cpu->x8, y, j->ld_y[i]);
+        dot_rows(j, i, row0, n_rows);
         break;
     case BY_FLOAT:
         w->fast->dot_float(w, row0, n_rows, j->x, j->ld_x, j->T, y, j->ld_y[i]);
@@ -121,12 +147,60 @@ static void multiply(void *ctx, int item, int thread) {
         for (int t = 0; t < j->T; t++) j->cpu->kern->add(y + t * j->ld_y[i], w->bias + row0, n_rows);
 }
 
-static void quantize_row(void *ctx, int t, int thread) {
+static void quantize_column(const struct job *j, const float *x, int column) {
+    sr_x8 *to = &j->cpu->x8;
+    j->cpu->kern->quantize(x, to->K, to->code + column * to->n_block * SR_KC, to->scale + column * to->n_block,
+                           to->sum + column * to->n_block * (SR_KC / SR_SUM));
+}
+
+static void quantize_token(void *ctx, int t, int thread) {
     const struct job *j = ctx;
-    sr_x8 *x = &j->cpu->x8;
     (void)thread;
-    j->cpu->kern->quantize(j->x + t * j->ld_x, x->K, x->code + t * x->n_block * SR_KC, x->scale + t * x->n_block,
-                           x->sum + t * x->n_block * (SR_KC / SR_SUM));
+    quantize_column(j, j->x + t * j->ld_x, t);
+}
+
+/* Rounding with a step s leaves s^2 / 12 a column. Beyond this share of the token's energy, one outlier sets the step
+ * of its whole block, and the residual is worth a column of its own. Measured on the story model, q8_0, held-out text
+ * against --exact: without residuals mean KLD 4.5e-4, with 4e-4 here 2.4e-4, 2e-4 1.1e-4 (7 % of the tokens of qkv,
+ * gate and up, 97 % of down), 1e-4 4.9e-5. */
+static const double RESIDUAL_ERROR = 2e-4;
+
+static bool wants_residual(const struct job *j, int t) {
+    const sr_x8 *x = &j->cpu->x8;
+    const float *row = j->x + t * j->ld_x;
+    float energy;
+    double error = 0;
+    j->cpu->kern->dot_f32(row, row, 0, 1, x->K, &energy);
+    for (int64_t b = 0; b < x->n_block; b++) {
+        double step = x->scale[t * x->n_block + b];
+        error += step * step * (SR_KC / 12.0);
+    }
+    return error > RESIDUAL_ERROR * (double)energy;
+}
+
+static void quantize_residual(void *ctx, int i, int thread) {
+    const struct job *j = ctx;
+    const sr_x8 *x = &j->cpu->x8;
+    int t = j->cpu->residual_of[i];
+    const float *row = j->x + t * j->ld_x, *scale = x->scale + t * x->n_block;
+    const int8_t *code = x->code + t * x->n_block * SR_KC;
+    float *rest = (float *)(void *)(j->cpu->thread + (size_t)thread * j->cpu->thread_bytes);
+    for (int64_t k = 0; k < x->K; k++) rest[k] = row[k] - scale[k / SR_KC] * (float)code[k];
+    quantize_column(j, rest, j->T + i);
+}
+
+/* x of the job as int8 columns: one a token, then the residuals. */
+static void quantize_all(const struct job *j) {
+    sr_cpu *cpu = j->cpu;
+    sr_x8 *x = &cpu->x8;
+    int threads = j->T < 8 ? 1 : cpu->threads, n = 0;
+    x->K = j->w[0]->K;
+    x->n_block = (x->K + SR_KC - 1) / SR_KC;
+    sr_pool_for(threads, j->T, quantize_token, (void *)(uintptr_t)j);
+    for (int t = 0; t < j->T; t++)
+        if (wants_residual(j, t)) cpu->residual_of[n++] = t;
+    sr_pool_for(threads, n, quantize_residual, (void *)(uintptr_t)j);
+    x->T = j->T + n;
 }
 
 static void pack_columns(void *ctx, int item, int thread) {
@@ -151,12 +225,10 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
         gemm = gemm || j.way[i] == BY_GEMM;
     }
     if (int8) {
-        cpu->x8.T = T;
-        cpu->x8.K = w[0]->K;
-        cpu->x8.n_block = (w[0]->K + SR_KC - 1) / SR_KC;
-        sr_pool_for(T < 8 ? 1 : cpu->threads, T, quantize_row, &j);
-        if (gemm && cpu->kern->packed_bytes(T, cpu->x8.n_block) > 0)
-            sr_pool_for(cpu->threads, (T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns, &j);
+        quantize_all(&j);
+        if (gemm && cpu->kern->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
+            sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
+                        &j);
     }
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }

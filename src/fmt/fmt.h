@@ -112,9 +112,6 @@ struct sr_format {
      * portable panel are this plus arithmetic. */
     void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
 
-    /* I8 only: column k of one row, as decode gives it. A stored row meets the outliers of x through it. */
-    float (*at)(const sr_weight *w, int64_t row, int64_t k);
-
     /* Optional: parts that need parsing of their own. */
     sr_status (*adopt)(const sr_parts *parts, const sr_qspec *spec, sr_weight *w, sr_err *err);
 

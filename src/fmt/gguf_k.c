@@ -99,41 +99,6 @@ static void unpack_q8_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     }
 }
 
-/* One element, as decode gives it. */
-static float at_q2_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q2_K_BYTES);
-    int e = (int)(k % QK);
-    return f16_at(b + SR_Q2_K_D) * (float)sr_q2_k_scale(b, e / G16) * (float)sr_q2_k_code(b, e) -
-           f16_at(b + SR_Q2_K_DMIN) * (float)sr_q2_k_min(b, e / G16);
-}
-static float at_q3_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q3_K_BYTES);
-    int e = (int)(k % QK);
-    return f16_at(b + SR_Q3_K_D) * (float)sr_q3_k_scale(b, e / G16) * (float)sr_q3_k_code(b, e);
-}
-static float at_k4(const uint8_t *b, int e, int code) {
-    return f16_at(b) * (float)sr_k4_scale(b, e / G32) * (float)code -
-           f16_at(b + SR_K4_DMIN) * (float)sr_k4_min(b, e / G32);
-}
-static float at_q4_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q4_K_BYTES);
-    return at_k4(b, (int)(k % QK), sr_q4_k_code(b, (int)(k % QK)));
-}
-static float at_q5_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q5_K_BYTES);
-    return at_k4(b, (int)(k % QK), sr_q5_k_code(b, (int)(k % QK)));
-}
-static float at_q6_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q6_K_BYTES);
-    int e = (int)(k % QK);
-    return f16_at(b + SR_Q6_K_D) * (float)sr_q6_k_scale(b, e / G16) * (float)sr_q6_k_code(b, e);
-}
-static float at_q8_k(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q8_K_BYTES);
-    float d = sr_f32_from_bits(u16_at(b) | (uint32_t)u16_at(b + 2) << 16);
-    return d * (float)(int8_t)b[SR_Q8_K_QS + k % QK];
-}
-
 /* ---------------------------------------------------------------- panels with one scale a block */
 
 /* Exact: -4..3 times -32..31 is -124..128, and with both the code and d negated -128..124. */
@@ -409,7 +374,6 @@ const sr_format sr_fmt_q2_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q2_k,
-    .at = at_q2_k,
     .fit = fit_q2_k,
     .snap = sr_snap_affine,
     .store = store_q2_k,
@@ -431,7 +395,6 @@ const sr_format sr_fmt_q3_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q3_k,
-    .at = at_q3_k,
     .fit = fit_q3_k,
     .snap = sr_snap_affine,
     .store = store_q3_k,
@@ -453,7 +416,6 @@ const sr_format sr_fmt_q4_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q4_k,
-    .at = at_q4_k,
     .fit = fit_q4_k,
     .snap = sr_snap_affine,
     .store = store_q4_k,
@@ -476,7 +438,6 @@ const sr_format sr_fmt_q5_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q5_k,
-    .at = at_q5_k,
     .fit = fit_q5_k,
     .snap = sr_snap_affine,
     .store = store_q5_k,
@@ -495,7 +456,6 @@ const sr_format sr_fmt_q6_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q6_k,
-    .at = at_q6_k,
     .fit = fit_q6_k,
     .snap = sr_snap_affine,
     .store = store_q6_k,
@@ -514,7 +474,6 @@ const sr_format sr_fmt_q8_k = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q8_k,
-    .at = at_q8_k,
     .fit = fit_q8_k,
     .snap = sr_snap_affine,
     .store = store_q8_k,

@@ -84,32 +84,6 @@ static void unpack_q8_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     }
 }
 
-/* One element, as decode gives it. */
-static float at_q4_0(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q4_0_BYTES);
-    return f16_at(b) * (float)sr_q4_0_code(b, (int)(k % QK));
-}
-static float at_q4_1(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q4_1_BYTES);
-    return f16_at(b) * (float)sr_q4_1_code(b, (int)(k % QK)) + f16_at(b + SR_Q4_1_M);
-}
-static float at_q5_0(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q5_0_BYTES);
-    return f16_at(b) * (float)sr_q5_0_code(b, (int)(k % QK));
-}
-static float at_q5_1(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q5_1_BYTES);
-    return f16_at(b) * (float)sr_q5_1_code(b, (int)(k % QK)) + f16_at(b + SR_Q5_1_M);
-}
-static float at_q8_0(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q8_0_BYTES);
-    return f16_at(b) * (float)(int8_t)b[SR_Q8_0_QS + k % QK];
-}
-static float at_q8_1(const sr_weight *w, int64_t row, int64_t k) {
-    const uint8_t *b = blocks_at(w, row, k, SR_Q8_1_BYTES);
-    return f16_at(b) * (float)(int8_t)b[SR_Q8_1_QS + k % QK];
-}
-
 /* ---------------------------------------------------------------- writing
  * encode rounds to nearest by the rule of ggml's quantize_row_*_ref (src/ggml-quants.c), to the bit: codes come from
  * the scale before it is rounded to f16, truncation after adding a half. fit and snap, which solvers use and which take
@@ -333,7 +307,6 @@ const sr_format sr_fmt_q4_0 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q4_0,
-    .at = at_q4_0,
     .fit = fit_q4_0,
     .snap = sr_snap_affine,
     .store = store_q4_0,
@@ -352,7 +325,6 @@ const sr_format sr_fmt_q4_1 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q4_1,
-    .at = at_q4_1,
     .fit = fit_q4_1,
     .snap = sr_snap_affine,
     .store = store_q4_1,
@@ -370,7 +342,6 @@ const sr_format sr_fmt_q5_0 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q5_0,
-    .at = at_q5_0,
     .fit = fit_q5_0,
     .snap = sr_snap_affine,
     .store = store_q5_0,
@@ -389,7 +360,6 @@ const sr_format sr_fmt_q5_1 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q5_1,
-    .at = at_q5_1,
     .fit = fit_q5_1,
     .snap = sr_snap_affine,
     .store = store_q5_1,
@@ -407,7 +377,6 @@ const sr_format sr_fmt_q8_0 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q8_0,
-    .at = at_q8_0,
     .fit = fit_q8,
     .snap = sr_snap_affine,
     .store = store_q8_0,
@@ -425,7 +394,6 @@ const sr_format sr_fmt_q8_1 = {
     .layout = sr_layout_single,
     .decode = sr_decode_i8,
     .unpack = unpack_q8_1,
-    .at = at_q8_1,
     .fit = fit_q8,
     .snap = sr_snap_affine,
     .store = store_q8_1,
