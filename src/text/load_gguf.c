@@ -179,6 +179,7 @@ static sr_status read_tokens(sr_tokenizer *t, const sr_file *file, sr_err *err) 
 
     sr_array at = sr_array_over(tokens), type_at = sr_array_over(types), score_at = sr_array_over(scores);
     int32_t n_added = 0;
+    t->words_apart = true;
     for (int32_t id = 0; id < n; id++) {
         const char *s;
         size_t len;
@@ -195,6 +196,7 @@ static sr_status read_tokens(sr_tokenizer *t, const sr_file *file, sr_err *err) 
         sr_vocab_add(&t->vocab, id, blob, (uint32_t)len, false);
         s = blob;
         blob += len + 1;
+        if (len && sr_spm_border(s, len, 0) < len) t->words_apart = false;
         if (t->score_rank) t->score_rank[id] = rank_of((float)score);
 
         char *out = blob;
@@ -211,7 +213,7 @@ static sr_status read_tokens(sr_tokenizer *t, const sr_file *file, sr_err *err) 
             out_n = len;
         } else if (t->model == SR_MODEL_SPM) {
             for (size_t i = 0; i < len;) { /* U+2581 is a space */
-                bool space = len - i >= 3 && !memcmp(s + i, "\xE2\x96\x81", 3);
+                bool space = len - i >= 3 && !memcmp(s + i, SR_SPACE, 3);
                 out[out_n++] = space ? ' ' : s[i];
                 i += space ? 3 : 1;
             }

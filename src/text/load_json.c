@@ -886,7 +886,7 @@ sr_status sr_load_json(sr_tokenizer *t, const sr_file *file, sr_err *err) {
     loader l = {.t = t, .file = file, .err = err ? err : &own, .where = "tokenizer.json"};
     sr_status status = read_all(&l, &d);
     for (int i = 0; i < d.n_replace; i++) sr_regex_free(d.replace[i].regex);
-    if (status != SR_OK) return status;
+    if (status != SR_OK) return l.err->code; /* the reader may have failed first */
 
     special_id(&l, "bos_token", "bos_token_id", &t->bos);
     special_id(&l, "eos_token", "eos_token_id", &t->eos);
@@ -894,7 +894,7 @@ sr_status sr_load_json(sr_tokenizer *t, const sr_file *file, sr_err *err) {
         bool bos = false, eos = false;
         sr_value_bool(file, "tokenizer_config.add_bos_token", &bos, NULL);
         sr_value_bool(file, "tokenizer_config.add_eos_token", &eos, NULL);
-        if ((status = sr_set_frame(t, bos, eos, err)) != SR_OK) return status;
+        if ((status = sr_set_frame(t, bos, eos, l.err)) != SR_OK) return status;
     }
     sr_mark_ends(t);
     end_ids(&l, "eos_token_id");

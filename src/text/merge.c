@@ -199,6 +199,12 @@ sr_status sr_bpe(sr_work *w, const char *word, size_t n) {
     return SR_OK;
 }
 
+size_t sr_spm_border(const char *text, size_t n, size_t from) {
+    for (size_t i = from + 1; i + 3 <= n; i++)
+        if (!memcmp(text + i, SR_SPACE, 3) && (i < from + 3 || memcmp(text + i - 3, SR_SPACE, 3) != 0)) return i;
+    return n;
+}
+
 /* What a symbol that no merge reached becomes: its own token, else its bytes, else unknown (a run of those once). */
 static void emit_spm(sr_work *w, const char *s, size_t n, bool *was_unknown) {
     const sr_tokenizer *t = w->t;
@@ -215,9 +221,8 @@ static void emit_spm(sr_work *w, const char *s, size_t n, bool *was_unknown) {
     *was_unknown = false;
 }
 
-sr_status sr_spm(sr_work *w, const char *text, size_t n) {
+static sr_status spm_word(sr_work *w, const char *text, size_t n, bool *unknown) {
     size_t k = 0;
-    bool unknown = false;
     if (!reserve_symbols(w, n)) return SR_NOMEM;
     for (size_t i = 0; i < n;) {
         uint32_t cp;
@@ -228,11 +233,23 @@ sr_status sr_spm(sr_work *w, const char *text, size_t n) {
     if (k > SCAN_MAX) {
         sr_status status = merge_by_heap(w, text, k, pair_spm);
         if (status != SR_OK) return status;
-        for (int32_t i = 0; i >= 0; i = w->symbol[i].next)
-            emit_spm(w, text + w->symbol[i].at, w->symbol[i].n, &unknown);
+        for (int32_t i = 0; i >= 0; i = w->symbol[i].next) emit_spm(w, text + w->symbol[i].at, w->symbol[i].n, unknown);
         return SR_OK;
     }
     if (k > 1) k = merge_by_scan(w->t, text, w->symbol, k, pair_spm);
-    for (size_t i = 0; i < k; i++) emit_spm(w, text + w->symbol[i].at, w->symbol[i].n, &unknown);
+    for (size_t i = 0; i < k; i++) emit_spm(w, text + w->symbol[i].at, w->symbol[i].n, unknown);
     return SR_OK;
+}
+
+/* Where no piece holds a space behind another character, no merge crosses such a place: words are merged one by one. */
+sr_status sr_spm(sr_work *w, const char *text, size_t n) {
+    bool unknown = false;
+    sr_status status = SR_OK;
+    for (size_t i = 0; i < n && status == SR_OK;) {
+        size_t end = n;
+        if (w->t->words_apart) end = sr_spm_border(text, n, i);
+        status = spm_word(w, text + i, end - i, &unknown);
+        i = end;
+    }
+    return status;
 }

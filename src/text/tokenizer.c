@@ -159,8 +159,7 @@ static void drop_empty(sr_work *w) {
 /* ---------------------------------------------------------------- text to ids */
 
 static sr_status run_spm(sr_work *w) {
-    static const char space[] = "\xE2\x96\x81"; /* U+2581 */
-    bool after_special = true;                  /* also at the start */
+    bool after_special = true; /* also at the start */
     for (size_t i = 0; i < w->spans.n; i++) {
         const sr_span *span = &w->spans.v[i];
         if (span->id >= 0) {
@@ -171,11 +170,11 @@ static sr_status run_spm(sr_work *w) {
         const char *s = w->text.at + span->at;
         bool ok = true;
         w->other.n = 0;
-        if (w->t->space_prefix && after_special) ok = sr_buffer_add(&w->other, space, 3);
+        if (w->t->space_prefix && after_special) ok = sr_buffer_add(&w->other, SR_SPACE, 3);
         for (size_t at = 0; at < span->n && ok;) {
             const char *hit = memchr(s + at, ' ', span->n - at);
             size_t run = hit ? (size_t)(hit - s) - at : span->n - at;
-            ok = sr_buffer_add(&w->other, s + at, run) && (!hit || sr_buffer_add(&w->other, space, 3));
+            ok = sr_buffer_add(&w->other, s + at, run) && (!hit || sr_buffer_add(&w->other, SR_SPACE, 3));
             at += run + (hit ? 1 : 0);
         }
         if (!ok) return sr_fail(w->err, SR_NOMEM, "tokenizer: out of memory");

@@ -76,6 +76,8 @@ typedef struct sr_trie {
     int32_t root[256];
 } sr_trie;
 
+#define SR_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's space */
+
 typedef enum sr_model_kind { SR_MODEL_BPE, SR_MODEL_SPM } sr_model_kind;
 
 enum {                       /* flags of an id */
@@ -111,6 +113,7 @@ struct sr_tokenizer {
     /* SPM */
     uint32_t *score_rank; /* [n_vocab] smaller is better */
     bool space_prefix;
+    bool words_apart; /* no piece holds a space behind another character */
     /* both */
     int32_t unk, byte_id[256];
 
@@ -188,6 +191,8 @@ sr_status sr_stage_run(sr_work *w, const sr_stage *stage);
 /* Ids of one word, appended through sr_emit. */
 sr_status sr_bpe(sr_work *w, const char *word, size_t n);
 sr_status sr_spm(sr_work *w, const char *text, size_t n);
+/* First place behind `from` where a space follows another character; n when there is none. */
+size_t sr_spm_border(const char *text, size_t n, size_t from);
 static inline void sr_emit(sr_work *w, int32_t id) {
     if (w->n < w->cap) w->ids[w->n] = id;
     w->n++;

@@ -450,15 +450,18 @@ def spm_all():
     tokens += ["<tool>", "the king", "<|end|>", "\n\n\n"]
     types += [4, 4, 3, 4]
     scores = [round(x / 40) * 40.0 for x in scores] + [0.0] * 4
-    table, byte_ids, cuts = {}, {}, {}
-    for i, (k, t) in enumerate(zip(tokens, types)):
-        table.setdefault(k, (i, scores[i]))
-        if t == 6:
-            byte_ids[int(k[3:5], 16)] = i
-        if t in (2, 3, 4):
-            cuts[k] = i
+    across = ["e▁t", "d▁a", "▁a▁", "a▁"]  # with these, words are not merged one by one
     for prefix in (True, False):
         name = "spm_naive" if prefix else "spm_naive_no_prefix"
+        if not prefix:
+            tokens, types, scores = tokens + across, types + [1] * len(across), scores + [-200.0, -40.0, 0.0, -80.0]
+        table, byte_ids, cuts = {}, {}, {}
+        for i, (k, t) in enumerate(zip(tokens, types)):
+            table.setdefault(k, (i, scores[i]))
+            if t == 6:
+                byte_ids[int(k[3:5], 16)] = i
+            if t in (2, 3, 4):
+                cuts[k] = i
         write_spm_gguf(os.path.join(HERE, name + ".gguf"), tokens, scores, types, prefix)
         rows = []
         for s in TEXTS:
@@ -474,6 +477,48 @@ def spm_all():
         write_expected(os.path.join(HERE, name + ".expected.bin"), [1], [], rows, [])
 
 
+def fuzz_seeds():
+    """A tokenizer.json or a GGUF file, a zero byte, a text."""
+    d = os.path.join(HERE, "..", "..", "..", "fuzz", "seeds", "tokenizer")
+    os.makedirs(d, exist_ok=True)
+    vocab = {k: i for i, k in enumerate(["<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "▁a", "Ġ", "Ġa", "é", "<0x41>", "##b", "b</w>", "1"])}
+    bpe = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": vocab, "merges": ["a b", "▁ a", "Ġ a"]}
+    tokens = [{"id": 1, "content": "<s>", "special": True, "lstrip": True}, {"id": 15, "content": "Tok", "normalized": True,
+              "single_word": True, "rstrip": True}]
+    N, P, D = normalizers, pre_tokenizers, decoders
+    raw = P.ByteLevel(add_prefix_space=True, use_regex=False)
+    seeds = {
+        "bpe": ({}, {"merges": [["a", "b"]], "ignore_merges": True}),
+        "affixes": ({}, {"continuing_subword_prefix": "##", "end_of_word_suffix": "</w>", "merges": ["a ##b"]}),
+        "byte_level": ({"pre_tokenizer": j(P.Sequence([P.Split(Regex(LLAMA3), "isolated"), raw])), "decoder": j(D.ByteLevel()),
+                        "normalizer": j(N.NFC())}, {}),
+        "sentence": ({"normalizer": j(N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])),
+                      "decoder": j(D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)])),
+                      "post_processor": j(processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]))}, {}),
+        "metaspace": ({"pre_tokenizer": j(P.Metaspace(prepend_scheme="first")), "decoder": j(D.Metaspace(prepend_scheme="first"))}, {}),
+        "splits": ({"pre_tokenizer": j(P.Sequence([P.Split(Regex(p), b) for p, b in zip(
+            [r"\w+|\b|[^\S\n]", r"[a-z&&[^b]]", r"\p{Han}{1,3}+|(?m:.)", r"[[:punct:]]|\h", r"a{,2}|\x{41}"],
+            ["removed", "merged_with_next", "contiguous", "isolated", "merged_with_previous"])] + [P.Digits(True), P.Punctuation(), P.Whitespace()]))}, {}),
+        "normal": ({"normalizer": j(N.Sequence([N.NFKD(), N.StripAccents(), N.Lowercase(), N.Strip(), N.Replace(Regex("b+|$"), "ab")]))}, {}),
+    }
+    for name, (parts, model) in seeds.items():
+        spec = {"added_tokens": tokens, **parts, "model": {**bpe, **model}}
+        text = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
+        open(os.path.join(d, name), "wb").write(text + b"\0" + " ab <s>  tok Aé 1\n漢字 bab".encode() + b"\xff")
+    for model in ("llama", "gpt2"):
+        path = os.path.join(d, "gguf_" + model)
+        w = gguf.GGUFWriter(path, "llama")
+        w.add_tokenizer_model(model)
+        w.add_tokenizer_pre("llama-bpe")
+        w.add_token_list(list(vocab))
+        w.add_token_scores([-float(i) for i in range(len(vocab))])
+        w.add_token_types([2, 3, 3] + [1] * 8 + [6, 1, 4, 1])
+        w.add_token_merges(["a b", "Ġ a"])
+        w.write_header_to_file()
+        w.write_kv_data_to_file()
+        w.close()
+
+
 if __name__ == "__main__":
     write_texts()
     splits_all()
@@ -481,3 +526,4 @@ if __name__ == "__main__":
     metaspace_all()
     split_all()
     spm_all()
+    fuzz_seeds()
