@@ -80,7 +80,12 @@ V_INLINE vf4 add_scaled_x(vf4 acc, vf4 a, v_x x, const int T) {
 /* One block of 256 columns at b. */
 typedef vf4 block_fn(const uint8_t *b, v_x x, vf4 acc, const int T);
 
-enum { MOST_BLOCK_BYTES = 320, AHEAD = 1024 };
+enum {
+    MOST_BLOCK_BYTES = 320,
+    /* Prefetch distance. Share of a sequential read, Q4_K on two threads, Sapphire Rapids: none .68, 256 .80, 1024 .94,
+     * 2048 .98, 4096 .85. */
+    AHEAD = 2048
+};
 
 V_INLINE void dot_rows_t(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y,
                          const int T, const int bytes, const int unit, const int unit_bytes, block_fn *block) {

@@ -94,51 +94,97 @@ static void to_f16(const float *x, int n, uint16_t *out) {
     for (; i < n; i++) out[i] = sr_f32_to_f16(x[i]);
 }
 
-/* Four vectors share each load of the row. Partial sums stay in lanes until the end. */
-#define DOT(name, type, load)                                                                                          \
-    static void name(const type *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y) {                    \
-        for (int t = 0; t < n_x; t += 4) {                                                                             \
-            const float *x0 = x + t * ld_x, *x1 = t + 1 < n_x ? x0 + ld_x : x0, *x2 = t + 2 < n_x ? x1 + ld_x : x0,    \
-                        *x3 = t + 3 < n_x ? x2 + ld_x : x0;                                                            \
-            vf s0 = vf_set1(0), s1 = s0, s2 = s0, s3 = s0;                                                             \
-            int64_t k = 0;                                                                                             \
-            for (; k + 8 <= K; k += 8) {                                                                               \
-                vf w = load(row + k);                                                                                  \
-                s0 = vf_fma(w, vf_load(x0 + k), s0), s1 = vf_fma(w, vf_load(x1 + k), s1);                              \
-                s2 = vf_fma(w, vf_load(x2 + k), s2), s3 = vf_fma(w, vf_load(x3 + k), s3);                              \
-            }                                                                                                          \
-            if (k < K) {                                                                                               \
-                type buf[8] = {0};                                                                                     \
-                memcpy(buf, row + k, (size_t)(K - k) * sizeof *row);                                                   \
-                vf w = load(buf);                                                                                      \
-                s0 = vf_fma(w, load_tail(x0 + k, K - k), s0), s1 = vf_fma(w, load_tail(x1 + k, K - k), s1);            \
-                s2 = vf_fma(w, load_tail(x2 + k, K - k), s2), s3 = vf_fma(w, load_tail(x3 + k, K - k), s3);            \
-            }                                                                                                          \
-            y[t] = vf_sum(s0);                                                                                         \
-            if (t + 1 < n_x) y[t + 1] = vf_sum(s1);                                                                    \
-            if (t + 2 < n_x) y[t + 2] = vf_sum(s2);                                                                    \
-            if (t + 3 < n_x) y[t + 3] = vf_sum(s3);                                                                    \
-        }                                                                                                              \
-    }
-DOT(dot_f32, float, vf_load)
-DOT(dot_f16, uint16_t, vf_from_f16)
-DOT(dot_bf16, uint16_t, vf_from_bf16)
-#undef DOT
+/* Rows of plain floats. A column's sum is always two chains of eight lanes, so that it does not depend on how many
+ * columns share the row. */
+static inline vf load_f32(const uint8_t *p) {
+    return vf_load((const float *)(const void *)p);
+}
+static inline vf load_f16(const uint8_t *p) {
+    return vf_from_f16((const uint16_t *)(const void *)p);
+}
+static inline vf load_bf16(const uint8_t *p) {
+    return vf_from_bf16((const uint16_t *)(const void *)p);
+}
 
-#define DOT_FLOAT(name, type)                                                                                          \
-    static void name##_rows(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,         \
-                            float *y, int64_t ld_y) {                                                                  \
-        for (int i = 0; i < n_rows; i++) {                                                                             \
-            const type *row = (const type *)(const void *)(w->plane[0].data + (row0 + i) * w->plane[0].stride);        \
-            float r[SR_DOT_MAX];                                                                                       \
-            name(row, x, ld_x, T, w->K, r);                                                                            \
-            for (int t = 0; t < T; t++) y[t * ld_y + i] = r[t];                                                        \
-        }                                                                                                              \
+enum { ROW_AHEAD = 2048 }; /* bytes; see AHEAD in dot_kern.h */
+
+V_INLINE float dot_column(const uint8_t *row, const float *x, int64_t K, vf (*load)(const uint8_t *p), const int size) {
+    vf s = vf_set1(0), t = s;
+    int64_t k = 0;
+    for (; k + 16 <= K; k += 16) {
+        __builtin_prefetch(row + k * size + ROW_AHEAD);
+        s = vf_fma(load(row + k * size), vf_load(x + k), s);
+        t = vf_fma(load(row + (k + 8) * size), vf_load(x + k + 8), t);
     }
-DOT_FLOAT(dot_f32, float)
-DOT_FLOAT(dot_f16, uint16_t)
-DOT_FLOAT(dot_bf16, uint16_t)
-#undef DOT_FLOAT
+    if (k + 8 <= K) s = vf_fma(load(row + k * size), vf_load(x + k), s), k += 8;
+    if (k < K) {
+        uint8_t tail[8 * sizeof(float)] = {0};
+        memcpy(tail, row + k * size, (size_t)((K - k) * size));
+        t = vf_fma(load(tail), load_tail(x + k, K - k), t);
+    }
+    return vf_sum(vf_add(s, t));
+}
+V_INLINE void dot_columns4(const uint8_t *row, const float *x, int64_t ld_x, int64_t K, float *y,
+                           vf (*load)(const uint8_t *p), const int size) {
+    const float *x0 = x, *x1 = x0 + ld_x, *x2 = x1 + ld_x, *x3 = x2 + ld_x;
+    vf s0 = vf_set1(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
+    int64_t k = 0;
+    for (; k + 16 <= K; k += 16) {
+        __builtin_prefetch(row + k * size + ROW_AHEAD);
+        vf w = load(row + k * size), v = load(row + (k + 8) * size);
+        s0 = vf_fma(w, vf_load(x0 + k), s0), t0 = vf_fma(v, vf_load(x0 + k + 8), t0);
+        s1 = vf_fma(w, vf_load(x1 + k), s1), t1 = vf_fma(v, vf_load(x1 + k + 8), t1);
+        s2 = vf_fma(w, vf_load(x2 + k), s2), t2 = vf_fma(v, vf_load(x2 + k + 8), t2);
+        s3 = vf_fma(w, vf_load(x3 + k), s3), t3 = vf_fma(v, vf_load(x3 + k + 8), t3);
+    }
+    if (k + 8 <= K) {
+        vf w = load(row + k * size);
+        s0 = vf_fma(w, vf_load(x0 + k), s0), s1 = vf_fma(w, vf_load(x1 + k), s1);
+        s2 = vf_fma(w, vf_load(x2 + k), s2), s3 = vf_fma(w, vf_load(x3 + k), s3);
+        k += 8;
+    }
+    if (k < K) {
+        uint8_t tail[8 * sizeof(float)] = {0};
+        memcpy(tail, row + k * size, (size_t)((K - k) * size));
+        vf w = load(tail);
+        t0 = vf_fma(w, load_tail(x0 + k, K - k), t0), t1 = vf_fma(w, load_tail(x1 + k, K - k), t1);
+        t2 = vf_fma(w, load_tail(x2 + k, K - k), t2), t3 = vf_fma(w, load_tail(x3 + k, K - k), t3);
+    }
+    y[0] = vf_sum(vf_add(s0, t0)), y[1] = vf_sum(vf_add(s1, t1));
+    y[2] = vf_sum(vf_add(s2, t2)), y[3] = vf_sum(vf_add(s3, t3));
+}
+
+static void dot_f32(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y) {
+    const uint8_t *p = (const uint8_t *)(const void *)row;
+    int t = 0;
+    for (; t + 4 <= n_x; t += 4) dot_columns4(p, x + t * ld_x, ld_x, K, y + t, load_f32, sizeof(float));
+    for (; t < n_x; t++) y[t] = dot_column(p, x + t * ld_x, K, load_f32, sizeof(float));
+}
+
+V_INLINE void dot_float_rows(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,
+                             float *y, int64_t ld_y, vf (*load)(const uint8_t *p), const int size) {
+    const uint8_t *row = w->plane[0].data + row0 * w->plane[0].stride;
+    for (int i = 0; i < n_rows; i++, row += w->plane[0].stride) {
+        float r[SR_DOT_MAX];
+        if (T == 4)
+            dot_columns4(row, x, ld_x, w->K, r, load, size);
+        else
+            for (int t = 0; t < T; t++) r[t] = dot_column(row, x + t * ld_x, w->K, load, size);
+        for (int t = 0; t < T; t++) y[t * ld_y + i] = r[t];
+    }
+}
+static void dot_f32_rows(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
+                         int64_t ld_y) {
+    dot_float_rows(w, row0, n_rows, x, ld_x, T, y, ld_y, load_f32, 4);
+}
+static void dot_f16_rows(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
+                         int64_t ld_y) {
+    dot_float_rows(w, row0, n_rows, x, ld_x, T, y, ld_y, load_f16, 2);
+}
+static void dot_bf16_rows(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
+                          int64_t ld_y) {
+    dot_float_rows(w, row0, n_rows, x, ld_x, T, y, ld_y, load_bf16, 2);
+}
 
 static void quantize(const float *x, int64_t K, int8_t *code, float *scale, int16_t *sum) {
     for (int64_t k0 = 0; k0 < K; k0 += SR_KC, code += SR_KC, scale++, sum += SR_KC / SR_SUM) {

@@ -11,6 +11,8 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi" /* passing vectors: every use is static, so both sides agree */
 
+#define V_INLINE static inline __attribute__((always_inline))
+
 typedef float vf __attribute__((vector_size(32), aligned(4)));
 
 static inline vf vf_set1(float x) {
