@@ -122,7 +122,7 @@ def add_tokenizer(writer, directory, c):
         writer.add_tokenizer_pre("llama-bpe" if t["model"]["ignore_merges"] else "gpt-2")
         writer.add_token_list(tokens)
         writer.add_token_types(types)
-        writer.add_token_merges([" ".join(m) for m in t["model"]["merges"]])
+        writer.add_token_merges([(m if isinstance(m, str) else " ".join(m)) for m in t["model"]["merges"]])
     eos = c["eos_token_id"]
     eos = eos if isinstance(eos, list) else [eos]
     writer.add_bos_token_id(c["bos_token_id"])
