@@ -73,10 +73,10 @@ static void steps_and_sampling_allocate_nothing(void **state) {
     static const char *const isqs[] = {NULL, "4", "8"};
     for (int q = 0; q < 3; q++)
         for (int exact = 0; exact < 2; exact++) {
-            sr_engine *engine;
-            sr_model *model;
-            sr_session *session;
-            sr_sampler *sampler;
+            sr_engine *engine = NULL;
+            sr_model *model = NULL;
+            sr_session *session = NULL;
+            sr_sampler *sampler = NULL;
             sr_err err = {0};
             sr_engine_options options = {.threads = 2, .batch = 32, .exact = exact};
             sr_model_options model_options = {.isq = isqs[q]};

@@ -38,6 +38,8 @@ void sr_memory_now(sr_memory *m);
 
 /* Seconds since an arbitrary start, monotonic. */
 double sr_clock(void);
+/* Asks the system for AMX tile registers in this process; false where there are none to be had. */
+bool sr_tiles_permitted(void);
 /* Processors this process may run on, at least 1. */
 int sr_cpu_count(void);
 

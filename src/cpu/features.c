@@ -17,7 +17,8 @@ const char *sr_cpu_features(void) {
     WORD("sse4.2")
     WORD("avx")
     WORD("fma")
-    WORD("avx2") WORD("avx512f") WORD("avx512bw") WORD("avx512vl") WORD("avx512vnni") WORD("avx512bf16")
+    WORD("avx2")
+    WORD("avx512f") WORD("avx512bw") WORD("avx512vl") WORD("avx512vnni") WORD("avx512bf16")
 #undef WORD
 #elif defined(__aarch64__)
     strcpy(words, "neon");

@@ -7,9 +7,6 @@
  * and block. Two products instead of one, and mins cost nothing more. Weights that are multiples of the unit, as all
  * are with scales of one, stay exact. Others move by at most 2 * unit, where unit is at most 2^-13 of the block's
  * largest |scale| * largest |code| or of its largest |w|; that is a 50th of what the 8 bits of x cost. */
-#if defined(__linux__) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE
-#endif
 #if defined(__x86_64__)
 
 #if defined(__clang__)
@@ -20,15 +17,11 @@
 #pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c")
 #endif
 
+#include "base/map.h"
+#include "cpu/gemm.h"
 #include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
-#include "cpu/gemm.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -70,15 +63,10 @@ size_t sr_gemm_amx_packed_bytes(int T, int64_t n_block) {
 }
 
 bool sr_gemm_amx_usable(void) {
-#if defined(__linux__) && defined(SYS_arch_prctl)
-    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18, VBMI = 1 << 1, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
+    enum { VBMI = 1 << 1, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & VBMI) || !(d & AMX_TILE) || !(d & AMX_INT8)) return false;
-    /* The kernel saves tile registers only for processes that ask; it refuses where it cannot. */
-    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
-#else
-    return false;
-#endif
+    return sr_tiles_permitted(); /* the kernel saves tile registers only for processes that ask */
 }
 
 /* ---- pack ---- */
