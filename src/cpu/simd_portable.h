@@ -13,93 +13,103 @@
 
 #define V_INLINE static inline __attribute__((always_inline))
 
-typedef float vf __attribute__((vector_size(32), aligned(4)));
+/* Two of four: a vector of eight by value would mean another calling convention with every flag. */
+typedef float vf_half __attribute__((vector_size(16)));
+typedef struct vf {
+    vf_half a, b;
+} vf;
 
-static inline vf vf_set1(float x) {
-    return (vf){x, x, x, x, x, x, x, x};
+V_INLINE vf vf_set1(float x) {
+    return (vf){{x, x, x, x}, {x, x, x, x}};
 }
-static inline vf vf_load(const float *p) {
+V_INLINE vf vf_load(const float *p) {
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
 }
-static inline void vf_store(float *p, vf v) {
+V_INLINE void vf_store(float *p, vf v) {
     memcpy(p, &v, sizeof v);
 }
-static inline vf vf_add(vf a, vf b) {
-    return a + b;
+V_INLINE vf vf_add(vf x, vf y) {
+    return (vf){x.a + y.a, x.b + y.b};
 }
-static inline vf vf_sub(vf a, vf b) {
-    return a - b;
+V_INLINE vf vf_sub(vf x, vf y) {
+    return (vf){x.a - y.a, x.b - y.b};
 }
-static inline vf vf_mul(vf a, vf b) {
-    return a * b;
+V_INLINE vf vf_mul(vf x, vf y) {
+    return (vf){x.a * y.a, x.b * y.b};
 }
-static inline vf vf_div(vf a, vf b) {
-    return a / b;
+V_INLINE vf vf_div(vf x, vf y) {
+    return (vf){x.a / y.a, x.b / y.b};
 }
-/* a * b + c, rounded once or twice as the machine likes */
-static inline vf vf_fma(vf a, vf b, vf c) {
-    return a * b + c;
+/* x * y + z, rounded once or twice as the machine likes */
+V_INLINE vf vf_fma(vf x, vf y, vf z) {
+    return (vf){x.a * y.a + z.a, x.b * y.b + z.b};
 }
-static inline vf vf_max(vf a, vf b) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = a[i] > b[i] ? a[i] : b[i];
-    return r;
+V_INLINE vf vf_max(vf x, vf y) {
+    for (int i = 0; i < 4; i++) y.a[i] = x.a[i] > y.a[i] ? x.a[i] : y.a[i], y.b[i] = x.b[i] > y.b[i] ? x.b[i] : y.b[i];
+    return y;
 }
-static inline vf vf_min(vf a, vf b) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = a[i] < b[i] ? a[i] : b[i];
-    return r;
+V_INLINE vf vf_min(vf x, vf y) {
+    for (int i = 0; i < 4; i++) y.a[i] = x.a[i] < y.a[i] ? x.a[i] : y.a[i], y.b[i] = x.b[i] < y.b[i] ? x.b[i] : y.b[i];
+    return y;
 }
-static inline vf vf_abs(vf a) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = fabsf(a[i]);
-    return r;
+V_INLINE vf vf_abs(vf x) {
+    for (int i = 0; i < 4; i++) x.a[i] = fabsf(x.a[i]), x.b[i] = fabsf(x.b[i]);
+    return x;
 }
 /* ((0+4)+(2+6)) + ((1+5)+(3+7)) */
-static inline float vf_sum(vf v) {
-    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+V_INLINE float vf_sum(vf v) {
+    vf_half h = v.a + v.b;
+    return (h[0] + h[2]) + (h[1] + h[3]);
 }
-static inline float vf_reduce_max(vf v) {
-    float m = v[0];
-    for (int i = 1; i < 8; i++) m = v[i] > m ? v[i] : m;
+V_INLINE float vf_reduce_max(vf v) {
+    float e[8], m;
+    vf_store(e, v);
+    m = e[0];
+    for (int i = 1; i < 8; i++) m = e[i] > m ? e[i] : m;
     return m;
 }
 /* Lane i is the sum of r[i]. */
-static inline vf vf_sum8(const vf r[8]) {
-    vf s;
-    for (int i = 0; i < 8; i++) s[i] = vf_sum(r[i]);
-    return s;
+V_INLINE vf vf_sum8(const vf r[8]) {
+    float e[8];
+    for (int i = 0; i < 8; i++) e[i] = vf_sum(r[i]);
+    return vf_load(e);
 }
-static inline void vf_transpose8(vf r[8]) {
-    for (int i = 0; i < 8; i++)
-        for (int j = 0; j < i; j++) {
-            float v = r[i][j];
-            r[i][j] = r[j][i];
-            r[j][i] = v;
-        }
+V_INLINE void vf_transpose8(vf r[8]) {
+    float e[64], t[64];
+    memcpy(e, r, sizeof e);
+    for (int i = 0; i < 64; i++) t[i] = e[i % 8 * 8 + i / 8];
+    memcpy(r, t, sizeof t);
 }
-static inline vf vf_round(vf v) { /* nearest even; |v| < 2^22 */
+V_INLINE vf vf_round(vf v) { /* nearest even; |v| < 2^22 */
     const vf magic = vf_set1(12582912.0f);
-    return (v + magic) - magic;
+    return vf_sub(vf_add(v, magic), magic);
 }
 /* 2^n for whole numbers -126 <= n <= 127 */
-static inline vf vf_pow2(vf n) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = sr_f32_from_bits((uint32_t)((int32_t)n[i] + 127) << 23);
-    return r;
+V_INLINE vf vf_pow2(vf n) {
+    float e[8];
+    vf_store(e, n);
+    for (int i = 0; i < 8; i++) e[i] = sr_f32_from_bits((uint32_t)((int32_t)e[i] + 127) << 23);
+    return vf_load(e);
 }
-static inline vf vf_from_f16(const uint16_t *p) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = sr_f16_to_f32(p[i]);
-    return r;
+V_INLINE vf vf_from_f16(const uint16_t *p) {
+    float e[8];
+    for (int i = 0; i < 8; i++) e[i] = sr_f16_to_f32(p[i]);
+    return vf_load(e);
 }
-static inline void vf_to_f16(uint16_t *p, vf v) {
-    for (int i = 0; i < 8; i++) p[i] = sr_f32_to_f16(v[i]);
+V_INLINE void vf_to_f16(uint16_t *p, vf v) {
+    float e[8];
+    vf_store(e, v);
+    for (int i = 0; i < 8; i++) p[i] = sr_f32_to_f16(e[i]);
+}
+V_INLINE vf vf_from_bf16(const uint16_t *p) {
+    float e[8];
+    for (int i = 0; i < 8; i++) e[i] = sr_bf16_to_f32(p[i]);
+    return vf_load(e);
 }
 /* 256 columns of quantized x: code = x * mul to the nearest, halves to even, and the sums of 16 codes. */
-static inline void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) {
+V_INLINE void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) {
     for (int g = 0; g < 16; g++) {
         int total = 0;
         for (int i = 16 * g; i < 16 * (g + 1); i++) {
@@ -109,11 +119,6 @@ static inline void v_codes256(const float *x, float mul, int8_t *code, int16_t *
         }
         sum[g] = (int16_t)total;
     }
-}
-static inline vf vf_from_bf16(const uint16_t *p) {
-    vf r;
-    for (int i = 0; i < 8; i++) r[i] = sr_bf16_to_f32(p[i]);
-    return r;
 }
 
 #endif
