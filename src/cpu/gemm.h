@@ -24,6 +24,9 @@ void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                           bool first, float *acc);
 void sr_gemm_avx2_probe(int64_t n);
+/* y[t * ld_y + i] = acc[t * SR_PAIR + i] for i < n_rows: the finished rows of a pair of tiles. Past the caches where
+ * all of y has more room than they do, as else every line is read before it is overwritten. For all x86 rows. */
+void sr_gemm_avx2_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
 void sr_gemm_avx512_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile);
 size_t sr_gemm_avx512_packed_bytes(int T, int64_t n_block);

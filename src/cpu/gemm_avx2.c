@@ -212,6 +212,20 @@ void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8
                          x->T - t0 < NR ? x->T - t0 : NR, acc + (size_t)t0 * SR_PAIR + h * MR);
 }
 
+void sr_gemm_avx2_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y) {
+    enum { CACHED = 1 << 20 }; /* what L2 may have of y when the next operation reads it */
+    size_t pitch = (size_t)ld_y * sizeof *y;
+    bool aligned = ((uintptr_t)y | pitch) % 32 == 0;
+    if (n_rows < SR_PAIR || !aligned || (size_t)T * pitch <= CACHED) {
+        for (int t = 0; t < T; t++) memcpy(y + t * ld_y, acc + (size_t)t * SR_PAIR, (size_t)n_rows * sizeof *y);
+        return;
+    }
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < SR_PAIR; i += 8)
+            _mm256_stream_ps(y + t * ld_y + i, _mm256_loadu_ps(acc + (size_t)t * SR_PAIR + i));
+    _mm_sfence();
+}
+
 /* Eight independent chains. */
 void sr_gemm_avx2_probe(int64_t n) {
     enum { CHAINS = 8, STEPS = sr_gemm_avx2_probe_ops / (32 * CHAINS) };
