@@ -25,6 +25,12 @@ V_INLINE vf vf_load(const float *p) {
 V_INLINE void vf_store(float *p, vf v) {
     _mm256_storeu_ps(p, v);
 }
+/* Stores what vf_set1 will read number by number: a broadcast from memory costs no shuffle. Opaque, because gcc 12
+ * would take the numbers out of the register with two shuffles each. */
+V_INLINE void vf_spill(float p[8], vf v) {
+    _mm256_storeu_ps(p, v);
+    __asm__("" : "+m"(*(float(*)[8])p));
+}
 V_INLINE vf vf_add(vf a, vf b) {
     return _mm256_add_ps(a, b);
 }

@@ -180,8 +180,8 @@ static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
         float max = vf_reduce_max(vf_max(vf_abs(vf_fms(s, most, lo)), vf_abs(vf_fms(s, least, lo))));
         if (!coarse_grid(b, b + SR_K4_DMIN, max, &inverse, scale, code)) continue;
         vf mul = vf_set1(inverse), n0 = vf_load(number), n8 = vf_load(number + 8);
-        vf_store(sv, s);
-        vf_store(lov, lo);
+        vf_spill(sv, s);
+        vf_spill(lov, lo);
 #pragma GCC unroll 4
         for (int i = 0; i < 8; i += 2) {
             vf s0 = vf_set1(sv[i]), s1 = vf_set1(sv[i + 1]), lo0 = vf_set1(lov[i]), lo1 = vf_set1(lov[i + 1]);

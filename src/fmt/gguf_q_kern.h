@@ -38,7 +38,7 @@ V_INLINE vf4 q_block(const uint8_t *b, v_x x, vf4 acc, const int T, vb (*codes)(
     float d[8];
     int32_t start[4][8]; /* -offset * (the sum of x) of each group */
     vf4 sum = vf4_zero();
-    vf_store(d, vf_gather_f16(b, bytes));
+    vf_spill(d, vf_gather_f16(b, bytes));
     vi_store(start[0], sums32(x, 0, -offset));
     if (T > 1) vi_store(start[1], sums32(x, 1, -offset));
     if (T > 2) vi_store(start[2], sums32(x, 2, -offset));
@@ -78,7 +78,7 @@ V_INLINE vf4 q5_1_block(const uint8_t *b, v_x x, vf4 acc, const int T) {
 V_INLINE vf4 q8_0_block(const uint8_t *b, v_x x, vf4 acc, const int T) {
     float d[8];
     vf4 sum = vf4_zero();
-    vf_store(d, vf_gather_f16(b, SR_Q8_0_BYTES));
+    vf_spill(d, vf_gather_f16(b, SR_Q8_0_BYTES));
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         vb c = q8_0_codes(b + g * SR_Q8_0_BYTES);
