@@ -17,11 +17,12 @@
 #pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c")
 #endif
 
-#include "base/map.h"
-#include "cpu/gemm.h"
 #include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
+
+#include "base/map.h"
+#include "cpu/gemm.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -369,6 +370,7 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
     int64_t left = x->n_block - k0 / SR_KC;
     int whole = x->T / NR * NR, n_block = left < KC / SR_KC ? (int)left : KC / SR_KC;
     size_t rest = (size_t)(x->T - whole) * SR_PAIR * sizeof *acc;
+    if (rest > 0 && !first) memset(edge, 0, sizeof edge);
     if (rest > 0 && !first) memcpy(edge, acc + (size_t)whole * SR_PAIR, rest);
     struct job j = {tile, x, packed, k0 / KC, n_block, first, acc, edge};
     configure();

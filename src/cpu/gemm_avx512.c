@@ -358,10 +358,8 @@ void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_
         int row = __builtin_ctz((unsigned)group) - 4, n = kernels[row][has_min][nr / 4 - 1].columns;
         struct columns c = columns_at(packed, x->T, x->n_block, k0 / KC, t0);
         float edge[NR * SR_PAIR], *y = real < nr ? edge : acc + (size_t)t0 * SR_PAIR;
-        if (first)
-            memset(y, 0, sizeof *y * (size_t)(nr * SR_PAIR));
-        else if (y == edge)
-            memcpy(edge, acc + (size_t)t0 * SR_PAIR, sizeof *acc * (size_t)(real * SR_PAIR));
+        if (first || y == edge) memset(y, 0, sizeof *y * (size_t)(nr * SR_PAIR));
+        if (!first && y == edge) memcpy(edge, acc + (size_t)t0 * SR_PAIR, sizeof *acc * (size_t)(real * SR_PAIR));
         for (int t = 0; t < nr; t += n)
             kernels[row][has_min][nr / 4 - 1].run(tile, (struct columns){c.code + 4 * t, c.side + t}, nr, n_block,
                                                   y + t * SR_PAIR);
