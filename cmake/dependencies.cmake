@@ -15,7 +15,6 @@ function(require prefix module debian fedora brew)
   endif()
 endfunction()
 
-require(JANSSON jansson libjansson-dev jansson-devel jansson)
 require(PCRE2 libpcre2-8 libpcre2-dev pcre2-devel pcre2)
 require(UTF8PROC libutf8proc libutf8proc-dev utf8proc-devel utf8proc)
 if(SIROCCO_TESTS)
@@ -24,7 +23,7 @@ endif()
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
-set(SIROCCO_LIBRARIES PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC Threads::Threads m)
+set(SIROCCO_LIBRARIES PkgConfig::PCRE2 PkgConfig::UTF8PROC Threads::Threads m)
 
 # OpenMP is optional: without it everything runs on one thread.
 if(APPLE AND NOT OpenMP_ROOT)

@@ -12,7 +12,7 @@ sources=()
 for file in src/{base,file,fmt,dev,cpu,arch,text,core,quant}/*.c; do
     if [ -e "$file" ]; then sources+=("$file"); fi
 done
-libraries=(jansson libpcre2-8 libutf8proc)
+libraries=(libpcre2-8 libutf8proc)
 cat >"$scratch/main.c" <<'C'
 #include "sirocco.h"
 int main(void) { return sr_status_name(SR_OK) == 0; }

@@ -1,6 +1,5 @@
 /* The bundled story model: greedy text and logits of the exact path against an independent float32 transcription
  * (tests/vectors/story_numpy.py), and the fast path against the exact one on held-out text. */
-#include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/json.h"
 #include "base/map.h"
 #include "sirocco.h"
 
@@ -35,44 +35,79 @@ static int32_t argmax(const float *x, int32_t n) {
     return best;
 }
 
-static int32_t read_ids(const json_t *list, int32_t *ids, int32_t cap) {
-    int32_t n = (int32_t)json_array_size(list);
-    assert_true(n <= cap);
-    for (int32_t i = 0; i < n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+struct prompt {
+    char *text;
+    size_t n_text;
+    int32_t ids[512], n, expected[N_NEW];
+    double min_gap;
+};
+
+static int32_t read_ids(sr_json *j, int32_t *ids, int32_t cap) {
+    sr_json_value v;
+    int32_t n = 0;
+    int64_t id;
+    while (sr_json_next(j, &v) == SR_JSON_NUMBER) {
+        assert_true(n < cap && sr_json_int64(&v, &id));
+        ids[n++] = (int32_t)id;
+    }
     return n;
+}
+
+/* The next element of story.json. */
+static void read_prompt(sr_json *j, sr_arena *arena, struct prompt *p) {
+    sr_json_value key, v;
+    assert_int_equal(sr_json_next(j, &v), SR_JSON_OBJECT);
+    while (sr_json_next_pair(j, &key, &v) != SR_JSON_END) {
+        assert_false(j->failed);
+        if (sr_json_equals(&key, "prompt"))
+            p->text = sr_json_string(j, &v, arena, &p->n_text);
+        else if (sr_json_equals(&key, "prompt_ids"))
+            p->n = read_ids(j, p->ids, 256);
+        else if (sr_json_equals(&key, "ids"))
+            assert_int_equal(read_ids(j, p->expected, N_NEW), N_NEW);
+        else if (sr_json_equals(&key, "min_gap"))
+            assert_true(sr_json_double(&v, &p->min_gap));
+        else
+            sr_json_skip(j, &v);
+    }
+    assert_non_null(p->text);
+    assert_true(p->min_gap > 1e-3);
 }
 
 static void exact_greedy_text_equals_the_numpy_transcription(void **state) {
     (void)state;
     sr_engine *engine;
     sr_model *model;
-    json_t *all = json_load_file(VECTORS "story.json", 0, NULL);
+    sr_arena arena = {0};
+    sr_err json_err = {0};
+    sr_json_value top;
+    char *json_text;
+    size_t n_json;
     FILE *f = fopen(VECTORS "story_logits.bin", "rb");
     uint32_t head[3];
-    assert_non_null(all);
+    OK(sr_file_read(VECTORS "story.json", 1 << 20, &json_text, &n_json, e_));
+    sr_json json = sr_json_over(json_text, n_json, "story.json", &json_err);
+    assert_int_equal(sr_json_next(&json, &top), SR_JSON_ARRAY);
     assert_non_null(f);
     assert_int_equal(fread(head, 4, 3, f), 3);
-    assert_int_equal(head[0], json_array_size(all));
     assert_int_equal(head[1], N_STEPS);
     OK(sr_engine_create(&(sr_engine_options){.exact = true}, &engine, e_));
     OK(sr_model_open(engine, MODEL, NULL, &model, e_));
     float *want = malloc(head[2] * sizeof *want);
     for (uint32_t p = 0; p < head[0]; p++) {
-        const json_t *prompt = json_array_get(all, p);
-        int32_t ids[512], expected[N_NEW], tokens[512];
+        struct prompt prompt = {0};
+        int32_t tokens[512], n;
         size_t n_tokens;
-        int32_t n = read_ids(json_object_get(prompt, "prompt_ids"), ids, 256);
-        assert_int_equal(read_ids(json_object_get(prompt, "ids"), expected, N_NEW), N_NEW);
-        assert_true(json_number_value(json_object_get(prompt, "min_gap")) > 1e-3);
-        const char *text = json_string_value(json_object_get(prompt, "prompt"));
-        OK(sr_tokenize(sr_model_tokenizer(model), text, strlen(text), 0, tokens, 512, &n_tokens, e_));
+        read_prompt(&json, &arena, &prompt);
+        n = prompt.n;
+        OK(sr_tokenize(sr_model_tokenizer(model), prompt.text, prompt.n_text, 0, tokens, 512, &n_tokens, e_));
         assert_int_equal(n_tokens, n);
-        assert_memory_equal(tokens, ids, (size_t)n * sizeof *ids);
+        assert_memory_equal(tokens, prompt.ids, (size_t)n * sizeof *tokens);
         uint32_t step[N_STEPS];
         assert_int_equal(fread(step, 4, N_STEPS, f), N_STEPS);
         sr_session *s;
         OK(sr_session_create(model, 512, &s, e_));
-        OK(sr_session_sync(s, ids, n, e_));
+        OK(sr_session_sync(s, prompt.ids, n, e_));
         for (int32_t i = 0, k = 0; i < N_NEW; i++) {
             while (sr_session_n_pending(s)) OK(sr_step(&s, 1, e_));
             const float *logits = sr_session_logits(s);
@@ -84,14 +119,17 @@ static void exact_greedy_text_equals_the_numpy_transcription(void **state) {
                 k++;
             }
             int32_t id = argmax(logits, (int32_t)head[2]);
-            if (id != expected[i]) fail_msg("prompt %u step %d: got token %d, want %d", p, i, id, expected[i]);
+            if (id != prompt.expected[i])
+                fail_msg("prompt %u step %d: got token %d, want %d", p, i, id, prompt.expected[i]);
             OK(sr_session_append(s, id, e_));
         }
         sr_session_free(s);
     }
     free(want);
     fclose(f);
-    json_decref(all);
+    assert_int_equal(sr_json_next(&json, &top), SR_JSON_END); /* three prompts and no more */
+    free(json_text);
+    sr_arena_free(&arena);
     sr_model_close(model);
     sr_engine_free(engine);
 }

@@ -49,8 +49,6 @@ package() {
     brew:ninja) echo ninja ;;
     dnf:pkg-config) echo pkgconf-pkg-config ;;
     *:pkg-config) echo pkg-config ;;
-    apt:jansson) echo libjansson-dev ;;
-    dnf:jansson) echo jansson-devel ;;
     apt:libpcre2-8) echo libpcre2-dev ;;
     dnf:libpcre2-8) echo pcre2-devel ;;
     *:libpcre2-8) echo pcre2 ;;
@@ -104,7 +102,7 @@ present() {
 
 needs() {
     case $1 in
-    build) echo compiler make cmake ninja pkg-config jansson libpcre2-8 libutf8proc openmp libedit ;;
+    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc openmp libedit ;;
     test) echo cmocka ;;
     fuzz) echo clang libfuzzer clang-openmp ;;
     format) echo clang-format ;;
