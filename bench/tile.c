@@ -38,11 +38,12 @@
  *   tile and then by the other .44 (x has 16 bits then, and 512 columns come from L3); 12 columns at a time .76, group
  * 32 .65, with min .62 won.
  *
- * The whole, T = 512, K = N = 2048, two threads: y copied AMX .13-.16 (Q4_K), AVX-512 .57-.66; past the caches .20-.24
- * and .76-.82. y and x on pages of 2 MiB: copied .14 and .65, past the caches no difference. Prefetch of the next
- * chunk's stored rows before each gemm: no difference. The rest of AMX's loss is caches: panels take 2.3 us alone
- * and 4.8 between two gemms, gemm 6.5 and 7.9. K = 8192, where the 4 MB of x come from L3 for every 32 rows: gemm AMX
- * .29, AVX-512 .85; the whole .12 and .60. */
+ * The whole, Q4_K, T = 512, K = N = 2048, two threads, while other processes took three quarters of the CPU time (which
+ *   costs gemm alone about .1): y copied AMX .12, AVX-512 .45; past the caches .18 and .55. y and x on pages of 2 MiB:
+ *   copied a tenth faster, past the caches no difference. Prefetch of the next chunk's stored rows before each gemm: no
+ *   difference. The rest of AMX's loss is caches: panels take 2.3 us alone and 4.8 between two gemms, gemm 6.5 and 7.9.
+ *   K = 8192, where the 4 MB of x come from L3 for every 32 rows: gemm AMX .25 instead of .43, AVX-512 .69 instead of
+ *   .73; the whole .12 and .48. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <pthread.h>
@@ -150,9 +151,10 @@ struct work {
 
 static double probe(const sr_kern *kern) {
     double ops = 0, t0 = seconds(), t;
+    int64_t n = (int64_t)(1e8 / kern->probe_ops) + 1; /* long beside a look at the clock */
     do {
-        kern->probe(16);
-        ops += 16 * kern->probe_ops;
+        kern->probe(n);
+        ops += (double)n * kern->probe_ops;
     } while ((t = seconds() - t0) < 4e-3);
     return ops / t;
 }
