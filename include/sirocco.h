@@ -180,7 +180,7 @@ typedef struct sr_engine_options {
     int threads;        /* 0: one per processor */
     int batch;          /* most tokens in one step; 0: 512 */
     const char *device; /* "cpu" or NULL (the best one) */
-    const char *isa;    /* "portable", "avx2", "avx512" or NULL: the fastest that this machine has */
+    const char *isa;    /* "portable", "avx2", "avx512", "amx" or NULL: the fastest that this machine has */
     bool exact;         /* weights as decoded and activations in f32: slow, the reference */
 } sr_engine_options;
 

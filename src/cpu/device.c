@@ -1,5 +1,6 @@
 /* The CPU as a device: opening, scratch, and the operations that are loops over rows. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +21,14 @@ static sr_status cpu_open(const sr_dev_options *o, sr_dev **out, sr_err *err) {
             return sr_fail(err, SR_UNSUPPORTED, "instruction set %s: this processor has %s", o->isa, sr_cpu_features());
         kern = sr_kerns[i];
     }
-    if (!kern)
-        return sr_fail(err, SR_INVALID, "instruction set '%s' is unknown: expected portable, avx2 or avx512", o->isa);
+    if (!kern) {
+        char list[96] = "";
+        for (int i = 0; sr_kerns[i]; i++) {
+            size_t at = strlen(list);
+            snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", sr_kerns[i]->name);
+        }
+        return sr_fail(err, SR_INVALID, "instruction set '%.32s' is unknown; expected one of %s", o->isa, list);
+    }
     sr_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return sr_fail(err, SR_NOMEM, "no memory for the CPU device");
     cpu->dev.ops = &sr_device_cpu;
