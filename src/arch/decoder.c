@@ -96,6 +96,12 @@ static const float *vector(struct binder *b, const struct name *name, int layer,
     w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
     w.plane[0].stride = w.plane[0].bytes = p->bytes;
     fmt->decode(&w, 0, 0, n, out);
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(out[i])) {
+            sr_fail(b->err, SR_CORRUPT, "%s: tensor %s: found %g at %lld, expected finite numbers", b->file->path,
+                    p->name, (double)out[i], (long long)i);
+            return NULL;
+        }
     return out;
 }
 
@@ -112,11 +118,25 @@ static void matrix(struct binder *b, const struct name *name, int layer, int64_t
     if (b->err->code == SR_OK && b->visit) b->visit(b->user, stem, layer < 0, w, b->err);
 }
 
+/* Whether a group of matrices is stored as one, or matrix by matrix, of which `first` has n rows. A GGUF file calls the
+ * fused gate and up as it calls up alone: that one has no more than n rows. */
+static bool is_fused(struct binder *b, const struct name *fused, const struct name *first, int64_t n, int layer) {
+    char one[NAME], other[NAME];
+    sr_parts parts;
+    if (has_matrix(b, first, layer)) return false;
+    full_name(b, first, layer, "", one);
+    full_name(b, fused, layer, "", other);
+    if (sr_weight_parts(b->file, other, &parts) && parts.n > 0) return parts.item[0].part->shape[0] != n;
+    sr_fail(b->err, SR_CORRUPT, "%s: '%s.weight' is missing, and so is '%s.weight', which could take its place",
+            b->file->path, one, other);
+    return false;
+}
+
 static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l) {
     int64_t q = (int64_t)h->n_head * h->head_dim, kv = (int64_t)h->n_kv_head * h->head_dim;
     bool bias = b->arch->qkv_bias;
     l->attn_norm = vector(b, &ATTN_NORM, i, ".weight", h->d_model, true);
-    l->qkv_fused = has_matrix(b, &QKV, i);
+    l->qkv_fused = is_fused(b, &QKV, &Q, q, i);
     if (l->qkv_fused)
         matrix(b, &QKV, i, q + 2 * kv, h->d_model, bias, &l->qkv[0]);
     else {
@@ -130,7 +150,7 @@ static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l
     }
     matrix(b, &ATTN_OUT, i, h->d_model, q, false, &l->attn_out);
     l->ffn_norm = vector(b, &FFN_NORM, i, ".weight", h->d_model, true);
-    l->gate_up_fused = b->file->gguf ? !has_matrix(b, &GATE, i) : has_matrix(b, &GATE_UP, i);
+    l->gate_up_fused = is_fused(b, &GATE_UP, &GATE, h->d_ff, i);
     if (l->gate_up_fused)
         matrix(b, &GATE_UP, i, 2 * (int64_t)h->d_ff, h->d_model, false, &l->gate_up[0]);
     else {
@@ -213,10 +233,9 @@ sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hpa
     int64_t vocab = h->n_vocab ? h->n_vocab : -1;
     matrix(&b, &EMBED, -1, vocab, h->d_model, false, &dec->embed);
     dec->h.n_vocab = (int32_t)dec->embed.N;
-    bool tie = false;
-    if (!file->gguf && sr_file_value(file, "tie_word_embeddings"))
-        sr_value_bool(file, "tie_word_embeddings", &tie, b.err);
-    dec->h.tied = tie || !has_matrix(&b, &HEAD, -1); /* files that tie may carry a copy of the embedding as head */
+    bool tie = false, told = !file->gguf && sr_value_bool(file, "tie_word_embeddings", &tie, b.err);
+    /* Files that tie may carry a copy of the embedding as head; without a word on it the tensors decide. */
+    dec->h.tied = told ? tie : !has_matrix(&b, &HEAD, -1);
     if (tie) find(&b, &HEAD, -1, ".weight");
     if (dec->h.tied)
         dec->head = dec->embed;

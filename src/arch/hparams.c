@@ -67,6 +67,11 @@ sr_status sr_arch_find(const sr_file *file, const sr_arch **arch, sr_err *err) {
                    n > 60 ? 60 : (int)n, text, key, list);
 }
 
+static void require(const sr_file *file, const sr_arch *arch, const char *key, sr_err *err) {
+    if (!sr_file_value(file, key))
+        sr_fail(err, SR_CORRUPT, "%s: the key %s is missing (%s needs it)", file->path, key, arch->name);
+}
+
 /* An integer that may also be a per-layer array of equal entries. Absent: *out keeps its default. */
 static void read_int(const sr_file *file, const sr_arch *arch, const char *hf, const char *gguf, int64_t lo, int64_t hi,
                      int32_t *out, bool required, sr_err *err) {
@@ -75,22 +80,26 @@ static void read_int(const sr_file *file, const sr_arch *arch, const char *hf, c
     const sr_value *v = key ? sr_file_value(file, key) : NULL;
     int64_t x = 0;
     if (!v) {
-        if (required) sr_fail(err, SR_CORRUPT, "%s: the key %s is missing (%s needs it)", file->path, key, arch->name);
+        if (required) require(file, arch, key, err);
         return;
     }
     if (v->kind == SR_KIND_ARRAY) {
         sr_array a = sr_array_over(v);
-        int64_t e;
-        if (!sr_array_int(&a, &x)) {
-            sr_fail(err, SR_CORRUPT, "%s: %s: expected an integer or an array of them", file->path, key);
-            return;
-        }
-        while (sr_array_int(&a, &e))
-            if (e != x) {
+        uint64_t n = v->v.a.n;
+        for (uint64_t i = 0; i < n || n == 0; i++) {
+            int64_t e;
+            if (!sr_array_int(&a, &e)) {
+                sr_fail(err, SR_CORRUPT, "%s: %s: found %s, expected an integer or an array of them", file->path, key,
+                        n ? "an element that is none" : "an empty array");
+                return;
+            }
+            if (i > 0 && e != x) {
                 sr_fail(err, SR_UNSUPPORTED, "%s: %s differs between layers (found %lld and %lld), expected one value",
                         file->path, key, (long long)x, (long long)e);
                 return;
             }
+            x = e;
+        }
         if (x < lo || x > hi) {
             sr_fail(err, SR_CORRUPT, "%s: %s: found %lld, expected %lld to %lld", file->path, key, (long long)x,
                     (long long)lo, (long long)hi);
@@ -145,6 +154,10 @@ static void read_rope(const sr_file *file, const sr_arch *arch, sr_hparams *h, s
     h->scaling = SR_SCALE_NONE;
     const char *prefix =
         !file->gguf && sr_file_value(file, "rope_parameters.rope_type") ? "rope_parameters" : "rope_scaling";
+    static const char *const objects[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 2 && !file->gguf; i++)
+        if (sr_file_value(file, objects[i]))
+            sr_fail(err, SR_CORRUPT, "%s: %s: found a plain value, expected an object", file->path, objects[i]);
     char factor[64], low[64], high[64], orig[64], type[64];
     snprintf(factor, sizeof factor, "%s.factor", prefix);
     snprintf(low, sizeof low, "%s.low_freq_factor", prefix);
@@ -162,10 +175,13 @@ static void read_rope(const sr_file *file, const sr_arch *arch, sr_hparams *h, s
     read_int(file, arch, orig, NULL, 1, INT32_MAX, &h->rope_orig_ctx, false, err);
     if ((n == 4 && memcmp(kind, "none", 4) == 0) || (n == 7 && memcmp(kind, "default", 7) == 0)) {
         if (file->gguf && h->rope_factor != 1) h->scaling = SR_SCALE_LINEAR; /* files of before the type key */
-    } else if (n == 6 && memcmp(kind, "linear", 6) == 0)
+    } else if (n == 6 && memcmp(kind, "linear", 6) == 0) {
         h->scaling = SR_SCALE_LINEAR;
-    else if (n == 6 && memcmp(kind, "llama3", 6) == 0) {
+        if (!file->gguf) require(file, arch, factor, err);
+    } else if (n == 6 && memcmp(kind, "llama3", 6) == 0) {
         h->scaling = SR_SCALE_LLAMA3;
+        const char *const keys[] = {factor, low, high, orig};
+        for (int i = 0; i < 4 && !file->gguf; i++) require(file, arch, keys[i], err);
         if (!(h->rope_high > h->rope_low))
             sr_fail(err, SR_CORRUPT, "%s: %s: found %g, expected more than low_freq_factor %g", file->path, high,
                     h->rope_high, h->rope_low);
@@ -196,7 +212,7 @@ sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_hparams *h, 
     read_int(file, arch, "intermediate_size", "feed_forward_length", 1, MAX_WIDTH, &h->d_ff, true, err);
     read_int(file, arch, "max_position_embeddings", "context_length", 1, INT32_MAX, &h->n_ctx_train, true, err);
     read_int(file, arch, "vocab_size", "vocab_size", 1, MAX_VOCAB, &h->n_vocab, false, err);
-    h->eps = 1e-6f;
+    require(file, arch, key_of(file, arch, "rms_norm_eps", "attention.layer_norm_rms_epsilon", buf, sizeof buf), err);
     read_float(file, arch, "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-12, 0.1, &h->eps, err);
     if (err->code != SR_OK) return err->code;
 
@@ -218,19 +234,25 @@ sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_hparams *h, 
     read_rope(file, arch, h, err);
     if (err->code != SR_OK) return err->code;
     if (h->n_head % h->n_kv_head)
-        return sr_fail(err, SR_CORRUPT,
-                       "%s: %d heads and %d key-value heads: expected the first to be a multiple of the second",
-                       file->path, h->n_head, h->n_kv_head);
-    if (h->head_dim < 2 || h->head_dim % 2 || h->n_rot % 2 || h->n_rot < 2 || h->n_rot > h->head_dim)
-        return sr_fail(err, SR_CORRUPT,
-                       "%s: head size %d of which %d rotate: expected even numbers, the second not above the first",
-                       file->path, h->head_dim, h->n_rot);
+        return sr_fail(err, SR_CORRUPT, "%s: %s: found %d key-value heads, expected %d heads to be a multiple of them",
+                       file->path,
+                       key_of(file, arch, "num_key_value_heads", "attention.head_count_kv", buf, sizeof buf),
+                       h->n_kv_head, h->n_head);
+    char dim_buf[160];
+    const char *dim = key_of(file, arch, "head_dim", "attention.key_length", dim_buf, sizeof dim_buf);
+    if (h->head_dim < 2 || h->head_dim % 2)
+        return sr_fail(err, SR_CORRUPT, "%s: %s: found heads of %d, expected an even number", file->path, dim,
+                       h->head_dim);
+    if (h->n_rot % 2 || h->n_rot < 2 || h->n_rot > h->head_dim)
+        return sr_fail(err, SR_CORRUPT, "%s: %s: found %d features that rotate, expected an even number from 2 to %d",
+                       file->path, key_of(file, arch, "partial_rotary_factor", "rope.dimension_count", buf, sizeof buf),
+                       h->n_rot, h->head_dim);
     if (hd_v != h->head_dim)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: key size %d and value size %d differ; %s has them equal", file->path,
-                       h->head_dim, hd_v, arch->name);
+        return sr_fail(err, SR_UNSUPPORTED, "%s: %s: found %d, but %s.attention.value_length is %d; %s has them equal",
+                       file->path, dim, h->head_dim, arch->gguf_name, hd_v, arch->name);
     if ((int64_t)h->n_head * h->head_dim > MAX_WIDTH)
-        return sr_fail(err, SR_CORRUPT, "%s: %d heads of %d features: found a width above %d", file->path, h->n_head,
-                       h->head_dim, MAX_WIDTH);
+        return sr_fail(err, SR_CORRUPT, "%s: %s: found %d heads of %d features, expected a width of at most %d",
+                       file->path, dim, h->n_head, h->head_dim, MAX_WIDTH);
     h->attn_scale = 1.0f / sqrtf((float)h->head_dim);
     const char *why = arch->check ? arch->check(file, h) : NULL;
     if (why) return sr_fail(err, SR_UNSUPPORTED, "%s: this %s model can't run: %s", file->path, arch->name, why);

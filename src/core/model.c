@@ -74,8 +74,8 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
     if (s != SR_OK) return s;
     int32_t n_rows = m->dec.h.n_vocab, n_tokens = m->tokenizer ? sr_tokenizer_n_vocab(m->tokenizer) : n_rows;
     if (n_tokens > n_rows)
-        return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", path, n_tokens,
-                       n_rows);
+        return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", m->file->path,
+                       n_tokens, n_rows);
     s = place_all(m, err);
     if (s == SR_OK) s = sr_engine_reserve(m->engine, &m->dec, err);
     return s;

@@ -1,5 +1,6 @@
 /* JSON configuration as flat metadata values: {"a": {"b": 1}} becomes a.b = 1. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "file/inner.h"
@@ -45,10 +46,9 @@ static sr_value *add(struct flat *f, sr_kind kind) {
     return v;
 }
 
-/* Kind that a JSON scalar has as a value; 0: left out (null, not finite). */
+/* Kind that a JSON scalar has as a value; 0: left out (null). */
 static sr_kind kind_of(const sr_json_value *v) {
     int64_t i;
-    double d;
     switch (v->kind) {
     case SR_JSON_BOOL:
         return SR_KIND_BOOL;
@@ -56,10 +56,17 @@ static sr_kind kind_of(const sr_json_value *v) {
         return SR_KIND_STRING;
     case SR_JSON_NUMBER:
         if (sr_json_int64(v, &i)) return i < 0 ? SR_KIND_I64 : SR_KIND_U64;
-        return sr_json_double(v, &d) ? SR_KIND_F64 : 0;
+        return SR_KIND_F64;
     default:
         return 0;
     }
+}
+
+/* Infinity and what a double cannot hold come out as NaN: no typed read takes it, so the key is not silently absent. */
+static double number_of(const sr_json_value *v) {
+    double d = (double)NAN;
+    sr_json_double(v, &d);
+    return d;
 }
 
 static sr_status add_text(struct flat *f, const sr_json_value *text) {
@@ -83,7 +90,7 @@ static sr_status add_scalar(struct flat *f, const sr_json_value *scalar) {
     if (kind == SR_KIND_BOOL) {
         sr_json_bool(scalar, &v->v.b);
     } else if (kind == SR_KIND_F64) {
-        sr_json_double(scalar, &v->v.f);
+        v->v.f = number_of(scalar);
     } else {
         sr_json_int64(scalar, &i);
         if (kind == SR_KIND_U64)
@@ -104,7 +111,7 @@ static sr_kind common(sr_kind a, sr_kind b) {
 static size_t put(struct flat *f, sr_kind kind, const sr_json_value *v, uint8_t *to) {
     bool b = false;
     int64_t i = 0;
-    double d = 0;
+    double d;
     size_t n;
     switch (kind) {
     case SR_KIND_BOOL:
@@ -112,7 +119,7 @@ static size_t put(struct flat *f, sr_kind kind, const sr_json_value *v, uint8_t 
         *to = b;
         return 1;
     case SR_KIND_F64:
-        sr_json_double(v, &d);
+        d = number_of(v);
         memcpy(to, &d, sizeof d);
         return 8;
     case SR_KIND_STRING:

@@ -56,10 +56,11 @@ typedef enum sr_kind {
 
 /* A metadata value: a GGUF key-value, or a scalar or flat array of config.json. JSON keys are flattened with dots
  * ("rope_scaling.factor"); keys of generation_config.json and tokenizer_config.json get the prefixes
- * "generation_config." and "tokenizer_config.", those of a safetensors header "__metadata__.". JSON null, numbers that
- * are not finite, arrays of mixed kinds or of objects, and tokenizer_config.json's added_tokens_decoder (it repeats
- * tokenizer.json) are left out. tokenizer_config.chat_template is the text of chat_template.jinja where there is one;
- * of a list of named templates it is the one called "default", the others are tokenizer_config.chat_template.<name>.
+ * "generation_config." and "tokenizer_config.", those of a safetensors header "__metadata__.". JSON numbers that
+ * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
+ * added_tokens_decoder (it repeats tokenizer.json) are left out. tokenizer_config.chat_template is the text of
+ * chat_template.jinja where there is one; of a list of named templates it is the one called "default", the others are
+ * tokenizer_config.chat_template.<name>.
  */
 typedef struct sr_value {
     const char *key; /* zero-terminated, without embedded zeros */
@@ -92,7 +93,7 @@ typedef struct sr_shard {
 
 typedef struct sr_file {
     bool gguf;             /* GGUF conventions (names, permuted heads, norms with 1 added) apply; else Hugging Face's */
-    const char *path;      /* as given */
+    const char *path;      /* for messages */
     const char *container; /* "GGUF v3", "safetensors": for people */
     sr_shard *shard;
     int n_shards;
@@ -121,6 +122,9 @@ void sr_file_close(sr_file *file); /* NULL is allowed */
  * messages. */
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **file, sr_err *err);
 
+/* A path in a message: its last 64 bytes. */
+const char *sr_show_path(const char *path);
+
 const sr_part *sr_file_part(const sr_file *file, const char *name);  /* NULL when absent */
 const sr_value *sr_file_value(const sr_file *file, const char *key); /* NULL when absent */
 
@@ -144,7 +148,7 @@ typedef struct sr_array {
 sr_array sr_array_over(const sr_value *v); /* v may be NULL or no array: then it is empty */
 bool sr_array_string(sr_array *a, const char **text, size_t *n);
 bool sr_array_int(sr_array *a, int64_t *out);
-bool sr_array_float(sr_array *a, double *out); /* may be infinite or NaN in a GGUF */
+bool sr_array_float(sr_array *a, double *out); /* may be infinite or NaN */
 bool sr_array_bool(sr_array *a, bool *out);
 
 #endif

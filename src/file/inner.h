@@ -49,9 +49,6 @@ typedef struct sr_shown {
 } sr_shown;
 sr_shown sr_show(const char *text, size_t n);
 sr_shown sr_show_name(const char *name); /* zero-terminated */
-/* A path in a message: its last 64 bytes. */
-const char *sr_show_path(const char *path);
-
 /* a * b for numbers >= 0; false when it does not fit. */
 static inline bool sr_times(int64_t a, int64_t b, int64_t *out) {
     if (b != 0 && a > INT64_MAX / b) return false;

@@ -11,7 +11,7 @@
 
 static sr_status create(const char *path, sr_file **file, sr_err *err) {
     *file = calloc(1, sizeof **file);
-    if (*file) (*file)->path = sr_arena_strndup(&(*file)->arena, path, strlen(path));
+    if (*file) (*file)->path = sr_arena_strndup(&(*file)->arena, sr_show_path(path), strlen(sr_show_path(path)));
     if (!*file || !(*file)->path) {
         sr_file_close(*file);
         *file = NULL;

@@ -73,7 +73,7 @@ static const char *list_parts(const sr_parts *parts, char *text) {
 }
 
 static const char *path_of(const sr_file *file, const sr_part *part) {
-    return part->shard < file->n_shards ? file->shard[part->shard].path : file->path;
+    return part->shard < file->n_shards ? sr_show_path(file->shard[part->shard].path) : file->path;
 }
 
 /* "[4096, 11008]" */
