@@ -65,6 +65,7 @@ const sr_kern sr_kern_avx2 = {
     .pack_columns = sr_gemm_avx2_pack_columns,
     .pack_x = sr_gemm_avx2_pack_x,
     .gemm_i8 = sr_gemm_avx2_gemm_i8,
+    .store = sr_gemm_avx2_store,
     .dot_f32 = dot_f32,
     .rms_norm = rms_norm,
     .add = add_rows,

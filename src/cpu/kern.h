@@ -71,6 +71,10 @@ typedef struct sr_kern {
     void (*gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                     bool first, float *acc);
 
+    /* y[t * ld_y + r] = acc[t][r] for r < n_rows: finished rows leave, past the caches where y is larger than they are.
+     */
+    void (*store)(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
+
     /* f32: the exact path, and plain types in batches. y[i] = row . x[i * ld_x] for n_x vectors. */
     void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
 

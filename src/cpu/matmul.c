@@ -4,7 +4,10 @@
 #include "base/pool.h"
 #include "cpu/kern.h"
 
-enum { MAX_WEIGHTS = 4 };
+enum {
+    MAX_WEIGHTS = 4,
+    MAX_PAIRS = 4 /* of tiles in one item: their sums stay in L2 beside a chunk of x */
+};
 
 /* How one weight is multiplied. */
 enum way {
@@ -36,8 +39,8 @@ static size_t round64(size_t n) {
 }
 
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
-    size_t gemm =
-        round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) + 2 * (size_t)batch * SR_PAIR * sizeof(float);
+    size_t gemm = round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) +
+                  2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
     return round64(gemm > decode ? gemm : decode);
 }
@@ -48,8 +51,11 @@ static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     return T <= cpu->kern->dot_max_t && w->fast && w->fast->dot ? BY_DOT : BY_GEMM;
 }
 
-static int rows_of(enum way way) {
-    return way == BY_GEMM ? SR_PAIR : SR_DOT_ROWS;
+/* Rows of one item. A short matrix is cut finer, so that every thread gets some. */
+static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
+    if (way != BY_GEMM) return SR_DOT_ROWS;
+    int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
+    return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
 }
 
 static void decode_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
@@ -74,25 +80,39 @@ static void fill_panel(const sr_weight *w, int64_t row0, int n_rows, int64_t k0,
     }
 }
 
+static int pairs_of(int n_rows) {
+    return (n_rows + SR_PAIR - 1) / SR_PAIR;
+}
+
+/* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
 static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = j->cpu->kern;
     const sr_weight *w = j->w[i];
+    const sr_x8 *x = &j->cpu->x8;
+    const int group = sr_panel_group(w->fmt), pairs = pairs_of(n_rows);
+    const bool has_min = sr_panel_has_min(w->fmt);
     struct gemm_scratch *s = (void *)scratch;
     void *tile = scratch + round64(sizeof *s);
     float *acc = (float *)(void *)(scratch + round64(sizeof *s) + round64(kern->tile_bytes));
-    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
-        for (int h = 0; h < 2; h++) {
-            int rows = n_rows - h * SR_MR;
-            fill_panel(w, row0 + h * SR_MR, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
+    const int64_t acc_n = (int64_t)x->T * SR_PAIR; /* of one pair */
+    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
+        for (int p = 0; p < pairs; p++) {
+            for (int h = 0; h < 2; h++) {
+                int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
+                fill_panel(w, row0 + first, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
+            }
+            kern->pack_w(s->panel, group, has_min, tile);
+            kern->gemm_i8(tile, group, has_min, x, j->cpu->packed, k0, k0 == 0, acc + p * acc_n);
         }
-        kern->pack_w(s->panel, sr_panel_group(w->fmt), sr_panel_has_min(w->fmt), tile);
-        kern->gemm_i8(tile, sr_panel_group(w->fmt), sr_panel_has_min(w->fmt), &j->cpu->x8, j->cpu->packed, k0, k0 == 0,
-                      acc);
+    for (int p = 0; p < pairs; p++) {
+        float *a = acc + p * acc_n;
+        int64_t first = row0 + p * SR_PAIR;
+        int rows = row0 + n_rows - first < SR_PAIR ? (int)(row0 + n_rows - first) : SR_PAIR;
+        for (int t = j->T; t < x->T; t++)
+            kern->add(a + (int64_t)j->cpu->residual_of[t - j->T] * SR_PAIR, a + (int64_t)t * SR_PAIR, rows);
+        for (int t = 0; w->bias && t < j->T; t++) kern->add(a + (int64_t)t * SR_PAIR, w->bias + first, rows);
+        kern->store(a, j->T, rows, j->y[i] + first, j->ld_y[i]);
     }
-    for (int t = 0; t < j->T; t++)
-        memcpy(j->y[i] + t * j->ld_y[i] + row0, acc + (int64_t)t * SR_PAIR, (size_t)n_rows * sizeof *acc);
-    for (int t = j->T; t < j->cpu->x8.T; t++)
-        kern->add(j->y[i] + j->cpu->residual_of[t - j->T] * j->ld_y[i] + row0, acc + (int64_t)t * SR_PAIR, n_rows);
 }
 
 /* Stored rows against the columns of x, SR_DOT_MAX at a time. */
@@ -124,7 +144,7 @@ static void multiply(void *ctx, int item, int thread) {
     int i = 0;
     while (item >= j->first[i + 1]) i++;
     const sr_weight *w = j->w[i];
-    int rows = rows_of(j->way[i]);
+    int rows = rows_of(j->cpu, j->way[i], w->N);
     int64_t row0 = (int64_t)(item - j->first[i]) * rows;
     int n_rows = w->N - row0 < rows ? (int)(w->N - row0) : rows;
     uint8_t *scratch = j->cpu->thread + (size_t)thread * j->cpu->thread_bytes;
@@ -143,7 +163,7 @@ static void multiply(void *ctx, int item, int thread) {
         decode_rows(j, i, row0, n_rows, scratch);
         break;
     }
-    if (w->bias)
+    if (w->bias && j->way[i] != BY_GEMM)
         for (int t = 0; t < j->T; t++) j->cpu->kern->add(y + t * j->ld_y[i], w->bias + row0, n_rows);
 }
 
@@ -161,9 +181,9 @@ static void quantize_token(void *ctx, int t, int thread) {
 
 /* Rounding with a step s leaves s^2 / 12 a column. Beyond this share of the token's energy, one outlier sets the step
  * of its whole block, and the residual is worth a column of its own. Measured on the story model, q8_0, held-out text
- * against --exact: without residuals mean KLD 4.5e-4, with 4e-4 here 2.4e-4, 2e-4 1.1e-4 (7 % of the tokens of qkv,
- * gate and up, 97 % of down), 1e-4 4.9e-5. */
-static const double RESIDUAL_ERROR = 2e-4;
+ * against --exact: without residuals mean KLD 4.5e-4; with 4e-4 here 2.4e-4, 2e-4 1.1e-4, 1e-4 4.9e-5 (42 % of the
+ * tokens of qkv, 17 % of gate and up, all of down). */
+static const double RESIDUAL_ERROR = 1e-4;
 
 static bool wants_residual(const struct job *j, int t) {
     const sr_x8 *x = &j->cpu->x8;
@@ -219,7 +239,7 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
         j.way[i] = choose(cpu, w[i], T);
         j.y[i] = y[i];
         j.ld_y[i] = ld_y[i];
-        int rows = rows_of(j.way[i]);
+        int rows = rows_of(cpu, j.way[i], w[i]->N);
         j.first[i + 1] = j.first[i] + (int)((w[i]->N + rows - 1) / rows);
         int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_GEMM;
         gemm = gemm || j.way[i] == BY_GEMM;

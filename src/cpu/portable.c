@@ -59,6 +59,10 @@ static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, c
         }
 }
 
+static void store(const float *acc, int T, int n_rows, float *y, int64_t ld_y) {
+    for (int t = 0; t < T; t++) memcpy(y + t * ld_y, acc + (int64_t)t * SR_PAIR, (size_t)n_rows * sizeof *y);
+}
+
 static void probe(int64_t n) {
     static int8_t a[4096], b[4096];
     volatile int32_t sink = 0;
@@ -88,6 +92,7 @@ const sr_kern sr_kern_portable = {
     .pack_columns = 1 << 30,
     .pack_x = pack_x,
     .gemm_i8 = gemm_i8,
+    .store = store,
     .dot_f32 = dot_f32,
     .rms_norm = rms_norm,
     .add = add_rows,
