@@ -179,6 +179,15 @@ void sr_memory_now(sr_memory *m) {
     }
 }
 
+size_t sr_last_cache_bytes(void) {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    long n = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return n > 0 ? (size_t)n : 0;
+#else
+    return 0;
+#endif
+}
+
 double sr_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -36,6 +36,9 @@ typedef struct sr_memory {
 } sr_memory;
 void sr_memory_now(sr_memory *m);
 
+/* Size of the cache nearest to memory, 0 where unknown. */
+size_t sr_last_cache_bytes(void);
+
 /* Seconds since an arbitrary start, monotonic. */
 double sr_clock(void);
 /* Asks the system for AMX tile registers in this process; false where there are none to be had. */

@@ -234,7 +234,16 @@ static const char *cpu_isa(const sr_dev *dev) {
 
 /* ---- probe ---- */
 
-enum { READ_BYTES = 256 << 20, READ_PIECE = 1 << 20 };
+enum { READ_PIECE = 1 << 20, READ_LEAST = 256 << 20 };
+
+/* Twice the last cache, so that memory is what is read, within a quarter of what is free. */
+static size_t read_bytes(void) {
+    sr_memory m;
+    sr_memory_now(&m);
+    size_t n = 2 * sr_last_cache_bytes(), most = m.available ? (size_t)(m.available / 4) : (size_t)READ_LEAST;
+    n = n > READ_LEAST ? n : READ_LEAST;
+    return (n < most ? n : most) / READ_PIECE * READ_PIECE;
+}
 
 struct probe_job {
     const sr_cpu *cpu;
@@ -265,19 +274,20 @@ static void probe_int8(void *ctx, int item, int thread) {
 static void cpu_probe(sr_dev *dev, double seconds, sr_probe *out) {
     sr_cpu *cpu = cpu_of(dev);
     struct probe_job j = {.cpu = cpu, .steps = 1};
-    float *data = sr_pages_alloc(READ_BYTES);
+    size_t bytes = read_bytes();
+    float *data = sr_pages_alloc(bytes);
     *out = (sr_probe){0};
     if (data) {
-        memset(data, 0, READ_BYTES); /* pages of their own */
+        memset(data, 0, bytes); /* pages of their own */
         j.data = data;
         double end = sr_clock() + seconds / 2;
         do {
             double t = sr_clock();
-            sr_pool_for(cpu->threads, READ_BYTES / READ_PIECE, probe_read, &j);
-            double rate = READ_BYTES / (sr_clock() - t);
+            sr_pool_for(cpu->threads, (int)(bytes / READ_PIECE), probe_read, &j);
+            double rate = (double)bytes / (sr_clock() - t);
             if (rate > out->read_bytes_per_s) out->read_bytes_per_s = rate;
         } while (sr_clock() < end);
-        sr_pages_free(data, READ_BYTES);
+        sr_pages_free(data, bytes);
     }
     double end = sr_clock() + seconds / 2;
     do {
