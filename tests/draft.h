@@ -120,7 +120,7 @@ static inline void draft_reshape(struct draft *d, const char *name, const char *
     assert_true(i < DRAFT_PARTS);
     if (i == d->n_parts) d->n_parts++;
     struct draft_part *p = &d->part[i];
-    int64_t bytes;
+    int64_t bytes = 0;
     drop(&p->data);
     *p = (struct draft_part){.name = name, .type = sr_stored_by_name(type), .n_dims = k ? 2 : 1, .shape = {n, k}};
     assert_true(p->type && sr_stored_bytes(p->type, k ? n * k : n, &bytes));

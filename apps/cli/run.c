@@ -222,7 +222,10 @@ static int generate(conversation *c, reply *r) {
         }
         int32_t id = sr_sample(c->sampler, sr_session_logits(c->session));
         if (id < 0) {
-            sr_fail(&err, SR_CORRUPT, "the model produced no finite score at position %d (NaN or infinity)", c->n - 1);
+            sr_fail(&err, SR_CORRUPT,
+                    "the score of every token at position %d is not a number: a weight is NaN, infinite "
+                    "or far too large",
+                    c->n - 1);
             status = err.code;
             break;
         }
@@ -260,7 +263,7 @@ static int generate(conversation *c, reply *r) {
         return EXIT_INTERRUPTED;
     }
     if (status == SR_OK) return EXIT_FINE;
-    return out_failure(&err);
+    return out_failure_about(c->model.path, &err);
 }
 
 static double rate(int32_t n, double seconds) {
