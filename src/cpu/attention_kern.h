@@ -229,3 +229,12 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
     }
 #undef ROW
 }
+
+/* What the bodies of rows_kern.h and this file give to a row of any instruction set. */
+#define SR_KERN_ROWS                                                                                                   \
+    .quantize = quantize, .dot_f32 = dot_f32, .rms_norm = rms_norm, .add = add_rows, .silu_glu = silu_glu,             \
+    .rope_halves = rope_halves, .rope_adjacent = rope_adjacent, .to_f16 = to_f16, .attend_chunk = attend_chunk
+#define SR_FAST_PLAIN                                                                                                  \
+    {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows}, {                      \
+        .format = "bf16", .dot_float = dot_bf16_rows                                                                   \
+    }

@@ -44,9 +44,7 @@ static bool usable(void) {
 #endif
 
 static const sr_fast fast[] = {
-    {.format = "f32", .dot_float = dot_f32_rows},
-    {.format = "f16", .dot_float = dot_f16_rows},
-    {.format = "bf16", .dot_float = dot_bf16_rows},
+    SR_FAST_PLAIN,
 #define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
     SR_FMT_KERNELS(ROW)
 #undef ROW
@@ -58,23 +56,7 @@ const sr_kern sr_kern_avx2 = {
     .usable = usable,
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
-    .quantize = quantize,
-    .tile_bytes = sr_gemm_avx2_tile_bytes,
-    .pack_w = sr_gemm_avx2_pack_w,
-    .packed_bytes = sr_gemm_avx2_packed_bytes,
-    .pack_columns = sr_gemm_avx2_pack_columns,
-    .pack_x = sr_gemm_avx2_pack_x,
-    .gemm_i8 = sr_gemm_avx2_gemm_i8,
-    .store = sr_gemm_avx2_store,
-    .dot_f32 = dot_f32,
-    .rms_norm = rms_norm,
-    .add = add_rows,
-    .silu_glu = silu_glu,
-    .rope_halves = rope_halves,
-    .rope_adjacent = rope_adjacent,
-    .to_f16 = to_f16,
-    .attend_chunk = attend_chunk,
-    .probe = sr_gemm_avx2_probe,
-    .probe_ops = sr_gemm_avx2_probe_ops,
+    SR_KERN_ROWS,
+    SR_KERN_GEMM(avx2),
 };
 #endif

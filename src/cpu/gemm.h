@@ -44,4 +44,11 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
                          bool first, float *acc);
 void sr_gemm_amx_probe(int64_t n);
 
+/* The GEMM slots of a row. */
+#define SR_KERN_GEMM(isa)                                                                                              \
+    .tile_bytes = sr_gemm_##isa##_tile_bytes, .pack_w = sr_gemm_##isa##_pack_w,                                        \
+    .packed_bytes = sr_gemm_##isa##_packed_bytes, .pack_columns = sr_gemm_##isa##_pack_columns,                        \
+    .pack_x = sr_gemm_##isa##_pack_x, .gemm_i8 = sr_gemm_##isa##_gemm_i8, .store = sr_gemm_avx2_store,                 \
+    .probe = sr_gemm_##isa##_probe, .probe_ops = sr_gemm_##isa##_probe_ops
+
 #endif

@@ -74,9 +74,7 @@ static void probe(int64_t n) {
 }
 
 static const sr_fast fast[] = {
-    {.format = "f32", .dot_float = dot_f32_rows},
-    {.format = "f16", .dot_float = dot_f16_rows},
-    {.format = "bf16", .dot_float = dot_bf16_rows},
+    SR_FAST_PLAIN,
     {0},
 };
 
@@ -85,7 +83,7 @@ const sr_kern sr_kern_portable = {
     .usable = usable,
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
-    .quantize = quantize,
+    SR_KERN_ROWS,
     .tile_bytes = 2 * sizeof(sr_panel),
     .pack_w = pack_w,
     .packed_bytes = packed_bytes,
@@ -93,14 +91,6 @@ const sr_kern sr_kern_portable = {
     .pack_x = pack_x,
     .gemm_i8 = gemm_i8,
     .store = store,
-    .dot_f32 = dot_f32,
-    .rms_norm = rms_norm,
-    .add = add_rows,
-    .silu_glu = silu_glu,
-    .rope_halves = rope_halves,
-    .rope_adjacent = rope_adjacent,
-    .to_f16 = to_f16,
-    .attend_chunk = attend_chunk,
     .probe = probe,
     .probe_ops = 2 * 4096,
 };
