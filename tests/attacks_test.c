@@ -502,6 +502,39 @@ static void attack_6_hyper_parameters(void **state) {
     accept_draft(&d, RUN);
 }
 
+/* Files of a few MiB whose buffers would take GiBs: wide layers, and many wide heads times the context. */
+static void attack_6_small_files_with_large_needs(void **state) {
+    (void)state;
+    if (SANITIZED) skip(); /* its memory is not limited there */
+    enum { WIDE = 1 << 20 };
+    for (int i = 0; i < 2; i++) {
+        int64_t q = i == 0 ? 2 : WIDE, ff = i == 0 ? WIDE : 1;
+        struct draft d = draft_of(TINY "llama.gguf");
+        for (int k = 0; k < d.n_parts; k++) d.part[k].name = NULL;
+        draft_int(&d, "llama.block_count", G_U32, 1, 4);
+        draft_int(&d, "llama.context_length", G_U32, 1 << 20, 4);
+        draft_int(&d, "llama.embedding_length", G_U32, 1, 4);
+        draft_int(&d, "llama.feed_forward_length", G_U32, (uint64_t)ff, 4);
+        draft_int(&d, "llama.attention.head_count", G_U32, i == 0 ? 1 : 4096, 4);
+        draft_int(&d, "llama.attention.head_count_kv", G_U32, i == 0 ? 1 : 4096, 4);
+        draft_int(&d, "llama.attention.key_length", G_U32, i == 0 ? 2 : 256, 4);
+        draft_int(&d, "llama.attention.value_length", G_U32, i == 0 ? 2 : 256, 4);
+        draft_int(&d, "llama.rope.dimension_count", G_U32, 2, 4);
+        draft_reshape(&d, "token_embd.weight", "f16", 384, 1);
+        draft_reshape(&d, "output_norm.weight", "f32", 1, 0);
+        draft_reshape(&d, "blk.0.attn_norm.weight", "f32", 1, 0);
+        draft_reshape(&d, "blk.0.ffn_norm.weight", "f32", 1, 0);
+        draft_reshape(&d, "blk.0.attn_q.weight", "f16", q, 1);
+        draft_reshape(&d, "blk.0.attn_k.weight", "f16", q, 1);
+        draft_reshape(&d, "blk.0.attn_v.weight", "f16", q, 1);
+        draft_reshape(&d, "blk.0.attn_output.weight", "f16", 1, q);
+        draft_reshape(&d, "blk.0.ffn_gate.weight", "f16", ff, 1);
+        draft_reshape(&d, "blk.0.ffn_up.weight", "f16", ff, 1);
+        draft_reshape(&d, "blk.0.ffn_down.weight", "f16", 1, ff);
+        refuse_draft(&d, "no memory", NULL);
+    }
+}
+
 /* A directory "hf" of tiny/llama with this config.json. */
 static const char *model_dir(const char *config) {
     static char dir[DIR_BYTES];
@@ -1120,6 +1153,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(attack_4_alignment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_5_arrays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_6_hyper_parameters, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_6_small_files_with_large_needs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_6_configs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_7_dimensions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_8_and_9_sizes_and_offsets, set_up, tear_down),
