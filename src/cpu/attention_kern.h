@@ -236,5 +236,5 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
     .rope_halves = rope_halves, .rope_adjacent = rope_adjacent, .to_f16 = to_f16, .attend_chunk = attend_chunk
 #define SR_FAST_PLAIN                                                                                                  \
     {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows}, {                      \
-        .format = "bf16", .dot_float = dot_bf16_rows                                                                   \
+        .format = "bf16", .dot_float = dot_bf16_rows, .panel_bf16 = copy_bf16                                          \
     }

@@ -61,6 +61,7 @@ const sr_kern sr_kern_avx512 = {
     .fast = fast,
     SR_KERN_ROWS,
     SR_KERN_GEMM(avx512),
+    SR_KERN_BF16,
 };
 
 static bool amx_usable(void) {
@@ -75,5 +76,6 @@ const sr_kern sr_kern_amx = {
     .fast = fast,
     SR_KERN_ROWS,
     SR_KERN_GEMM(amx),
+    SR_KERN_BF16,
 };
 #endif

@@ -36,6 +36,7 @@ static sr_status cpu_open(const sr_dev_options *o, sr_dev **out, sr_err *err) {
     cpu->threads = o->threads;
     cpu->batch = o->batch;
     cpu->exact = o->exact;
+    cpu->bf16 = kern->gemm_bf16 && kern->bf16_usable();
     *out = &cpu->dev;
     return SR_OK;
 }
@@ -47,6 +48,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->x8.sum, cpu->x8_block[2]);
     sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
+    sr_pages_free(cpu->packed_bf16, cpu->bf16_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
     free(cpu);
@@ -85,7 +87,10 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     ok = ok && grow(&cpu->x8.scale, &cpu->x8_block[1], T * blocks * sizeof(float));
     ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
     ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
-    ok = ok && grow(&cpu->packed, &cpu->packed_bytes, cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks));
+    size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks);
+    size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;
+    ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
+    ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, bf16);
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
     if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
     ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));

@@ -47,6 +47,8 @@ typedef struct sr_fast {
     /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
     void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                       int64_t ld_y);
+    /* Columns k0 .. k0+n of one row as bfloat16, for gemm_bf16. */
+    void (*panel_bf16)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out);
 } sr_fast;
 
 typedef struct sr_kern {
@@ -74,6 +76,16 @@ typedef struct sr_kern {
     /* y[t * ld_y + r] = acc[t][r] for r < n_rows: finished rows leave, past the caches where y is larger than they are.
      */
     void (*store)(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
+
+    /* bfloat16 tiles, optional. Packed x has two columns a token, T high parts and then T low ones; an item of
+     * bf16_pack_x is bf16_columns of them. acc[n_column][SR_PAIR] as in gemm_i8; panel [SR_PAIR][SR_TILE_KC], zero past
+     * K and N. */
+    bool (*bf16_usable)(void);
+    size_t (*bf16_packed_bytes)(int T, int64_t K);
+    int bf16_columns;
+    void (*bf16_pack_x)(const float *x, int64_t ld_x, int T, int64_t K, int item, void *packed);
+    void (*gemm_bf16)(const uint16_t (*panel)[SR_TILE_KC], int64_t k0, int64_t K, const void *packed, int n_column,
+                      bool first, float *acc);
 
     /* f32: the exact path, and plain types in batches. y[i] = row . x[i * ld_x] for n_x vectors. */
     void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
@@ -119,15 +131,15 @@ typedef struct sr_cpu {
     sr_dev dev;
     const sr_kern *kern;
     int threads, batch;
-    bool exact;
+    bool exact, bf16; /* bf16: the machine has gemm_bf16 */
     /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
     int64_t max_k, max_n;
     sr_x8 x8;             /* twice `batch` columns */
     int32_t *residual_of; /* [batch]: the token that column T + i belongs to */
     size_t residual_bytes;
     size_t x8_block[3]; /* bytes behind its three arrays */
-    void *packed;
-    size_t packed_bytes;
+    void *packed, *packed_bf16;
+    size_t packed_bytes, bf16_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;
     float *angle; /* cosines [batch][n_pair], then sines, of the step's positions */

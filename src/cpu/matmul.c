@@ -14,6 +14,7 @@ enum way {
     BY_DOT,   /* fast->dot: stored rows against int8 x */
     BY_FLOAT, /* fast->dot_float: plain rows against f32 x */
     BY_GEMM,  /* int8 tiles */
+    BY_BF16,  /* bfloat16 tiles */
     BY_DECODE /* rows decoded to f32: --exact, and plain types in batches */
 };
 
@@ -41,18 +42,22 @@ static size_t round64(size_t n) {
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
     size_t gemm = round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) +
                   2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
+    size_t bf16 = sizeof(uint16_t[SR_PAIR][SR_TILE_KC]) + 2 * (size_t)batch * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
+    gemm = gemm > bf16 ? gemm : bf16;
     return round64(gemm > decode ? gemm : decode);
 }
 
 static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     if (cpu->exact) return BY_DECODE;
+    if (cpu->bf16 && T > SR_DOT_MAX && w->fast && w->fast->panel_bf16) return BY_BF16;
     if (w->fmt->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
     return T <= cpu->kern->dot_max_t && w->fast && w->fast->dot ? BY_DOT : BY_GEMM;
 }
 
 /* Rows of one item. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
+    if (way == BY_BF16) return SR_PAIR;
     if (way != BY_GEMM) return SR_DOT_ROWS;
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
     return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
@@ -115,6 +120,22 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
     }
 }
 
+/* One pair of bfloat16 tiles. The low part of x comes in columns of its own behind the high ones. */
+static void bf16_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
+    const sr_kern *kern = j->cpu->kern;
+    const sr_weight *w = j->w[i];
+    uint16_t(*panel)[SR_TILE_KC] = (void *)scratch;
+    float *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
+    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
+        int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
+        if (n < SR_TILE_KC || n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
+        for (int r = 0; r < n_rows; r++) w->fast->panel_bf16(w, row0 + r, k0, n, panel[r]);
+        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, j->cpu->packed_bf16, 2 * j->T, k0 == 0, acc);
+    }
+    for (int t = 0; t < j->T; t++) kern->add(acc + (int64_t)t * SR_PAIR, acc + (int64_t)(j->T + t) * SR_PAIR, n_rows);
+    kern->store(acc, j->T, n_rows, j->y[i] + row0, j->ld_y[i]);
+}
+
 /* Stored rows against the columns of x, SR_DOT_MAX at a time. */
 static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
     const sr_x8 *all = &j->cpu->x8;
@@ -155,6 +176,9 @@ static void multiply(void *ctx, int item, int thread) {
         break;
     case BY_FLOAT:
         w->fast->dot_float(w, row0, n_rows, j->x, j->ld_x, j->T, y, j->ld_y[i]);
+        break;
+    case BY_BF16:
+        bf16_rows(j, i, row0, n_rows, scratch);
         break;
     case BY_GEMM:
         gemm_rows(j, i, row0, n_rows, scratch);
@@ -229,11 +253,17 @@ static void pack_columns(void *ctx, int item, int thread) {
     j->cpu->kern->pack_x(&j->cpu->x8, item, j->cpu->packed);
 }
 
+static void pack_bf16(void *ctx, int item, int thread) {
+    const struct job *j = ctx;
+    (void)thread;
+    j->cpu->kern->bf16_pack_x(j->x, j->ld_x, j->T, j->w[0]->K, item, j->cpu->packed_bf16);
+}
+
 void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y) {
     sr_cpu *cpu = (sr_cpu *)(void *)dev;
     struct job j = {.cpu = cpu, .n = n, .x = x, .T = T, .ld_x = ld_x};
-    bool int8 = false, gemm = false;
+    bool int8 = false, gemm = false, bf16 = false;
     for (int i = 0; i < n; i++) {
         j.w[i] = w[i];
         j.way[i] = choose(cpu, w[i], T);
@@ -243,6 +273,7 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
         j.first[i + 1] = j.first[i] + (int)((w[i]->N + rows - 1) / rows);
         int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_GEMM;
         gemm = gemm || j.way[i] == BY_GEMM;
+        bf16 = bf16 || j.way[i] == BY_BF16;
     }
     if (int8) {
         quantize_all(&j);
@@ -250,5 +281,6 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
             sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
                         &j);
     }
+    if (bf16) sr_pool_for(cpu->threads, (2 * T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }

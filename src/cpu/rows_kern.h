@@ -212,3 +212,7 @@ static void quantize(const float *x, int64_t K, int8_t *code, float *scale, int1
         v_codes256(block, inverse, code, sum);
     }
 }
+
+static void copy_bf16(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
+    memcpy(out, w->plane[0].data + row * w->plane[0].stride + k0 * 2, (size_t)n * 2);
+}
