@@ -413,6 +413,42 @@ static void batches_equal_decoded_weights_times_x(void **s) {
             }
 }
 
+/* Plain weights, any x: at least 16 bits of x count (gemm_bf16.c keeps two bfloat16 of it), for odd shapes and tails.
+ */
+static void batches_on_plain_types_keep_sixteen_bits_of_x(void **s) {
+    static const int batches[] = {5, 12, 33}, rows[] = {1, 31, 33};
+    static const int64_t columns[] = {6, 500, 1030};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+            for (int n = 0; sr_formats[f]->tile != SR_TILE_I8 && n < 9; n++) {
+                sr_weight w;
+                int mark = n_maps, T = batches[n % 3], N = rows[n / 3];
+                int64_t K = columns[(n + n / 3) % 3];
+                if (!make_weight(sr_formats[f], N, K, false, &w)) continue;
+                float *x = guarded((size_t)(T * K) * sizeof *x), *y = malloc((size_t)(T * N) * sizeof *y);
+                float *v = malloc((size_t)K * sizeof *v);
+                fill_normal(x, (int)(T * K), 1);
+                multiply(sr_kerns[i], 2, &w, x, T, y);
+                for (int r = 0; r < N; r++) {
+                    w.fmt->decode(&w, r, 0, K, v);
+                    for (int t = 0; t < T; t++) {
+                        double want = 0, size = 0;
+                        for (int64_t k = 0; k < K; k++) {
+                            want += (double)v[k] * (double)x[t * K + k];
+                            size += fabs((double)v[k] * (double)x[t * K + k]);
+                        }
+                        if (!(fabs((double)y[t * N + r] - want) <= (0x1p-16 + U * ((double)K / 4 + 32)) * size))
+                            fail_msg("%s %s K %d N %d T %d row %d column %d: got %.9g, want %.9g", sr_kerns[i]->name,
+                                     w.fmt->name, (int)K, N, T, r, t, (double)y[t * N + r], want);
+                    }
+                }
+                free(v);
+                free(y);
+                release_to(mark);
+            }
+}
+
 static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
     enum { N = 150, K = 1024, T = 9 };
     (void)s;
@@ -664,6 +700,7 @@ int main(void) {
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),
         cmocka_unit_test(float_dots_equal_double),
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
+        cmocka_unit_test(batches_on_plain_types_keep_sixteen_bits_of_x),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
         cmocka_unit_test(outliers_of_x_cost_no_more_than_ordinary_rounding),
         cmocka_unit_test(quantize_rounds_to_127_steps_a_block),
