@@ -238,8 +238,8 @@ SR_API void sr_model_sampling(const sr_model *m, sr_sampling *s);
 
 typedef struct sr_session sr_session;
 
-/* n_ctx positions; 0: min(trained context, 8192). SR_INVALID when above the trained context would be needed: a larger
- * n_ctx is allowed and only logged. */
+/* A session of n_ctx positions; 0: min(trained context, 8192). More than the model was trained for is allowed and
+ * logged. SR_NOMEM names the bytes that were asked for. The model must outlive the session. */
 SR_API sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err *err);
 SR_API void sr_session_free(sr_session *s);
 /* Bytes that sr_session_create would take. */
@@ -268,14 +268,16 @@ SR_API sr_status sr_step(sr_session *const *s, int n, sr_err *err);
 /* Logits [V] of the last token once nothing is pending, else NULL. Valid until the next step with this session. */
 SR_API const float *sr_session_logits(const sr_session *s);
 
-/* Sum over the machine's limits, for doctor and bench: bytes a second of a sequential read over all threads, and 8-bit
- * integer multiply-adds a second (two operations each) of the kernel set in use. Takes about `seconds`. */
+/* The machine's limits, for doctor and bench: bytes a second of a sequential read past the last cache over all threads,
+ * and 8-bit operations a second (a multiplication and an addition are two) of the kernel set in use. Takes about
+ * `seconds`, and memory of twice the last cache while it runs. */
 typedef struct sr_probe {
     double read_bytes_per_s, int8_ops_per_s;
 } sr_probe;
 SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
 
-/* Types that --isq takes, with what each resolves to: name and resolved name for 0 <= i until false. */
+/* Names that sr_model_options.isq takes, and the format that each resolves to: for i = 0, 1, ... until it returns
+ * false. Both texts are static. */
 SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
 
 #ifdef __cplusplus
