@@ -229,8 +229,26 @@ static void cpu_act(sr_dev *dev, sr_act_kind kind, const float *gate, const floa
     sr_pool_for(threads_for(cpu, (int64_t)T * d), T, act_token, &j);
 }
 
+struct add_job {
+    const sr_cpu *cpu;
+    float *x;
+    const float *y;
+    int64_t n;
+};
+
+enum { ADD_PIECE = 1 << 14 };
+
+static void add_piece(void *ctx, int item, int thread) {
+    const struct add_job *j = ctx;
+    int64_t from = (int64_t)item * ADD_PIECE, n = j->n - from < ADD_PIECE ? j->n - from : ADD_PIECE;
+    (void)thread;
+    j->cpu->kern->add(j->x + from, j->y + from, n);
+}
+
 static void cpu_add(sr_dev *dev, float *x, const float *y, int64_t n) {
-    cpu_of(dev)->kern->add(x, y, n);
+    sr_cpu *cpu = cpu_of(dev);
+    struct add_job j = {cpu, x, y, n};
+    sr_pool_for(threads_for(cpu, n), (int)((n + ADD_PIECE - 1) / ADD_PIECE), add_piece, &j);
 }
 
 static const char *cpu_isa(const sr_dev *dev) {

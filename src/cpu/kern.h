@@ -135,7 +135,7 @@ typedef struct sr_cpu {
     /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
     int64_t max_k, max_n;
     sr_x8 x8;             /* twice `batch` columns */
-    int32_t *residual_of; /* [batch]: the token that column T + i belongs to */
+    int32_t *residual_of; /* [2 * batch]: the token that column T + i belongs to */
     size_t residual_bytes;
     size_t x8_block[3]; /* bytes behind its three arrays */
     void *packed, *packed_bf16;
