@@ -152,6 +152,35 @@ static void exact_logits_of_gguf_files_match_the_reference(void **state) {
     for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf");
 }
 
+static void greedy(const char *path, int32_t *ids, int n) {
+    struct run r = open_run(path, (sr_engine_options){.exact = true}, NULL, 64);
+    ids[0] = 1;
+    evaluate(&r, ids, 1);
+    for (int i = 1; i < n; i++) {
+        const float *logits = sr_session_logits(r.session);
+        ids[i] = 0;
+        for (int32_t v = 1; v < r.V; v++)
+            if (logits[v] > logits[ids[i]]) ids[i] = v;
+        OK(sr_session_append(r.session, ids[i], e_));
+        OK(sr_step(&r.session, 1, e_));
+    }
+    close_run(&r);
+}
+
+static void gguf_and_directory_write_the_same_greedy_text(void **state) {
+    (void)state;
+    for (const char *const *f = gguf_families; strcmp(*f, "mixed") != 0; f++) {
+        char path[512];
+        int32_t a[60], b[60];
+        snprintf(path, sizeof path, TINY "%s", *f);
+        greedy(path, a, 60);
+        snprintf(path, sizeof path, TINY "%s.gguf", *f);
+        greedy(path, b, 60);
+        for (int i = 0; i < 60; i++)
+            if (a[i] != b[i]) fail_msg("%s: token %d is %d in the directory, %d in GGUF", *f, i, a[i], b[i]);
+    }
+}
+
 static void exact_path_agrees_on_every_instruction_set(void **state) {
     (void)state;
     struct expected e = read_expected("qwen3");
@@ -325,6 +354,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_logits_of_huggingface_directories_match_transformers),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
+        cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
         cmocka_unit_test(fast_path_stays_close_to_exact),
         cmocka_unit_test(results_do_not_depend_on_the_thread_count),
