@@ -275,12 +275,12 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
         const sr_layer *l = &dec->layer[i];
         if (*step->cancel) return SR_CANCELLED;
 
-        ops->norm(dev, SR_NORM_RMS, s->x, T, 1, d, d, l->attn_norm, NULL, h->eps, s->normed, d);
+        ops->norm(dev, SR_NORM_RMS, s->x, T, 1, d, d, l->attn_norm, h->eps, s->normed, d);
         const sr_weight *qkv[3] = {&l->qkv[0], &l->qkv[1], &l->qkv[2]};
         ops->matmul(dev, qkv, l->qkv_fused ? 1 : 3, s->normed, T, d, (float *[]){q, k, v}, (int64_t[]){ld, ld, ld});
         if (l->q_norm) {
-            ops->norm(dev, SR_NORM_RMS, q, T, h->n_head, ld, hd, l->q_norm, NULL, h->eps, q, ld);
-            ops->norm(dev, SR_NORM_RMS, k, T, h->n_kv_head, ld, hd, l->k_norm, NULL, h->eps, k, ld);
+            ops->norm(dev, SR_NORM_RMS, q, T, h->n_head, ld, hd, l->q_norm, h->eps, q, ld);
+            ops->norm(dev, SR_NORM_RMS, k, T, h->n_kv_head, ld, hd, l->k_norm, h->eps, k, ld);
         }
         ops->rope(dev, &dec->rope, step->pos, T, q, ld, h->n_head, hd);
         ops->rope(dev, &dec->rope, step->pos, T, k, ld, h->n_kv_head, hd);
@@ -304,7 +304,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
         ops->matmul(dev, attn_out, 1, s->attn, T, n_q, (float *[]){s->branch}, (int64_t[]){d});
         ops->add(dev, s->x, s->branch, (int64_t)T * d);
 
-        ops->norm(dev, SR_NORM_RMS, s->x, T, 1, d, d, l->ffn_norm, NULL, h->eps, s->normed, d);
+        ops->norm(dev, SR_NORM_RMS, s->x, T, 1, d, d, l->ffn_norm, h->eps, s->normed, d);
         const sr_weight *gate_up[2] = {&l->gate_up[0], &l->gate_up[1]};
         float *const gate = s->ff, *const up = gate + ff; /* columns of ff [T][2 * d_ff] */
         ops->matmul(dev, gate_up, l->gate_up_fused ? 1 : 2, s->normed, T, d, (float *[]){gate, up},
@@ -320,6 +320,6 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
 void sr_decoder_logits(const sr_decoder *dec, sr_dev *dev, float *x, int n, float *logits) {
     const sr_hparams *h = &dec->h;
     const sr_weight *head[1] = {&dec->head};
-    dev->ops->norm(dev, SR_NORM_RMS, x, n, 1, h->d_model, h->d_model, dec->out_norm, NULL, h->eps, x, h->d_model);
+    dev->ops->norm(dev, SR_NORM_RMS, x, n, 1, h->d_model, h->d_model, dec->out_norm, h->eps, x, h->d_model);
     dev->ops->matmul(dev, head, 1, x, n, h->d_model, (float *[]){logits}, (int64_t[]){h->n_vocab});
 }

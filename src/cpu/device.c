@@ -161,10 +161,10 @@ static void norm_token(void *ctx, int t, int thread) {
 }
 
 static void cpu_norm(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
-                     const float *weight, const float *bias, float eps, float *out, int64_t ld_out) {
+                     const float *weight, float eps, float *out, int64_t ld_out) {
     sr_cpu *cpu = cpu_of(dev);
     struct norm_job j = {cpu, x, weight, eps, out, heads, d, ld, ld_out};
-    (void)kind, (void)bias;
+    (void)kind; /* there is one */
     sr_pool_for(threads_for(cpu, (int64_t)T * heads * d), T, norm_token, &j);
 }
 
@@ -225,7 +225,7 @@ static void cpu_act(sr_dev *dev, sr_act_kind kind, const float *gate, const floa
                     float *out, int64_t ld_out) {
     sr_cpu *cpu = cpu_of(dev);
     struct act_job j = {cpu, gate, up, out, d, ld_in, ld_out};
-    (void)kind;
+    (void)kind; /* there is one */
     sr_pool_for(threads_for(cpu, (int64_t)T * d), T, act_token, &j);
 }
 

@@ -21,8 +21,9 @@ typedef struct sr_dev_options {
     bool exact;
 } sr_dev_options;
 
-typedef enum sr_norm_kind { SR_NORM_RMS, SR_NORM_LAYER } sr_norm_kind;
-typedef enum sr_act_kind { SR_ACT_SILU_GLU, SR_ACT_GELU_GLU, SR_ACT_GELU } sr_act_kind;
+/* Kinds are added together with the kernels and the family that need them. */
+typedef enum sr_norm_kind { SR_NORM_RMS } sr_norm_kind;
+typedef enum sr_act_kind { SR_ACT_SILU_GLU } sr_act_kind;
 typedef enum sr_rope_kind { SR_ROPE_NONE, SR_ROPE_ADJACENT, SR_ROPE_HALVES } sr_rope_kind;
 
 /* Rotation of the first 2 * n_pair features of a head. freq[n_pair] are radians a position; cos and sin are multiplied
@@ -83,10 +84,10 @@ typedef struct sr_device {
 
     /* out[T][w->K] = rows ids[T] of the embedding, times scale. ids are host memory, checked by the caller. */
     void (*embed)(sr_dev *dev, const sr_weight *w, const int32_t *ids, int T, float scale, float *out);
-    /* out = norm(x) * (plus1 + weight) + bias over d features, for T * heads vectors: token t, head h starts at
-     * x + t * ld + h * d. bias may be NULL; out may be x. RMS: x / sqrt(mean(x^2) + eps). */
+    /* out = norm(x) * weight over d features, for T * heads vectors: token t, head h starts at x + t * ld + h * d; out
+     * may be x. RMS: x / sqrt(mean(x^2) + eps). */
     void (*norm)(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
-                 const float *weight, const float *bias, float eps, float *out, int64_t ld_out);
+                 const float *weight, float eps, float *out, int64_t ld_out);
     /* y[i][T][w[i]->N] = x[T][K] * w[i]^T + bias for n weights that share x and K; y[i] has ld_y[i]. */
     void (*matmul)(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y);
@@ -94,7 +95,7 @@ typedef struct sr_device {
     void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, int T, float *x, int64_t ld, int n_head,
                  int head_dim);
     void (*attend)(sr_dev *dev, const sr_attend *a);
-    /* GLU kinds: out = act(gate) * up; plain kinds ignore up. [T][d]; gate and up have ld_in, out has ld_out. */
+    /* out = act(gate) * up, [T][d]; gate and up have ld_in, out (which may be gate) has ld_out. */
     void (*act)(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
                 float *out, int64_t ld_out);
     void (*add)(sr_dev *dev, float *x, const float *y, int64_t n); /* x += y */
