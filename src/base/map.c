@@ -104,12 +104,6 @@ void sr_map_read_ahead(const sr_map *map, int threads) {
     for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
 }
 
-void sr_map_drop(const sr_map *map, const void *at, size_t n) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)at + page - 1) / page * page, to = ((uintptr_t)at + n) / page * page;
-    if (map->data && to > from) (void)madvise((void *)from, to - from, MADV_DONTNEED);
-}
-
 void *sr_pages_alloc(size_t n) {
     void *at = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return at == MAP_FAILED ? NULL : at;

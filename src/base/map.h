@@ -20,8 +20,6 @@ void sr_map_close(sr_map *map);
 /* Brings the file's pages into the page cache with large reads from `threads` threads. Returns at once when most of a
  * sample of its pages is there already. Failure is harmless and silent: the pages are then read on first touch. */
 void sr_map_read_ahead(const sr_map *map, int threads);
-/* Tells the system that these bytes will not be needed soon, so that they do not count against the process. */
-void sr_map_drop(const sr_map *map, const void *at, size_t n);
 
 /* Zero-filled pages straight from the system; NULL when there are none. */
 void *sr_pages_alloc(size_t n);

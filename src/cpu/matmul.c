@@ -235,16 +235,16 @@ static void quantize_residual(void *ctx, int i, int thread) {
 }
 
 /* x of the job as int8 columns: one a token, then the residuals. */
-static void quantize_all(const struct job *j) {
+static void quantize_all(struct job *j) {
     sr_cpu *cpu = j->cpu;
     sr_x8 *x = &cpu->x8;
     int threads = j->T < 8 ? 1 : cpu->threads, n = 0;
     x->K = j->w[0]->K;
     x->n_block = (x->K + SR_KC - 1) / SR_KC;
-    sr_pool_for(threads, j->T, quantize_token, (void *)(uintptr_t)j);
+    sr_pool_for(threads, j->T, quantize_token, j);
     for (int t = 0; t < j->T; t++)
         if (cpu->residual_of[j->T + t]) cpu->residual_of[n++] = t;
-    sr_pool_for(threads, n, quantize_residual, (void *)(uintptr_t)j);
+    sr_pool_for(threads, n, quantize_residual, j);
     x->T = j->T + n;
 }
 

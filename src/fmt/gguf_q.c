@@ -20,48 +20,35 @@ static const uint8_t *blocks_at(const sr_weight *w, int64_t row, int64_t k0, int
  * The loops over halves of 16 give the compiler constant shifts. The stored m is added, ours is subtracted: min = -m,
  * and x - (-m) is x + m to the bit. */
 
+/* Blocks of `bytes` that start with d and have m at offset m_at (0: none). */
+static inline void unpack_halves(const uint8_t *b, int64_t n, const int bytes, const int m_at,
+                                 int (*code_of)(const uint8_t *b, int e), int8_t *code, float *scale, float *min) {
+    for (int64_t i = 0; i < n; i += QK, b += bytes, code += QK) {
+        *scale++ = f16_at(b);
+        if (m_at) *min++ = -f16_at(b + m_at);
+        for (int h = 0; h < QK; h += 16)
+            for (int j = h; j < h + 16; j++) code[j] = (int8_t)code_of(b, j);
+    }
+}
+
 static void unpack_q4_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q4_0_BYTES);
-    (void)min;
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q4_0_BYTES, code += QK) {
-        *scale++ = f16_at(b);
-        for (int h = 0; h < QK; h += 16)
-            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q4_0_code(b, j);
-    }
+    unpack_halves(blocks_at(w, row, k0, SR_Q4_0_BYTES), n, SR_Q4_0_BYTES, 0, sr_q4_0_code, code, scale, min);
 }
 
 static void unpack_q4_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q4_1_BYTES);
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q4_1_BYTES, code += QK) {
-        *scale++ = f16_at(b);
-        *min++ = -f16_at(b + SR_Q4_1_M);
-        for (int h = 0; h < QK; h += 16)
-            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q4_1_code(b, j);
-    }
+    unpack_halves(blocks_at(w, row, k0, SR_Q4_1_BYTES), n, SR_Q4_1_BYTES, SR_Q4_1_M, sr_q4_1_code, code, scale, min);
 }
 
 static void unpack_q5_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q5_0_BYTES);
-    (void)min;
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q5_0_BYTES, code += QK) {
-        *scale++ = f16_at(b);
-        for (int h = 0; h < QK; h += 16)
-            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q5_0_code(b, j);
-    }
+    unpack_halves(blocks_at(w, row, k0, SR_Q5_0_BYTES), n, SR_Q5_0_BYTES, 0, sr_q5_0_code, code, scale, min);
 }
 
 static void unpack_q5_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    const uint8_t *b = blocks_at(w, row, k0, SR_Q5_1_BYTES);
-    for (int64_t i = 0; i < n; i += QK, b += SR_Q5_1_BYTES, code += QK) {
-        *scale++ = f16_at(b);
-        *min++ = -f16_at(b + SR_Q5_1_M);
-        for (int h = 0; h < QK; h += 16)
-            for (int j = h; j < h + 16; j++) code[j] = (int8_t)sr_q5_1_code(b, j);
-    }
+    unpack_halves(blocks_at(w, row, k0, SR_Q5_1_BYTES), n, SR_Q5_1_BYTES, SR_Q5_1_M, sr_q5_1_code, code, scale, min);
 }
 
 static void unpack_q8_0(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,

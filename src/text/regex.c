@@ -488,10 +488,6 @@ void sr_regex_free(sr_regex *re) {
     free(re);
 }
 
-const char *sr_regex_pattern(const sr_regex *re) {
-    return re->pattern;
-}
-
 static bool start(sr_scan *scan) {
     if (scan->started) return true;
     scan->match = pcre2_match_data_create(1, NULL);

@@ -24,7 +24,6 @@ typedef struct sr_scan {
  * and what cannot be translated or compiled. */
 sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex **re, sr_err *err);
 void sr_regex_free(sr_regex *re);
-const char *sr_regex_pattern(const sr_regex *re);
 
 /* First match at or after `from` in the well-formed text[0..n). *found tells whether there is one.
  * SR_LIMIT: this text needs more match steps than allowed; the message names the pattern. */
