@@ -26,7 +26,7 @@ static bool real_rows(const char *model, const char *tensor, struct data *d) {
     sr_file *file = NULL;
     sr_weight w;
     if (sr_file_open(model, NULL, &file, &err) != SR_OK ||
-        sr_weight_bind(file, tensor, -1, -1, NULL, &w, &err) != SR_OK) {
+        sr_weight_bind(file, NULL, tensor, -1, -1, NULL, &w, &err) != SR_OK) {
         fprintf(stderr, "%s\n", err.msg);
         sr_file_close(file);
         return false;
@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
             struct job j = {.d = &data[d]};
             size_t n = (size_t)(data[d].n * data[d].k);
             if (!sr_format_writable(sr_formats[f]) ||
-                sr_weight_create(sr_formats[f], data[d].n, data[d].k, &arena, &j.w, NULL) != SR_OK)
+                sr_weight_create(sr_formats[f], data[d].n, data[d].k, NULL, &arena, &j.w, NULL) != SR_OK)
                 continue;
             j.copy = malloc(sizeof(float) * n);
             encode(&j);

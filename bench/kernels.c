@@ -132,7 +132,7 @@ int main(int argc, char **argv) {
                 sr_qspec spec = {0};
                 if (!f->dot || fmt->layout(fmt, 1, K, &spec, &planes, NULL) != SR_OK || planes.n != 1) continue;
                 const sr_stored *type = sr_stored_by_name(planes.plane[0].stored);
-                sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .fast = f};
+                sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .tile = fmt->tile, .fast = f};
                 w.plane[0].data = data;
                 w.plane[0].stride = (int64_t)K / type->block * type->bytes;
                 w.N = (int64_t)bytes / w.plane[0].stride / SR_DOT_ROWS * SR_DOT_ROWS;
@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
             sr_arena arena = {0};
             sr_weight w;
             const sr_format *fmt = sr_format_by_name(f->format);
-            if (!f->panel || !sr_format_writable(fmt) || sr_weight_create(fmt, 64, K, &arena, &w, NULL) != SR_OK)
+            if (!f->panel || !sr_format_writable(fmt) || sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK)
                 continue;
             for (int r = 0; r < 64; r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
             printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(f, &w), panel_ns(NULL, &w));

@@ -86,7 +86,7 @@ static void put_tensor(const struct tensor *t) {
         sr_err err = {0};
         float *rows = malloc((size_t)(POOL * t->k) * sizeof *rows);
         uint64_t state = (uint64_t)t->k;
-        if (!rows || sr_weight_create(t->fmt, POOL, t->k, &arena, &pool, &err) != SR_OK) {
+        if (!rows || sr_weight_create(t->fmt, POOL, t->k, NULL, &arena, &pool, &err) != SR_OK) {
             fprintf(stderr, "synthetic: %s\n", err.msg[0] ? err.msg : "out of memory");
             exit(1);
         }

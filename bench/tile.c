@@ -102,11 +102,11 @@ static void panels(const struct part *p, int64_t row0, int64_t k0) {
 }
 
 static void pack(const struct part *p) {
-    p->kern->pack_w(p->panel, sr_panel_group(p->w->fmt), sr_panel_has_min(p->w->fmt), p->tile);
+    p->kern->pack_w(p->panel, sr_panel_group(p->w), sr_panel_has_min(p->w), p->tile);
 }
 
 static void gemm(const struct part *p, int64_t k0) {
-    p->kern->gemm_i8(p->tile, sr_panel_group(p->w->fmt), sr_panel_has_min(p->w->fmt), p->x, p->packed, k0, k0 == 0,
+    p->kern->gemm_i8(p->tile, sr_panel_group(p->w), sr_panel_has_min(p->w), p->x, p->packed, k0, k0 == 0,
                      p->acc);
 }
 
@@ -307,7 +307,7 @@ static void bench(const sr_kern *kern, const sr_weight *w, int threads) {
     }
     free(y);
     printf("| %s | %s | %d%s | %.2f | %.2f | %.2f | %.2f | %.2f | %.0f %% | %.0f %% | %.0f | %.2f |\n", kern->name,
-           w->fmt->name, sr_panel_group(w->fmt), sr_panel_has_min(w->fmt) ? " + min" : "", alone.share, copied.share,
+           w->fmt->name, sr_panel_group(w), sr_panel_has_min(w) ? " + min" : "", alone.share, copied.share,
            whole[0].share, whole[1].share, whole[2].share, 100 * whole[0].rate / unpack.rate,
            100 * whole[0].rate / packing.rate, whole[0].rate * 1e-9, whole[0].of_vpdpbusd);
     fflush(stdout);
@@ -317,7 +317,7 @@ static void bench(const sr_kern *kern, const sr_weight *w, int threads) {
 static sr_weight make_weight(const sr_format *fmt, int64_t K, sr_arena *arena) {
     sr_weight w;
     sr_err err = {0};
-    if (sr_weight_create(fmt, N, K, arena, &w, &err) != SR_OK) {
+    if (sr_weight_create(fmt, N, K, NULL, arena, &w, &err) != SR_OK) {
         fprintf(stderr, "%s: no weight of %d x %d\n", fmt->name, N, (int)K);
         exit(1);
     }

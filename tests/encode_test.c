@@ -29,7 +29,7 @@ static uint16_t u16_at(const uint8_t *p) {
 static sr_weight create(const sr_format *fmt, int64_t n, int64_t k, sr_arena *arena) {
     sr_weight w;
     sr_err err = {0};
-    if (sr_weight_create(fmt, n, k, arena, &w, &err) != SR_OK) fail_msg("%s", err.msg);
+    if (sr_weight_create(fmt, n, k, NULL, arena, &w, &err) != SR_OK) fail_msg("%s", err.msg);
     return w;
 }
 

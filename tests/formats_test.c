@@ -41,7 +41,7 @@ static uint16_t u16_at(const uint8_t *p) {
 /* A weight of N rows over bytes that belong to somebody else. */
 static sr_weight weight_over(const sr_format *fmt, int64_t N, int64_t K, uint8_t *data) {
     const sr_stored *type = sr_stored_by_name(fmt->name);
-    sr_weight w = {.fmt = fmt, .N = N, .K = K, .group = fmt->group};
+    sr_weight w = {.fmt = fmt, .N = N, .K = K, .group = fmt->group, .tile = fmt->tile};
     w.plane[0].data = data;
     w.plane[0].stride = K / type->block * type->bytes;
     w.plane[0].bytes = N * w.plane[0].stride;
@@ -277,7 +277,7 @@ static void reading_stays_inside_the_row_and_the_buffers(void **state) {
                 guard_free(scale);
                 guard_free(min);
                 size_t padded = (size_t)(K + SR_KC - 1) / SR_KC * SR_KC;
-                size_t n_scales = (size_t)(K + sr_panel_group(fmt) - 1) / (size_t)sr_panel_group(fmt);
+                size_t n_scales = (size_t)(K + sr_panel_group(&w) - 1) / (size_t)sr_panel_group(&w);
                 code = guard_alloc(padded), scale = guard_alloc(4 * n_scales), min = guard_alloc(4 * n_scales);
                 sr_panel_row(&w, 1, 0, K, (int8_t *)code.at, (float *)(void *)scale.at, (float *)(void *)min.at);
                 for (size_t i = (size_t)K; i < padded; i++) assert_int_equal(code.at[i], 0);
@@ -302,7 +302,7 @@ static void panel_is_within_its_stated_distance_of_decode(void **state) {
         sr_weight w;
         static float src[N * K];
         for (int i = 0; i < N * K; i++) src[i] = noise_normal(&r);
-        assert_int_equal(sr_weight_create(fmt, N, K, &arena, &w, NULL), SR_OK);
+        assert_int_equal(sr_weight_create(fmt, N, K, NULL, &arena, &w, NULL), SR_OK);
         sr_rtn_rows(&w, 0, N, src, NULL);
         double error = 0, power = 0;
         for (int row = 0; row < N; row++) {
@@ -311,8 +311,8 @@ static void panel_is_within_its_stated_distance_of_decode(void **state) {
             sr_panel_row(&w, row, 0, K, code, scale, min);
             fmt->decode(&w, row, 0, K, want);
             for (int i = 0; i < K; i++) {
-                float v = scale[i / sr_panel_group(fmt)] * (float)code[i];
-                if (sr_panel_has_min(fmt)) v -= min[i / sr_panel_group(fmt)];
+                float v = scale[i / sr_panel_group(&w)] * (float)code[i];
+                if (sr_panel_has_min(&w)) v -= min[i / sr_panel_group(&w)];
                 if (fmt->panel_err == 0) assert_true(v == want[i]);
                 error += ((double)v - want[i]) * ((double)v - want[i]);
                 power += (double)want[i] * want[i];
@@ -346,8 +346,8 @@ static void panel_of_any_bytes_is_near_decode_or_not_finite_like_it(void **state
                 max = fabsf(want[i]) > max ? fabsf(want[i]) : max;
             }
             for (int i = 0; i < SR_KC; i++) {
-                float v = scale[i / sr_panel_group(fmt)] * (float)code[i];
-                if (sr_panel_has_min(fmt)) v -= min[i / sr_panel_group(fmt)];
+                float v = scale[i / sr_panel_group(&w)] * (float)code[i];
+                if (sr_panel_has_min(&w)) v -= min[i / sr_panel_group(&w)];
                 if (finite && !(fabsf(v - want[i]) <= max / 127 * 0.5001f))
                     fail_msg("%s pass %d element %d: got %a, want %a", fmt->name, pass, i, (double)v, (double)want[i]);
                 if (!isfinite(want[i])) assert_true(!isfinite(v));
@@ -407,7 +407,7 @@ static void created_weights_have_the_stored_size_and_are_zero(void **state) {
         const sr_format *fmt = sr_formats[f];
         sr_arena arena = {0};
         sr_weight w;
-        assert_int_equal(sr_weight_create(fmt, 7, 3 * fmt->block, &arena, &w, NULL), SR_OK);
+        assert_int_equal(sr_weight_create(fmt, 7, 3 * fmt->block, NULL, &arena, &w, NULL), SR_OK);
         assert_int_equal(sr_weight_bytes(&w), 7 * row_bytes(fmt, 3 * fmt->block));
         assert_int_equal(w.plane[0].stride, row_bytes(fmt, 3 * fmt->block));
         float out[SR_KC];
@@ -425,12 +425,12 @@ static void create_refuses_sizes_that_cannot_be(void **state) {
         const sr_format *fmt = sr_formats[f];
         sr_err err = {0};
         if (fmt->block > 1) {
-            assert_int_equal(sr_weight_create(fmt, 2, fmt->block + 1, &arena, &w, &err), SR_INVALID);
+            assert_int_equal(sr_weight_create(fmt, 2, fmt->block + 1, NULL, &arena, &w, &err), SR_INVALID);
             assert_non_null(strstr(err.msg, fmt->name));
         }
-        assert_int_equal(sr_weight_create(fmt, 0, fmt->block, &arena, &w, NULL), SR_INVALID);
-        assert_int_equal(sr_weight_create(fmt, 2, 0, &arena, &w, NULL), SR_INVALID);
-        assert_int_equal(sr_weight_create(fmt, INT64_MAX / 2, 512, &arena, &w, NULL), SR_INVALID);
+        assert_int_equal(sr_weight_create(fmt, 0, fmt->block, NULL, &arena, &w, NULL), SR_INVALID);
+        assert_int_equal(sr_weight_create(fmt, 2, 0, NULL, &arena, &w, NULL), SR_INVALID);
+        assert_int_equal(sr_weight_create(fmt, INT64_MAX / 2, 512, NULL, &arena, &w, NULL), SR_INVALID);
     }
     sr_arena_free(&arena);
 }
@@ -477,14 +477,14 @@ static void bind_points_into_the_map_and_takes_the_shape_that_is_there(void **st
         snprintf(name, sizeof name, "%.*s", (int)(n - 7), part->name);
         sr_weight w, again;
         sr_err err = {0};
-        if (sr_weight_bind(file, name, -1, -1, NULL, &w, &err) != SR_OK) fail_msg("%s", err.msg);
+        if (sr_weight_bind(file, NULL, name, -1, -1, NULL, &w, &err) != SR_OK) fail_msg("%s", err.msg);
         assert_string_equal(w.fmt->name, part->type->name);
         assert_int_equal(w.N, part->shape[0]);
         assert_int_equal(w.K, part->shape[1]);
         assert_ptr_equal(w.plane[0].data, part->data);
         assert_int_equal(sr_weight_bytes(&w), part->bytes);
         assert_int_equal(w.plane[0].stride * w.N, part->bytes);
-        assert_int_equal(sr_weight_bind(file, name, w.N, w.K, NULL, &again, &err), SR_OK);
+        assert_int_equal(sr_weight_bind(file, NULL, name, w.N, w.K, NULL, &again, &err), SR_OK);
         matrices++;
     }
     assert_true(matrices > 5);
@@ -495,7 +495,7 @@ static void expect_bind_error(const sr_file *file, const char *name, int64_t N, 
                               const char *const *words) {
     sr_weight w;
     sr_err err = {0};
-    assert_int_equal(sr_weight_bind(file, name, N, K, NULL, &w, &err), code);
+    assert_int_equal(sr_weight_bind(file, NULL, name, N, K, NULL, &w, &err), code);
     assert_int_equal(err.code, code);
     for (; *words; words++)
         if (!strstr(err.msg, *words)) fail_msg("'%s' does not say '%s'", err.msg, *words);
@@ -507,7 +507,7 @@ static void bind_errors_say_which_file_tensor_and_what_was_expected(void **state
     expect_bind_error(file, "blk.0.attn_q", 128, 999, SR_CORRUPT,
                       (const char *const[]){"mixed.gguf", "blk.0.attn_q", NULL});
     sr_weight w;
-    assert_int_equal(sr_weight_bind(file, "blk.0.attn_q", -1, -1, NULL, &w, NULL), SR_OK);
+    assert_int_equal(sr_weight_bind(file, NULL, "blk.0.attn_q", -1, -1, NULL, &w, NULL), SR_OK);
     char found[64], expected[64];
     snprintf(found, sizeof found, "[%d, %d]", (int)w.N, (int)w.K);
     snprintf(expected, sizeof expected, "[%d, %d]", (int)w.N + 1, (int)w.K);

@@ -34,6 +34,7 @@ static const struct name EMBED = {"model.embed_tokens", "token_embd"}, HEAD = {"
 
 struct binder {
     const sr_file *file;
+    sr_qconfig *config;
     const sr_arch *arch;
     sr_arena *arena;
     sr_weight_fn visit;
@@ -110,7 +111,7 @@ static void matrix(struct binder *b, const struct name *name, int layer, int64_t
     char stem[NAME];
     if (b->err->code != SR_OK) return;
     full_name(b, name, layer, "", stem);
-    if (sr_weight_bind(b->file, stem, n, k, NULL, w, b->err) != SR_OK) return;
+    if (sr_weight_bind(b->file, b->config, stem, n, k, b->arena, w, b->err) != SR_OK) return;
     sr_parts parts;
     sr_weight_parts(b->file, stem, &parts);
     for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
@@ -126,7 +127,8 @@ static bool is_fused(struct binder *b, const struct name *fused, const struct na
     if (has_matrix(b, first, layer)) return false;
     full_name(b, first, layer, "", one);
     full_name(b, fused, layer, "", other);
-    if (sr_weight_parts(b->file, other, &parts) && parts.n > 0) return parts.item[0].part->shape[0] != n;
+    if (sr_weight_parts(b->file, other, &parts) && parts.n > 0)
+        return !b->file->gguf || parts.item[0].part->shape[0] != n;
     sr_fail(b->err, SR_CORRUPT, "%s: '%s.weight' is missing, and so is '%s.weight', which could take its place",
             b->file->path, one, other);
     return false;
@@ -197,7 +199,11 @@ static void bind_rope(struct binder *b, const sr_hparams *h, sr_decoder *dec) {
 
 /* Tensors that files carry and no forward pass needs. */
 static bool is_known_extra(const char *name) {
-    static const char *const ends[] = {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", NULL};
+    static const char *const ends[] = {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias",
+                                       /* scales of activations and of keys and values, which are quantized here as
+                                          they come */
+                                       ".input_scale", ".activation_scale", ".input_global_scale", ".qscale_act",
+                                       ".k_scale", ".v_scale", ".output_scale", ".input_zero_point", NULL};
     for (const char *const *e = ends; *e; e++) {
         size_t n = strlen(name), m = strlen(*e);
         if (n >= m && strcmp(name + n - m, *e) == 0) return true;
@@ -220,7 +226,7 @@ static void log_extra(const struct binder *b) {
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
                           sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err) {
     sr_err own = {0};
-    struct binder b = {file, arch, arena, visit, user, NULL, err ? err : &own};
+    struct binder b = {file, NULL, arch, arena, visit, user, NULL, err ? err : &own};
     memset(dec, 0, sizeof *dec);
     dec->arch = arch;
     dec->h = *h;
@@ -230,12 +236,19 @@ sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hpa
         free(b.used);
         return sr_fail(b.err, SR_NOMEM, "no memory for %d layers", h->n_layer);
     }
+    if (sr_qconfig_read(file, arena, &b.config, b.err) != SR_OK) {
+        free(b.used);
+        return b.err->code;
+    }
     int64_t vocab = h->n_vocab ? h->n_vocab : -1;
     matrix(&b, &EMBED, -1, vocab, h->d_model, false, &dec->embed);
     dec->h.n_vocab = (int32_t)dec->embed.N;
     bool tie = false, told = !file->gguf && sr_value_bool(file, "tie_word_embeddings", &tie, b.err);
-    /* Files that tie may carry a copy of the embedding as head; without a word on it the tensors decide. */
-    dec->h.tied = told ? tie : !has_matrix(&b, &HEAD, -1);
+    /* Files that tie may carry a copy of the embedding as head; without a word on it the tensors decide, and also where
+     * the head is quantized and the embedding is not. */
+    bool own_head = has_matrix(&b, &HEAD, -1);
+    if (tie && own_head && !find(&b, &HEAD, -1, ".weight")) tie = false;
+    dec->h.tied = told ? tie : !own_head;
     if (tie) find(&b, &HEAD, -1, ".weight");
     if (dec->h.tied)
         dec->head = dec->embed;

@@ -87,13 +87,13 @@ sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w,
         return SR_OK;
     }
     if (fmt == w->fmt) return SR_OK;
-    if (w->fmt->tile == SR_TILE_I8 && !isq->warned) {
+    if (8 * sr_weight_bytes(w) < 16 * w->N * w->K && !isq->warned) {
         isq->warned = true;
         sr_log(SR_LOG_WARNING, "%s is quantized already (%s): quantizing again to %s adds its loss to the first", name,
                w->fmt->name, fmt->name);
     }
     sr_weight to;
-    sr_status s = sr_weight_create(fmt, w->N, w->K, isq->arena, &to, err);
+    sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, isq->arena, &to, err);
     if (s != SR_OK) return s;
     int threads = isq->engine->threads;
     if ((size_t)w->K > SIZE_MAX / sizeof(float) / ROWS / (size_t)threads)

@@ -48,6 +48,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->x8.sum, cpu->x8_block[2]);
     sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
+    sr_pages_free(cpu->gathered, cpu->gathered_bytes);
     sr_pages_free(cpu->packed_bf16, cpu->bf16_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
@@ -91,6 +92,7 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;
     ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
     ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, bf16);
+    ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, (size_t)cpu->batch * (size_t)max_k * sizeof(float));
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
     if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
     ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));

@@ -140,6 +140,8 @@ typedef struct sr_cpu {
     size_t x8_block[3]; /* bytes behind its three arrays */
     void *packed, *packed_bf16;
     size_t packed_bytes, bf16_bytes;
+    float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
+    size_t gathered_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;
     float *angle; /* cosines [batch][n_pair], then sines, of the step's positions */

@@ -51,7 +51,7 @@ size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k)
 static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     if (cpu->exact) return BY_DECODE;
     if (cpu->bf16 && T > SR_DOT_MAX && w->fast && w->fast->panel_bf16) return BY_BF16;
-    if (w->fmt->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
+    if (w->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
     return T <= cpu->kern->dot_max_t && w->fast && w->fast->dot ? BY_DOT : BY_GEMM;
 }
 
@@ -94,8 +94,8 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
     const sr_kern *kern = j->cpu->kern;
     const sr_weight *w = j->w[i];
     const sr_x8 *x = &j->cpu->x8;
-    const int group = sr_panel_group(w->fmt), pairs = pairs_of(n_rows);
-    const bool has_min = sr_panel_has_min(w->fmt);
+    const int group = sr_panel_group(w), pairs = pairs_of(n_rows);
+    const bool has_min = sr_panel_has_min(w);
     struct gemm_scratch *s = (void *)scratch;
     void *tile = scratch + round64(sizeof *s);
     float *acc = (float *)(void *)(scratch + round64(sizeof *s) + round64(kern->tile_bytes));
@@ -260,9 +260,9 @@ static void pack_bf16(void *ctx, int item, int thread) {
     j->cpu->kern->bf16_pack_x(j->x, j->ld_x, j->T, j->w[0]->K, item, j->cpu->packed_bf16);
 }
 
-void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
-                   const int64_t *ld_y) {
-    sr_cpu *cpu = (sr_cpu *)(void *)dev;
+/* All weights want the columns of x in the same order. */
+static void matmul_same_x(sr_cpu *cpu, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x,
+                          float *const *y, const int64_t *ld_y) {
     struct job j = {.cpu = cpu, .n = n, .x = x, .T = T, .ld_x = ld_x};
     bool int8 = false, gemm = false, bf16 = false;
     for (int i = 0; i < n; i++) {
@@ -284,4 +284,38 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
     }
     if (bf16) sr_pool_for(cpu->threads, (2 * T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
+}
+
+struct gather_job {
+    const float *x;
+    int64_t ld_x, K;
+    const int32_t *perm;
+    float *out;
+};
+
+static void gather_token(void *ctx, int t, int thread) {
+    const struct gather_job *j = ctx;
+    const float *from = j->x + t * j->ld_x;
+    float *to = j->out + t * j->K;
+    (void)thread;
+    for (int64_t k = 0; k < j->K; k++) to[k] = from[j->perm[k]];
+}
+
+static bool same_order(const sr_weight *a, const sr_weight *b) {
+    return a->perm == b->perm || (a->perm && b->perm && !memcmp(a->perm, b->perm, (size_t)a->K * sizeof *a->perm));
+}
+
+void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
+                   const int64_t *ld_y) {
+    sr_cpu *cpu = (sr_cpu *)(void *)dev;
+    for (int i = 0, m; i < n; i += m) { /* runs of weights that share an order */
+        for (m = 1; i + m < n && same_order(w[i], w[i + m]);) m++;
+        if (!w[i]->perm) {
+            matmul_same_x(cpu, w + i, m, x, T, ld_x, y + i, ld_y + i);
+            continue;
+        }
+        struct gather_job g = {x, ld_x, w[i]->K, w[i]->perm, cpu->gathered};
+        sr_pool_for(T < 8 ? 1 : cpu->threads, T, gather_token, &g);
+        matmul_same_x(cpu, w + i, m, cpu->gathered, T, w[i]->K, y + i, ld_y + i);
+    }
 }

@@ -65,6 +65,10 @@ static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     sr_status s = read_config(file, dir, "config.json", "", err);
     if (s == SR_OK) s = read_config(file, dir, "generation_config.json", "generation_config.", err);
     if (s == SR_OK) s = read_config(file, dir, "tokenizer_config.json", "tokenizer_config.", err);
+    /* Where older quantizers wrote what is now in config.json. */
+    if (s == SR_OK) s = read_config(file, dir, "quantize_config.json", "quantize_config.", err);
+    if (s == SR_OK) s = read_config(file, dir, "quant_config.json", "quant_config.", err);
+    if (s == SR_OK) s = read_config(file, dir, "hf_quant_config.json", "hf_quant_config.", err);
     if (s == SR_OK) s = read_template(file, dir, err);
     if (s != SR_OK) return s;
     char *path = sr_path_join(&file->arena, dir, "tokenizer.json");

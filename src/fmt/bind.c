@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "fmt/fmt.h"
 #include "fmt/search.h"
 
@@ -11,13 +12,15 @@
  * binds biases itself. */
 static const char *const suffixes[] = {
     "weight",
-    /* GPTQ, AWQ; MLX has scales and biases */
+    /* GPTQ, AWQ, EETQ; MLX has scales and biases. Marlin checkpoints of GPTQ */
     "qweight",
     "qzeros",
     "scales",
+    "scaled_zeros",
     "g_idx",
     "biases",
-    "zeros",
+    "B",
+    "s",
     /* bitsandbytes */
     "SCB",
     "weight_format",
@@ -36,21 +39,31 @@ static const char *const suffixes[] = {
     "weight_zero_point",
     "weight_shape",
     "weight_g_idx",
+    "scale_packed",
+    "meta",
+    "qscale_weight",
     "scale",
-    /* HQQ, EXL3, gpt-oss */
+    /* HQQ */
     "W_q",
-    "trellis",
-    "suh",
-    "svh",
-    "blocks",
+    "zero",
+    "nbits",
+    "group_size",
+    "shape",
+    "axis",
+    "packing",
+    "view_as_float",
+    /* gpt-oss and fused experts */
+    "_blocks",
+    "_scales",
+    "_scale_inv",
 };
 enum { N_SUFFIXES = sizeof suffixes / sizeof *suffixes, NAME_MAX_BYTES = 512, LIST_BYTES = 160 };
 
 bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts) {
     char full[NAME_MAX_BYTES];
-    *parts = (sr_parts){.name = name};
-    for (int i = 0; i < N_SUFFIXES && parts->n < SR_MAX_PLANES; i++) {
-        int n = snprintf(full, sizeof full, "%s.%s", name, suffixes[i]);
+    *parts = (sr_parts){.name = name, .file = file};
+    for (int i = 0; i < N_SUFFIXES && parts->n < SR_MOST_PARTS; i++) {
+        int n = snprintf(full, sizeof full, suffixes[i][0] == '_' ? "%s%s" : "%s.%s", name, suffixes[i]);
         if (n < 0 || (size_t)n >= sizeof full) return false;
         const sr_part *part = sr_file_part(file, full);
         if (!part) continue;
@@ -58,6 +71,12 @@ bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts) {
         parts->item[parts->n++].part = part;
     }
     return true;
+}
+
+const sr_part *sr_parts_get(const sr_parts *parts, const char *suffix) {
+    for (int i = 0; parts && i < parts->n; i++)
+        if (!strcmp(parts->item[i].suffix, suffix)) return parts->item[i].part;
+    return NULL;
 }
 
 /* "weight (q4_k), scales (f16)", cut at LIST_BYTES. */
@@ -87,10 +106,50 @@ static const char *list_shape(int n_dims, const int64_t *shape, char *text, size
     return text;
 }
 
-static const sr_part *part_called(const sr_parts *parts, const char *suffix) {
-    for (int i = 0; i < parts->n; i++)
-        if (!strcmp(parts->item[i].suffix, suffix)) return parts->item[i].part;
-    return NULL;
+/* Whether `name` is one of the alternatives of "f16|bf16|f32". */
+static bool is_one_of(const char *name, const char *list) {
+    size_t n = strlen(name);
+    for (const char *at = list; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        if (!strncmp(at, name, n) && (at[n] == 0 || at[n] == '|')) return true;
+    return false;
+}
+
+/* The type that a plane is written with. */
+static const sr_stored *first_of(const char *list) {
+    char name[32];
+    size_t n = strcspn(list, "|");
+    if (n >= sizeof name) return NULL;
+    memcpy(name, list, n);
+    name[n] = 0;
+    return sr_stored_by_name(name);
+}
+
+/* Equal but for dimensions of 1, and for the first one being split in several ([E][N] for E * N rows). */
+static bool same_shape(const sr_part *part, const sr_planes *planes, int i) {
+    int64_t found[SR_MAX_DIMS], expected[4], first = 1;
+    int n = 0, m = 0;
+    for (int d = 0; d < part->n_dims; d++)
+        if (part->shape[d] != 1) found[n++] = part->shape[d];
+    for (int d = 0; d < planes->plane[i].n_dims; d++)
+        if (planes->plane[i].shape[d] != 1) expected[m++] = planes->plane[i].shape[d];
+    if (n < m) return false;
+    if (m == 0) return n == 0;
+    for (int d = 0; d <= n - m; d++)
+        if (__builtin_mul_overflow(first, found[d], &first)) return false;
+    if (n > m && m == 1 && part->n_dims <= 2) return false; /* a matrix is no vector */
+    return first == expected[0] &&
+           (m == 1 || !memcmp(found + n - m + 1, expected + 1, (size_t)(m - 1) * sizeof *found));
+}
+
+void sr_planes_add(sr_planes *planes, const char *suffix, const char *stored, bool optional, int64_t rows,
+                   int64_t cols) {
+    int i = planes->n++;
+    planes->plane[i].suffix = suffix;
+    planes->plane[i].stored = stored;
+    planes->plane[i].optional = optional;
+    planes->plane[i].n_dims = cols ? 2 : 1;
+    planes->plane[i].shape[0] = rows;
+    planes->plane[i].shape[1] = cols;
 }
 
 /* Bytes of n elements in whole blocks, or -1 when they are none or do not fit in 63 bits. */
@@ -105,100 +164,135 @@ static int64_t stored_bytes(const sr_stored *type, const sr_planes *planes, int 
 }
 
 /* Each plane that layout asks for against the part found: type, shape, bytes. */
-static sr_status check_planes(const sr_file *file, const sr_parts *parts, const sr_planes *planes, sr_weight *w,
-                              sr_err *err) {
+static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr_weight *w, sr_err *err) {
+    const sr_file *file = parts->file;
     for (int i = 0; i < planes->n; i++) {
-        const char *suffix = planes->plane[i].suffix;
-        const sr_part *part = part_called(parts, suffix);
+        const char *suffix = planes->plane[i].suffix, *dot = suffix[0] == '_' ? "" : ".";
+        const sr_part *part = sr_parts_get(parts, suffix);
         char found[96], expected[96];
+        if (!part && planes->plane[i].optional) continue;
         if (!part)
-            return sr_fail(err, SR_CORRUPT, "%s: '%s.%s' is missing; %s needs it", file->path, parts->name, suffix,
-                           w->fmt->name);
-        if (strcmp(part->type->name, planes->plane[i].stored))
-            return sr_fail(err, SR_CORRUPT, "%s: '%s.%s' is stored as %s, expected %s", path_of(file, part),
-                           parts->name, suffix, part->type->name, planes->plane[i].stored);
-        if (part->n_dims != planes->plane[i].n_dims ||
-            memcmp(part->shape, planes->plane[i].shape, (size_t)part->n_dims * sizeof *part->shape))
-            return sr_fail(err, SR_CORRUPT, "%s: '%s.%s' has shape %s, expected %s", path_of(file, part), parts->name,
-                           suffix, list_shape(part->n_dims, part->shape, found, sizeof found),
+            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is missing; %s needs it", file->path, parts->name, dot,
+                           suffix, w->fmt->name);
+        if (!is_one_of(part->type->name, planes->plane[i].stored))
+            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is stored as %s, expected %s", path_of(file, part),
+                           parts->name, dot, suffix, part->type->name, planes->plane[i].stored);
+        if (planes->plane[i].n_dims > 0 && !same_shape(part, planes, i))
+            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has shape %s, expected %s", path_of(file, part), parts->name,
+                           dot, suffix, list_shape(part->n_dims, part->shape, found, sizeof found),
                            list_shape(planes->plane[i].n_dims, planes->plane[i].shape, expected, sizeof expected));
-        int64_t bytes = stored_bytes(part->type, planes, i);
-        if (bytes < 0 || bytes != part->bytes)
-            return sr_fail(err, SR_CORRUPT, "%s: '%s.%s' has %lld bytes, expected %lld", path_of(file, part),
-                           parts->name, suffix, (long long)part->bytes, (long long)bytes);
-        w->plane[i].data = (uint8_t *)part->data; /* never written: only weights of sr_weight_create are */
-        w->plane[i].bytes = bytes;
-        w->plane[i].stride = part->shape[0] ? bytes / part->shape[0] : 0;
+        if (planes->plane[i].n_dims > 0) {
+            int64_t bytes = stored_bytes(part->type, planes, i);
+            if (bytes < 0 || bytes != part->bytes)
+                return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has %lld bytes, expected %lld", path_of(file, part),
+                               parts->name, dot, suffix, (long long)part->bytes, (long long)bytes);
+        }
+        int64_t rows = planes->plane[i].n_dims > 0 ? planes->plane[i].shape[0] : part->n_dims ? part->shape[0] : 1;
+        w->plane[i].data = (uint8_t *)(uintptr_t)part->data; /* never written: only created weights are */
+        w->plane[i].bytes = part->bytes;
+        w->plane[i].stride = rows ? part->bytes / rows : 0;
+        w->plane[i].type = part->type;
     }
     return SR_OK;
 }
 
-sr_status sr_weight_bind(const sr_file *file, const char *name, int64_t N, int64_t K, const sr_qspec *spec,
-                         sr_weight *w, sr_err *err) {
-    static const sr_qspec none = {0};
+/* What is set before the planes are. */
+static void begin_weight(sr_weight *w, const sr_format *fmt, int64_t N, int64_t K, const sr_qspec *spec) {
+    memset(w, 0, sizeof *w);
+    w->fmt = fmt;
+    w->N = N;
+    w->K = K;
+    w->spec = *spec;
+    w->tile = fmt->tile;
+    w->group = fmt->group;
+    if (fmt->group) return;
+    if (w->spec.group < 0 || w->spec.group > K) w->spec.group = K > INT32_MAX ? INT32_MAX : (int32_t)K;
+    sr_weight_set_group(w, w->spec.group);
+}
+
+void sr_weight_set_group(sr_weight *w, int64_t stored) {
+    if (w->fmt->tile != SR_TILE_I8) return;
+    bool one = stored >= w->K; /* a group a row: its end need not fall on a multiple */
+    w->group = 0;
+    for (int g = SR_KC; g >= SR_KC / SR_MAX_GROUPS && !w->group; g /= 2)
+        if (one || stored % g == 0) w->group = g;
+    if (!w->group) w->tile = SR_TILE_F32;
+}
+
+static bool shape_of(const sr_format *fmt, const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
+    const sr_part *first = parts->item[0].part;
+    if (fmt->dims) return fmt->dims(parts, spec, N, K);
+    if (first->n_dims < 2) return false;
+    *K = first->shape[first->n_dims - 1];
+    *N = first->n_elements / (*K ? *K : 1);
+    return true;
+}
+
+sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const char *name, int64_t N, int64_t K,
+                         sr_arena *arena, sr_weight *w, sr_err *err) {
     sr_parts parts;
     sr_planes planes = {0};
+    sr_qspec spec;
     char list[LIST_BYTES];
 
     memset(w, 0, sizeof *w);
-    if (!spec) spec = &none;
     if (!sr_weight_parts(file, name, &parts))
         return sr_fail(err, SR_INVALID, "%s: a tensor name has more than %d bytes", file->path, NAME_MAX_BYTES - 1);
     if (!parts.n) return sr_fail(err, SR_CORRUPT, "%s: '%s.weight' is missing", file->path, name);
+    sr_status st = sr_qconfig_resolve(config, name, &spec, err);
+    if (st != SR_OK) return st;
     const char *path = path_of(file, parts.item[0].part);
 
-    const sr_format *other = NULL;
+    const sr_format *fmt = NULL, *other = NULL;
     for (int i = 0; sr_formats[i]; i++) {
-        if (!sr_formats[i]->claim(sr_formats[i], &parts, spec)) continue;
-        if (!w->fmt)
-            w->fmt = sr_formats[i];
+        if (!sr_formats[i]->claim(sr_formats[i], &parts, &spec)) continue;
+        if (!fmt)
+            fmt = sr_formats[i];
         else
             other = sr_formats[i];
     }
-    if (!w->fmt)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: no format claims the parts of '%s': %s", path, name,
-                       list_parts(&parts, list));
+    if (!fmt)
+        return sr_fail(err, SR_UNSUPPORTED, "%s: no format claims the parts of '%s': %s%s%s%s", path, name,
+                       list_parts(&parts, list), spec.method ? " (quant_method " : "", spec.method ? spec.method : "",
+                       spec.method ? ")" : "");
     if (other)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: both %s and %s claim the parts of '%s': %s", path, w->fmt->name,
+        return sr_fail(err, SR_UNSUPPORTED, "%s: both %s and %s claim the parts of '%s': %s", path, fmt->name,
                        other->name, name, list_parts(&parts, list));
 
-    const sr_part *first = parts.item[0].part;
     if (N < 0 || K < 0) {
-        /* Formats whose first part has another shape than the weight will need the caller to say. */
-        if (first->n_dims != 2)
+        int64_t own_n = 0, own_k = 0;
+        const sr_part *first = parts.item[0].part;
+        if (!shape_of(fmt, &parts, &spec, &own_n, &own_k))
             return sr_fail(err, SR_CORRUPT, "%s: '%s.%s' has shape %s, expected two dimensions", path, name,
                            parts.item[0].suffix, list_shape(first->n_dims, first->shape, list, sizeof list));
-        if (N < 0) N = first->shape[0];
-        if (K < 0) K = first->shape[1];
+        if (N < 0) N = own_n;
+        if (K < 0) K = own_k;
     }
     if (N < 1 || K < 1)
         return sr_fail(err, SR_CORRUPT, "%s: '%s' is a %lld x %lld matrix, expected 1 x 1 or more", path, name,
                        (long long)N, (long long)K);
-    w->N = N;
-    w->K = K;
-    w->group = w->fmt->group ? w->fmt->group : spec->group;
     sr_err why = {0};
-    if (w->fmt->layout(w->fmt, N, K, spec, &planes, &why) != SR_OK)
+    begin_weight(w, fmt, N, K, &spec);
+    if (fmt->layout(fmt, N, K, &w->spec, &planes, &why) != SR_OK)
         return sr_fail(err, SR_CORRUPT, "%s: '%s': %s", path, name, why.msg);
-    sr_status st = check_planes(file, &parts, &planes, w, err);
-    if (st == SR_OK && w->fmt->adopt) st = w->fmt->adopt(&parts, spec, w, err);
-    return st;
+    st = check_planes(&parts, &planes, w, err);
+    if (st != SR_OK || !fmt->adopt) return st;
+    st = fmt->adopt(&parts, w, arena, &why);
+    return st == SR_OK ? SR_OK : sr_fail(err, st, "%s: '%s': %s", path, name, why.msg);
 }
 
-sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, sr_arena *arena, sr_weight *w, sr_err *err) {
-    static const sr_qspec none = {0};
+sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_qspec *spec, sr_arena *arena,
+                           sr_weight *w, sr_err *err) {
     sr_planes planes = {0};
     memset(w, 0, sizeof *w);
     if (N < 1 || K < 1)
         return sr_fail(err, SR_INVALID, "a weight of %lld x %lld, expected 1 x 1 or more", (long long)N, (long long)K);
-    sr_status st = fmt->layout(fmt, N, K, &none, &planes, err);
+    begin_weight(w, fmt, N, K, spec ? spec : &fmt->spec);
+    sr_status st = fmt->layout(fmt, N, K, &w->spec, &planes, err);
     if (st != SR_OK) return st;
-    w->fmt = fmt;
-    w->N = N;
-    w->K = K;
-    w->group = fmt->group;
     for (int i = 0; i < planes.n; i++) {
-        const sr_stored *type = sr_stored_by_name(planes.plane[i].stored);
+        if (planes.plane[i].optional) continue;
+        const sr_stored *type = first_of(planes.plane[i].stored);
         int64_t bytes = type ? stored_bytes(type, &planes, i) : -1;
         if (bytes < 0)
             return sr_fail(err, SR_INVALID, "%s: %lld x %lld is no size that it can have", fmt->name, (long long)N,
@@ -209,8 +303,52 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, sr_arena 
                            (long long)K, (long long)bytes);
         w->plane[i].bytes = bytes;
         w->plane[i].stride = bytes / planes.plane[i].shape[0];
+        w->plane[i].type = type;
     }
-    return SR_OK;
+    return fmt->adopt ? fmt->adopt(NULL, w, arena, err) : SR_OK;
+}
+
+static void put_float(uint8_t *p, const char *type, float v) {
+    uint32_t b;
+    memcpy(&b, &v, sizeof b);
+    if (!strcmp(type, "f32")) memcpy(p, &b, 4);
+    uint16_t half = !strcmp(type, "f16") ? sr_f32_to_f16(v) : sr_f32_to_bf16(v);
+    if (strcmp(type, "f32")) memcpy(p, &half, 2);
+}
+
+void sr_weight_sample(sr_weight *w, uint64_t seed) {
+    if (w->fmt->sample) {
+        w->fmt->sample(w, seed);
+        return;
+    }
+    /* Codes of b bits around their middle have a standard deviation of 2^b / sqrt(12). */
+    float size = 0.02f * 3.46f / (float)(1 << (w->spec.bits ? w->spec.bits : 8));
+    for (int p = 0; p < SR_MAX_PLANES; p++) {
+        if (!w->plane[p].data) continue;
+        const char *type = w->plane[p].type->name;
+        bool is_float = !strcmp(type, "f32") || !strcmp(type, "f16") || !strcmp(type, "bf16");
+        int step = is_float ? w->plane[p].type->bytes : 8;
+        for (int64_t i = 0; i < w->plane[p].bytes; i += step) {
+            uint64_t r = sr_weight_random(&seed);
+            size_t n = w->plane[p].bytes - i < step ? (size_t)(w->plane[p].bytes - i) : (size_t)step;
+            if (is_float)
+                put_float(w->plane[p].data + i, type, size * (0.75f + (float)(r >> 40) * 0x1p-25f));
+            else
+                memcpy(w->plane[p].data + i, &r, n);
+        }
+    }
+}
+
+float sr_plane_float(const sr_weight *w, int plane, int64_t i) {
+    const uint8_t *p = w->plane[plane].data;
+    const sr_stored *type = w->plane[plane].type;
+    if (type->bytes == 4) {
+        float v;
+        memcpy(&v, p + 4 * i, 4);
+        return v;
+    }
+    uint16_t half = (uint16_t)(p[2 * i] | p[2 * i + 1] << 8);
+    return type->name[0] == 'f' ? sr_f16_to_f32(half) : sr_bf16_to_f32(half);
 }
 
 int64_t sr_weight_bytes(const sr_weight *w) {
@@ -249,11 +387,10 @@ void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float 
     for (int64_t k = 0; k < n; k += SR_KC) {
         int part = n - k < SR_KC ? (int)(n - k) : SR_KC;
         w->fmt->unpack(w, row, k0 + k, part, code, scale, min);
-        for (int i = 0; i < part; i += group)
-            for (int j = i; j < i + group; j++) {
-                float v = scale[i / group] * (float)code[j];
-                out[k + j] = w->fmt->has_min ? v - min[i / group] : v;
-            }
+        for (int j = 0; j < part; j++) {
+            float v = scale[j / group] * (float)code[j];
+            out[k + j] = w->fmt->has_min ? v - min[j / group] : v;
+        }
     }
 }
 

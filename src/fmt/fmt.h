@@ -25,6 +25,7 @@ enum {
     SR_MR = 16,         /* weight rows of a panel */
     SR_MAX_GROUPS = 16, /* groups in SR_KC columns: the smallest group has 16 */
     SR_MAX_PLANES = 8,
+    SR_MOST_PARTS = 16,
 };
 
 typedef struct sr_format sr_format;
@@ -32,34 +33,57 @@ typedef struct sr_weight sr_weight;
 
 typedef enum sr_tile_kind { SR_TILE_I8, SR_TILE_BF16, SR_TILE_F32 } sr_tile_kind;
 
-/* What a checkpoint's configuration says about its quantized tensors; filled once by bind.c. All zero for GGUF and for
- * plain checkpoints, whose tensors describe themselves. */
+/* What a checkpoint's configuration says about one quantized matrix (sr_qconfig_resolve). All zero for GGUF and for
+ * plain checkpoints, whose tensors describe themselves. A row carries one as example and default: what it is written
+ * with. */
 typedef struct sr_qspec {
-    const char *method; /* quant_method of config.json, NULL when there is none */
-    uint8_t bits, axis, sym, zero_kind, order, version;
-    int32_t group, group_n;
+    const char *method; /* quant_method: "gptq", "awq", "fp8", "mlx", ...; NULL when there is none */
+    const char *layout; /* the method's own variant: gptq "gptq_v2", awq "gemv", mlx "mxfp4", "pack-quantized", ...; or
+                           NULL */
+    const char *writer; /* the tool that wrote it, where the bits depend on that; or NULL */
+    bool skip;          /* listed among the modules that were not converted. Informs: tensors decide */
+    bool sym;           /* no zero points count */
+    bool act_order;
+    uint8_t bits;    /* 0: not said */
+    uint8_t axis;    /* of HQQ's groups */
+    int32_t group;   /* columns a scale as stored; -1: the whole row; 0: not said */
+    int32_t group_n; /* rows a scale (blocks of FP8); 0 and 1: one */
 } sr_qspec;
+
+/* A checkpoint's quantization config, its rules for single modules included. Allocated in the arena it was read into.
+ */
+typedef struct sr_qconfig sr_qconfig;
+/* *out is NULL when the checkpoint has none. SR_CORRUPT, SR_UNSUPPORTED (method) name file and key. */
+sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out, sr_err *err);
+/* What it says about the module `name` ("model.layers.0.self_attn.q_proj"). config may be NULL. */
+sr_status sr_qconfig_resolve(const sr_qconfig *config, const char *name, sr_qspec *spec, sr_err *err);
 
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */
 typedef struct sr_parts {
     const char *name;
+    const sr_file *file;
     int n;
     struct {
-        const char *suffix; /* "weight", "scales", ... */
+        const char *suffix; /* "weight", "scales", ...; one that starts with '_' follows the name without a dot */
         const sr_part *part;
-    } item[SR_MAX_PLANES];
+    } item[SR_MOST_PARTS];
 } sr_parts;
+const sr_part *sr_parts_get(const sr_parts *parts, const char *suffix); /* NULL when absent; parts may be NULL */
 
 /* What the planes of an N x K weight must look like: checked when reading, allocated when writing. */
 typedef struct sr_planes {
     int n;
     struct {
         const char *suffix;
-        const char *stored; /* name of the stored type (file/stored.c) */
-        int n_dims;
-        int64_t shape[4];
+        const char *stored; /* stored types (file/stored.c) that it may have, "f16|bf16|f32"; the first is written */
+        bool optional;      /* absent: the plane's data is NULL */
+        int n_dims;         /* 0: not compared with the file; adopt looks at it */
+        int64_t shape[4];   /* dimensions of 1 do not count, and a file may have the first one split in several */
     } plane[SR_MAX_PLANES];
 } sr_planes;
+/* Appends a plane of two dimensions (cols 0: of one). */
+void sr_planes_add(sr_planes *planes, const char *suffix, const char *stored, bool optional, int64_t rows,
+                   int64_t cols);
 
 /* One weight matrix, bound to its bytes. Planes point into the checkpoint's map or into the model's arena; nothing is
  * owned here. Immutable once placed. */
@@ -70,9 +94,13 @@ struct sr_weight {
         uint8_t *data;  /* written only while encoding, and then only in memory that the model owns */
         int64_t stride; /* bytes from one row to the next */
         int64_t bytes;
-    } plane[SR_MAX_PLANES];
-    int32_t group;              /* columns a scale */
-    const int32_t *perm;        /* [K] order of x that the stored columns want, or NULL */
+        const sr_stored *type;
+    } plane[SR_MAX_PLANES];     /* in the order of layout */
+    sr_qspec spec;              /* resolved: group is at least 1 where the checkpoint says it */
+    uint8_t tile;               /* sr_tile_kind; the row's, or SR_TILE_F32 where this weight's groups fit no tile */
+    int32_t group;              /* columns a scale as unpack gives them: 16, 32, 64, 128 or 256; divides spec.group */
+    const int32_t *perm;        /* [K] or NULL: stored column k (decode, unpack) multiplies x[perm[k]] */
+    const void *aux;            /* what adopt derived, in the model's arena */
     const float *bias;          /* [N], or NULL */
     const struct sr_fast *fast; /* set by the CPU device's place */
     void *placed;               /* another device's own data */
@@ -96,9 +124,11 @@ struct sr_format {
     uint16_t block;    /* columns a stored block */
     uint16_t group;    /* columns a scale; 0 when the checkpoint says */
     uint16_t lane;     /* columns a code point (1; lattices 4 or 8) */
-    uint8_t tile;      /* sr_tile_kind that unpack, panel or decode produce */
-    bool has_min;      /* I8: unpack writes mins */
-    float rtn_err;     /* bound on rms(w - decoded) / rms(w) of N(0,1) rows, round to nearest; tests and docs read it */
+    sr_qspec spec;     /* what a checkpoint in this format says by default; zero where tensors describe themselves */
+    const char *reference; /* package that the golden vectors were made with; NULL: no reference ran */
+    uint8_t tile;          /* sr_tile_kind that unpack, panel or decode produce */
+    bool has_min;          /* I8: unpack writes mins */
+    float rtn_err; /* bound on rms(w - decoded) / rms(w) of N(0,1) rows, round to nearest; tests and docs read it */
 
     /* Required. */
     bool (*claim)(const sr_format *self, const sr_parts *parts, const sr_qspec *spec); /* pure: are these parts mine? */
@@ -112,8 +142,14 @@ struct sr_format {
      * portable panel are this plus arithmetic. */
     void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
 
-    /* Optional: parts that need parsing of their own. */
-    sr_status (*adopt)(const sr_parts *parts, const sr_qspec *spec, sr_weight *w, sr_err *err);
+    /* Optional: N and K from the parts, where the first part's shape is not the weight's. False: cannot tell. */
+    bool (*dims)(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K);
+    /* Optional: checks and derives what planes alone do not say (perm, aux, tile, group), once, when planes are set.
+     * parts is NULL for a weight that was created, whose planes are still zero. Memory from the arena. */
+    sr_status (*adopt)(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err);
+    /* Optional: fills the planes of a created weight with random weights of about N(0, 0.02), the same for the same
+     * seed. sr_weight_sample has a default. */
+    void (*sample)(sr_weight *w, uint64_t seed);
 
     /* Optional, all or none: writing through a solver.
      * fit chooses the stored scales of one block from w[block]; importance[block] may be NULL; row_ms is the mean
@@ -148,13 +184,25 @@ const sr_format *sr_format_by_name(const char *name);
  * checkpoint's. */
 bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts);
 /* Gathers the parts called `name`.* of the checkpoint, finds the one row that claims them, checks shapes against layout
- * and points the planes into the map. N or K of -1 take what the checkpoint has. Rank-2 only, [N][K]. Errors name the
- * tensor and file: absent (SR_CORRUPT), shape (found, expected), no claim or two (lists the parts). */
-sr_status sr_weight_bind(const sr_file *file, const char *name, int64_t N, int64_t K, const sr_qspec *spec,
-                         sr_weight *w, sr_err *err);
-/* A new weight of that format in the arena, zeroed, to be written by encode or store. SR_INVALID when block does not
- * divide K. */
-sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, sr_arena *arena, sr_weight *w, sr_err *err);
+ * and points the planes into the map; what adopt derives goes to the arena. config may be NULL. N or K of -1 take what
+ * the checkpoint has. A stack of experts [E][N][K] is a matrix of E * N rows. Errors name the tensor and file: absent
+ * (SR_CORRUPT), shape (found, expected), no claim or two (lists the parts). */
+sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const char *name, int64_t N, int64_t K,
+                         sr_arena *arena, sr_weight *w, sr_err *err);
+/* A new weight of that format in the arena, zeroed, to be written by encode or store. spec NULL: the row's. SR_INVALID
+ * when block does not divide K. */
+sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_qspec *spec, sr_arena *arena,
+                           sr_weight *w, sr_err *err);
+/* Random weights for a created one: fmt->sample, or random bits in planes of integers and small numbers in planes of
+ * floats. */
+void sr_weight_sample(sr_weight *w, uint64_t seed);
+/* splitmix64: the next number of a sequence, for sample. */
+static inline uint64_t sr_weight_random(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
 /* Bytes of all planes. */
 int64_t sr_weight_bytes(const sr_weight *w);
 
@@ -181,12 +229,17 @@ sr_status sr_layout_single(const sr_format *self, int64_t N, int64_t K, const sr
 void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n,
                   float *out); /* unpack, then scale * code - min */
 void sr_snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
-/* Columns a scale of a format's panels, and whether they come with mins (of the same columns). */
-static inline int sr_panel_group(const sr_format *fmt) {
-    return fmt->panel ? fmt->panel_group : fmt->group;
+/* Sets w->group to the most columns that a tile can give one scale when the checkpoint gives one to `stored` columns,
+ * and w->tile to SR_TILE_F32 where no tile can. */
+void sr_weight_set_group(sr_weight *w, int64_t stored);
+/* Element i of a plane of f32, f16 or bf16. */
+float sr_plane_float(const sr_weight *w, int plane, int64_t i);
+/* Columns a scale of a weight's panels, and whether they come with mins (of the same columns). */
+static inline int sr_panel_group(const sr_weight *w) {
+    return w->fmt->panel ? w->fmt->panel_group : w->group;
 }
-static inline bool sr_panel_has_min(const sr_format *fmt) {
-    return !fmt->panel && fmt->has_min;
+static inline bool sr_panel_has_min(const sr_weight *w) {
+    return !w->fmt->panel && w->fmt->has_min;
 }
 /* Coarse panel of any format with groups: each SR_KC columns on an 8-bit grid of their own, step max|w| / 127. Columns
  * with anything not finite have the scale NaN and codes 0. */
