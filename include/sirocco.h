@@ -74,6 +74,8 @@ typedef struct sr_tensor_info {
     int64_t bytes;
     const char *file; /* path of the shard that holds it */
     int64_t offset;   /* of its first byte in that shard */
+    bool matrix;      /* one of the parts of a matrix that sr_checkpoint_matrix lists with a format; known once
+                         sr_checkpoint_n_matrices was called */
 } sr_tensor_info;
 
 /* Opens a GGUF file (or any piece of a split one), a safetensors file or a Hugging Face directory without loading
@@ -89,6 +91,42 @@ SR_API int sr_checkpoint_n_values(const sr_checkpoint *ck);
 SR_API void sr_checkpoint_value(const sr_checkpoint *ck, int i, char *key, size_t key_cap, char *text, size_t text_cap);
 /* "GGUF v3", "safetensors": borrowed. */
 SR_API const char *sr_checkpoint_container(const sr_checkpoint *ck);
+
+/* What a checkpoint's quantized and plain tensors mean: its matrices, y[T][N] = x[T][K] w[N][K]^T. */
+typedef struct sr_matrix_info {
+    const char *name;   /* "model.layers.0.self_attn.q_proj"; borrowed until sr_checkpoint_close */
+    const char *format; /* row of sr_format_at, "gptq4"; NULL: no format takes its parts, and `why` says so */
+    int64_t N, K;       /* a stack of experts counts all its rows; 0 when format is NULL */
+    int64_t bytes;      /* of all its parts */
+    int32_t group;      /* columns a stored scale, 0: none or not constant */
+    int32_t group_n;    /* rows a stored scale, at least 1 */
+    bool symmetric;     /* has no zero points or minimums */
+    bool act_order;     /* columns belong to groups in an order of their own */
+    bool excluded;      /* the config lists it among the modules that were not quantized */
+    char why[256];
+} sr_matrix_info;
+
+/* Matrices in file order, found by binding every module's parts: works on the directory alone, touches no weights. Not
+ * thread-safe on one checkpoint. */
+SR_API int sr_checkpoint_n_matrices(sr_checkpoint *ck);
+SR_API void sr_checkpoint_matrix(sr_checkpoint *ck, int i, sr_matrix_info *info);
+
+/* ---------------------------------------------------------------- formats: what this build reads and writes */
+
+typedef struct sr_format_info {
+    const char *name, *alias; /* "q4_k", "q4k"; alias may be NULL */
+    const char *found_in;     /* "GGUF", or the quant_method of a checkpoint's config ("gptq"), or "safetensors" */
+    double bits_per_weight;   /* of 4096 x 4096 with the default group */
+    int32_t group;            /* columns a scale, 0: none or the checkpoint's own; see `variable_group` */
+    bool variable_group;      /* the checkpoint says it; bits_per_weight is with `group` */
+    bool writes;              /* usable with --isq */
+    bool fast;                /* has kernels of its own; the others run through `decode` */
+    const char *tile;         /* "int8", "bf16", "f32": what products are made of */
+    const char *reference;    /* package that golden vectors were made with, NULL: none could be run */
+} sr_format_info;
+
+/* Row i = 0, 1, ... of the table of formats; false past its end. Texts are static. */
+SR_API bool sr_format_at(int i, sr_format_info *info);
 
 /* ---------------------------------------------------------------- tokenizer */
 

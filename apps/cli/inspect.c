@@ -37,7 +37,7 @@ typedef struct type_sum {
 } type_sum;
 
 typedef struct summary {
-    int64_t elements, bytes, file_bytes;
+    int64_t elements, bytes, file_bytes; /* elements: weights, however they are packed */
     int64_t part[N_PARTS];
     type_sum *type;
     int n_types;
@@ -49,28 +49,44 @@ static int by_bytes(const void *a, const void *b) {
     return (x->bytes < y->bytes) - (x->bytes > y->bytes);
 }
 
-static void sum_up(const sr_checkpoint *ck, const char *path, summary *s) {
-    int n = sr_checkpoint_n_tensors(ck);
+static type_sum *type_called(summary *s, const char *name) {
+    int k = 0;
+    while (k < s->n_types && strcmp(s->type[k].name, name) != 0) k++;
+    if (k == s->n_types) {
+        s->type = out_alloc(s->type, (size_t)k + 1, sizeof *s->type);
+        s->type[k] = (type_sum){0};
+        snprintf(s->type[k].name, sizeof s->type[k].name, "%s", name);
+        s->n_types++;
+    }
+    return &s->type[k];
+}
+
+static void count(summary *s, const char *format, const char *tensor, int64_t elements, int64_t bytes) {
+    type_sum *y = type_called(s, format);
+    y->n++;
+    y->elements += elements;
+    y->bytes += bytes;
+    s->elements += elements;
+    s->bytes += bytes;
+    s->part[part_of(tensor)] += bytes;
+}
+
+/* Matrices by format, vectors by their stored type. Parts of a matrix that no format takes count as they are stored. */
+static void sum_up(sr_checkpoint *ck, const char *path, summary *s) {
+    int n = sr_checkpoint_n_tensors(ck), n_matrices = sr_checkpoint_n_matrices(ck);
     const char **file = out_alloc(NULL, (size_t)n + 1, sizeof *file);
     for (int i = 0; i < n; i++) {
         sr_tensor_info t;
         sr_checkpoint_tensor(ck, i, &t);
-        s->elements += t.n_elements;
-        s->bytes += t.bytes;
-        s->part[part_of(t.name)] += t.bytes;
-        int k = 0;
-        while (k < s->n_types && strcmp(s->type[k].name, t.type) != 0) k++;
-        if (k == s->n_types) {
-            s->type = out_alloc(s->type, (size_t)k + 1, sizeof *s->type);
-            s->type[k] = (type_sum){0};
-            snprintf(s->type[k].name, sizeof s->type[k].name, "%s", t.type);
-            s->n_types++;
-        }
-        s->type[k].n++;
-        s->type[k].elements += t.n_elements;
-        s->type[k].bytes += t.bytes;
+        if (!t.matrix) count(s, t.type, t.name, t.n_elements, t.bytes);
+        int k;
         for (k = s->n_files; k > 0 && strcmp(file[k - 1], t.file) != 0;) k--;
         if (k == 0) file[s->n_files++] = t.file;
+    }
+    for (int i = 0; i < n_matrices; i++) {
+        sr_matrix_info m;
+        sr_checkpoint_matrix(ck, i, &m);
+        if (m.format) count(s, m.format, m.name, m.N * m.K, m.bytes);
     }
     struct stat st;
     for (int k = 0; k < s->n_files; k++)
@@ -177,7 +193,53 @@ static void shape_text(const sr_tensor_info *t, char *to, size_t cap) {
         n += (size_t)snprintf(to + n, cap - n, "%s%lld", d ? " x " : "", (long long)t->shape[d]);
 }
 
-static void print_people(const sr_checkpoint *ck, const summary *s, bool tensors) {
+/* "groups of 128, zero points, act-order": how a matrix is quantized, empty where its format says it all. */
+static void scheme_text(const sr_matrix_info *m, char *to, size_t cap) {
+    size_t n = 0;
+    to[0] = 0;
+    if (!m->group) return;
+    n += (size_t)snprintf(to, cap, m->group >= m->K ? "a scale a row" : "groups of %d", m->group);
+    if (m->group_n > 1 && n < cap) n += (size_t)snprintf(to + n, cap - n, " x %d rows", m->group_n);
+    if (!m->symmetric && n < cap) n += (size_t)snprintf(to + n, cap - n, ", zero points");
+    if (m->act_order && n < cap) n += (size_t)snprintf(to + n, cap - n, ", act-order");
+    if (m->excluded && n < cap) snprintf(to + n, cap - n, ", listed as not quantized");
+}
+
+/* One line a way in which matrices are quantized, and one a matrix that cannot be read. */
+static void print_schemes(sr_checkpoint *ck) {
+    struct {
+        char text[160];
+        int n;
+    } seen[32];
+    int n_seen = 0, n_bad = 0, excluded = 0;
+    for (int i = 0; i < sr_checkpoint_n_matrices(ck); i++) {
+        sr_matrix_info m;
+        char scheme[128], line[160];
+        sr_checkpoint_matrix(ck, i, &m);
+        if (!m.format) {
+            if (n_bad++ < 8) printf("%s%s\n", n_bad == 1 ? "\nCannot be read:\n" : "", m.why);
+            continue;
+        }
+        excluded += m.excluded;
+        scheme_text(&m, scheme, sizeof scheme);
+        if (!*scheme) continue;
+        snprintf(line, sizeof line, "%s: %s", m.format, scheme);
+        int k = 0;
+        while (k < n_seen && strcmp(seen[k].text, line) != 0) k++;
+        if (k == (int)(sizeof seen / sizeof *seen)) continue;
+        if (k == n_seen) {
+            strcpy(seen[k].text, line);
+            seen[n_seen++].n = 0;
+        }
+        seen[k].n++;
+    }
+    if (n_bad > 8) printf("... and %d more\n", n_bad - 8);
+    if (n_seen) putchar('\n');
+    for (int k = 0; k < n_seen; k++) printf("%4d x  %s\n", seen[k].n, seen[k].text);
+    if (excluded) printf("%4d x  not quantized by the config\n", excluded);
+}
+
+static void print_people(sr_checkpoint *ck, const summary *s, bool tensors) {
     char text[VALUE], key[KEY], a[OUT_NUMBER], b[OUT_NUMBER];
     if (find_any(ck, name_keys, text, sizeof text)) {
         fputs("name          ", stdout);
@@ -202,7 +264,7 @@ static void print_people(const sr_checkpoint *ck, const summary *s, bool tensors
 
     if (s->n_types) {
         out_table t = {.align = "lrrrrr"};
-        static const char *const head[] = {"type", "tensors", "params", "size", "bits/weight", "share"};
+        static const char *const head[] = {"format", "tensors", "params", "size", "bits/weight", "share"};
         putchar('\n');
         for (int i = 0; i < 6; i++) out_cell(&t, "%s", head[i]);
         for (int i = 0; i < s->n_types; i++) {
@@ -216,6 +278,7 @@ static void print_people(const sr_checkpoint *ck, const summary *s, bool tensors
         }
         out_table_print(&t, 0);
     }
+    print_schemes(ck);
     if (sr_checkpoint_n_values(ck)) {
         out_table t = {.align = "ll"};
         putchar('\n');
@@ -258,7 +321,7 @@ static bool is_whole(const char *s) {
     return n > 0 && n < 19 && s[n] == 0 && (s[0] != '0' || n == 1);
 }
 
-static void print_json(const sr_checkpoint *ck, const summary *s, bool tensors) {
+static void print_json(sr_checkpoint *ck, const summary *s, bool tensors) {
     char text[VALUE], key[KEY];
     out_json j = {0};
     json_open(&j, NULL, '{');
@@ -293,6 +356,28 @@ static void print_json(const sr_checkpoint *ck, const summary *s, bool tensors) 
         json_close(&j, '}');
     }
     json_close(&j, ']');
+    if (tensors) {
+        json_open(&j, "matrices", '[');
+        for (int i = 0; i < sr_checkpoint_n_matrices(ck); i++) {
+            sr_matrix_info m;
+            sr_checkpoint_matrix(ck, i, &m);
+            json_open(&j, NULL, '{');
+            json_text(&j, "name", m.name);
+            json_text(&j, "format", m.format);
+            json_int(&j, "N", m.N);
+            json_int(&j, "K", m.K);
+            json_int(&j, "bytes", m.bytes);
+            json_real(&j, "bits_per_weight", bits(m.bytes, m.N * m.K));
+            json_int(&j, "group", m.group);
+            json_int(&j, "group_rows", m.group_n);
+            json_bool(&j, "symmetric", m.symmetric);
+            json_bool(&j, "act_order", m.act_order);
+            json_bool(&j, "excluded", m.excluded);
+            if (!m.format) json_text(&j, "why", m.why);
+            json_close(&j, '}');
+        }
+        json_close(&j, ']');
+    }
     json_open(&j, "metadata", '[');
     for (int i = 0; i < sr_checkpoint_n_values(ck); i++) {
         sr_checkpoint_value(ck, i, key, sizeof key, text, sizeof text);

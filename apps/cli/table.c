@@ -4,7 +4,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
-enum { RUN = 1, INSPECT = 2, TOKENIZE = 4, EVAL = 8, BENCH = 16, DOCTOR = 32, HELP = 64, ALL = 127 };
+enum { RUN = 1, INSPECT = 2, TOKENIZE = 4, EVAL = 8, BENCH = 16, DOCTOR = 32, HELP = 64, FORMATS = 256, ALL = 511 };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -39,6 +39,15 @@ const cli_command cli_commands[] = {
                  "sirocco inspect --summary path/to/model\twithout the list of tensors\n"
                  "sirocco inspect --json model.gguf | jq '.tensors[0]'\tfor programs\n",
      .run = command_inspect},
+    {.name = "formats",
+     .bit = FORMATS,
+     .operands = "",
+     .summary = "list what can be read, run and made",
+     .description = "Prints every format that this build knows: where it is found, its bits a weight, whether --isq "
+                    "makes it, how products with it are computed, and which package its values were compared with.",
+     .examples = "sirocco formats\tthe table\n"
+                 "sirocco formats --json | jq -r '.[] | select(.isq) | .name'\twhat --isq takes\n",
+     .run = command_formats},
     {.name = "tokenize",
      .bit = TOKENIZE,
      .operands = "PATH [TEXT]",
@@ -189,8 +198,8 @@ const cli_option cli_options[] = {
     {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
-    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | TOKENIZE | EVAL | BENCH | DOCTOR, SECTION_OUTPUT, FIELD(json), 0,
-     0, NULL, "print one JSON object"},
+    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | TOKENIZE | EVAL | BENCH | DOCTOR, SECTION_OUTPUT,
+     FIELD(json), 0, 0, NULL, "print one JSON object"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
     {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
      "more notes and speeds on standard error, also when it is not a terminal"},
@@ -199,6 +208,8 @@ const cli_option cli_options[] = {
     {"man", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(man), 0, 0, NULL, "print the man page"},
     {"markdown", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(markdown), 0, 0, NULL,
      "print all help as Markdown"},
+    {"markdown", NULL, 0, NULL, CLI_FLAG, FORMATS, SECTION_OUTPUT, FIELD(markdown), 0, 0, NULL,
+     "print docs/formats.md"},
     {"complete-bash", NULL, 0, NULL, CLI_FLAG, HELP, SECTION_OUTPUT, FIELD(complete_bash), 0, 0, NULL,
      "print a completion script for bash"},
     {"help", NULL, 'h', NULL, CLI_FLAG, ALL, SECTION_OUTPUT, FIELD(help), 0, 0, NULL, "show this help"},

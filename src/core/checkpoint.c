@@ -5,10 +5,15 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "file/file.h"
+#include "fmt/fmt.h"
 
 struct sr_checkpoint {
     sr_file *file;
+    sr_arena arena; /* what is below */
+    bool listed;
+    sr_matrix_info *matrix;
+    int n_matrices;
+    bool *in_matrix; /* [n_parts]: a part of one that a format takes */
 };
 
 sr_status sr_checkpoint_open(const char *path, const char *format, sr_checkpoint **out, sr_err *err) {
@@ -27,6 +32,7 @@ sr_status sr_checkpoint_open(const char *path, const char *format, sr_checkpoint
 void sr_checkpoint_close(sr_checkpoint *ck) {
     if (!ck) return;
     sr_file_close(ck->file);
+    sr_arena_free(&ck->arena);
     free(ck);
 }
 
@@ -43,7 +49,8 @@ void sr_checkpoint_tensor(const sr_checkpoint *ck, int i, sr_tensor_info *info) 
                              .n_elements = part->n_elements,
                              .bytes = part->bytes,
                              .file = shard->path,
-                             .offset = part->data - shard->map.data};
+                             .offset = part->data - shard->map.data,
+                             .matrix = ck->in_matrix && ck->in_matrix[i]};
     memcpy(info->shape, part->shape, sizeof info->shape);
 }
 _Static_assert(sizeof((sr_part *)0)->shape == sizeof((sr_tensor_info *)0)->shape,
@@ -55,6 +62,73 @@ int sr_checkpoint_n_values(const sr_checkpoint *ck) {
 
 const char *sr_checkpoint_container(const sr_checkpoint *ck) {
     return ck->file->container;
+}
+
+/* ---------------------------------------------------------------- matrices */
+
+enum { MODULE = 512 };
+
+/* A module with a part of two dimensions or more; vectors (norms, biases) are none. */
+static bool is_matrix(const sr_parts *parts) {
+    for (int i = 0; i < parts->n; i++)
+        if (parts->item[i].part->n_dims > 1) return true;
+    return false;
+}
+
+static void describe(const sr_weight *w, sr_matrix_info *info) {
+    bool told = w->fmt->spec.method != NULL; /* by a config; other formats describe themselves */
+    info->format = w->fmt->name;
+    info->N = w->N;
+    info->K = w->K;
+    info->group = w->fmt->group ? w->fmt->group : told ? w->spec.group : 0;
+    info->symmetric = told ? w->spec.sym : !w->fmt->has_min;
+    info->act_order = told && w->spec.act_order;
+    info->excluded = w->spec.skip;
+    if (told && w->spec.group_n > 1) info->group_n = w->spec.group_n;
+}
+
+static void list_matrices(sr_checkpoint *ck) {
+    char name[MODULE];
+    sr_qconfig *config = NULL;
+    sr_err config_err = {0};
+    size_t n = (size_t)ck->file->n_parts + 1;
+    ck->listed = true;
+    sr_qconfig_read(ck->file, &ck->arena, &config, &config_err);
+    ck->matrix = sr_arena_alloc(&ck->arena, n, sizeof *ck->matrix);
+    ck->in_matrix = sr_arena_alloc(&ck->arena, n, sizeof *ck->in_matrix);
+    for (int i = 0; ck->matrix && ck->in_matrix && i < ck->file->n_parts; i++) {
+        sr_parts parts;
+        const sr_part *part = &ck->file->part[i];
+        if (!sr_part_module(part->name, name, sizeof name) || !sr_weight_parts(ck->file, name, &parts)) continue;
+        const sr_part *first = parts.n ? parts.item[0].part : NULL; /* each module once: at the part that is earliest */
+        sr_matrix_info *m = &ck->matrix[ck->n_matrices];
+        *m = (sr_matrix_info){.group_n = 1};
+        for (int p = 0; p < parts.n; p++) {
+            if (parts.item[p].part < first) first = parts.item[p].part;
+            m->bytes += parts.item[p].part->bytes;
+        }
+        if (first != part || !is_matrix(&parts)) continue;
+        m->name = sr_arena_strndup(&ck->arena, name, strlen(name));
+        if (!m->name) return;
+        ck->n_matrices++;
+        sr_weight w;
+        sr_err err = config_err;
+        if (err.code == SR_OK && sr_weight_bind(ck->file, config, name, -1, -1, NULL, &w, &err) == SR_OK) {
+            describe(&w, m);
+            for (int p = 0; p < parts.n; p++) ck->in_matrix[parts.item[p].part - ck->file->part] = true;
+        }
+        memcpy(m->why, err.msg, sizeof m->why);
+    }
+}
+_Static_assert(sizeof((sr_err *)0)->msg == sizeof((sr_matrix_info *)0)->why, "a reason holds every message");
+
+int sr_checkpoint_n_matrices(sr_checkpoint *ck) {
+    if (!ck->listed) list_matrices(ck);
+    return ck->n_matrices;
+}
+
+void sr_checkpoint_matrix(sr_checkpoint *ck, int i, sr_matrix_info *info) {
+    *info = ck->matrix[i];
 }
 
 /* ---------------------------------------------------------------- values as text */

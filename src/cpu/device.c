@@ -64,6 +64,13 @@ static sr_status cpu_place(sr_dev *dev, sr_weight *w, sr_err *err) {
     return SR_OK;
 }
 
+static bool cpu_has_kernels(const sr_format *fmt) {
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; f->format; f++)
+            if (sr_format_by_name(f->format) == fmt) return true;
+    return false;
+}
+
 /* Replaces *at by a larger zeroed block. */
 static bool grow(void *at, size_t *have, size_t want) {
     if (want <= *have) return true;
@@ -330,6 +337,7 @@ const sr_device sr_device_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .place = cpu_place,
+    .has_kernels = cpu_has_kernels,
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,
     .free = cpu_free,

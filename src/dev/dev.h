@@ -72,6 +72,8 @@ typedef struct sr_device {
     void (*close)(sr_dev *dev);
     /* Prepares a weight (CPU: resolves its kernels; GPU: uploads). Sets w->fast or w->placed. */
     sr_status (*place)(sr_dev *dev, sr_weight *w, sr_err *err);
+    /* Whether it has kernels made for this format; all others it multiplies through decode. */
+    bool (*has_kernels)(const sr_format *fmt);
     /* Scratch for steps with matrices up to these sizes; called once a model before its first step. */
     sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
     void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */

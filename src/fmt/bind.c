@@ -73,6 +73,20 @@ bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts) {
     return true;
 }
 
+bool sr_part_module(const char *part, char *module, size_t cap) {
+    size_t n = strlen(part), longest = 0;
+    for (int i = 0; i < N_SUFFIXES; i++) {
+        bool dot = suffixes[i][0] != '_';
+        size_t m = strlen(suffixes[i]);
+        if (n > m + dot && !strcmp(part + n - m, suffixes[i]) && (!dot || part[n - m - 1] == '.') && m + dot > longest)
+            longest = m + dot;
+    }
+    if (!longest || n - longest >= cap) return false;
+    memcpy(module, part, n - longest);
+    module[n - longest] = 0;
+    return true;
+}
+
 const sr_part *sr_parts_get(const sr_parts *parts, const char *suffix) {
     for (int i = 0; parts && i < parts->n; i++)
         if (!strcmp(parts->item[i].suffix, suffix)) return parts->item[i].part;
@@ -276,7 +290,7 @@ sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const ch
     if (fmt->layout(fmt, N, K, &w->spec, &planes, &why) != SR_OK)
         return sr_fail(err, SR_CORRUPT, "%s: '%s': %s", path, name, why.msg);
     st = check_planes(&parts, &planes, w, err);
-    if (st != SR_OK || !fmt->adopt) return st;
+    if (st != SR_OK || !fmt->adopt || !arena) return st;
     st = fmt->adopt(&parts, w, arena, &why);
     return st == SR_OK ? SR_OK : sr_fail(err, st, "%s: '%s': %s", path, name, why.msg);
 }

@@ -183,9 +183,13 @@ const sr_format *sr_format_by_name(const char *name);
 /* The stored tensors of one matrix: fills parts, n == 0 when there are none. False when the name is longer than any
  * checkpoint's. */
 bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts);
+/* The module that a part of this name belongs to: "a.b" for "a.b.qweight". False when it has no known suffix, or the
+ * module's name does not fit. */
+bool sr_part_module(const char *part, char *module, size_t cap);
 /* Gathers the parts called `name`.* of the checkpoint, finds the one row that claims them, checks shapes against layout
- * and points the planes into the map; what adopt derives goes to the arena. config may be NULL. N or K of -1 take what
- * the checkpoint has. A stack of experts [E][N][K] is a matrix of E * N rows. Errors name the tensor and file: absent
+ * and points the planes into the map; what adopt derives goes to the arena (NULL: adopt is left out; such a weight can
+ * be looked at, but only formats without adopt can be multiplied). config may be NULL. N or K of -1 take what the
+ * checkpoint has. A stack of experts [E][N][K] is a matrix of E * N rows. Errors name the tensor and file: absent
  * (SR_CORRUPT), shape (found, expected), no claim or two (lists the parts). */
 sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const char *name, int64_t N, int64_t K,
                          sr_arena *arena, sr_weight *w, sr_err *err);
