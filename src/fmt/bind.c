@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "fmt/fmt.h"
+#include "fmt/fp8_bits.h"
 #include "fmt/search.h"
 
 /* Everything that some checkpoint family stores beside or instead of "<name>.weight". A bias is none of it: the decoder
@@ -177,12 +178,23 @@ static int64_t stored_bytes(const sr_stored *type, const sr_planes *planes, int 
     return bytes;
 }
 
+/* The first of "weight_scale|weight_scale_inv" that is there; *suffix becomes its own. */
+static const sr_part *first_part(const sr_parts *parts, const char **suffix) {
+    for (int i = 0; i < parts->n; i++)
+        if (is_one_of(parts->item[i].suffix, *suffix)) {
+            *suffix = parts->item[i].suffix;
+            return parts->item[i].part;
+        }
+    return NULL;
+}
+
 /* Each plane that layout asks for against the part found: type, shape, bytes. */
 static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr_weight *w, sr_err *err) {
     const sr_file *file = parts->file;
     for (int i = 0; i < planes->n; i++) {
-        const char *suffix = planes->plane[i].suffix, *dot = suffix[0] == '_' ? "" : ".";
-        const sr_part *part = sr_parts_get(parts, suffix);
+        const char *suffix = planes->plane[i].suffix, *dot;
+        const sr_part *part = first_part(parts, &suffix);
+        dot = suffix[0] == '_' ? "" : ".";
         char found[96], expected[96];
         if (!part && planes->plane[i].optional) continue;
         if (!part)
@@ -191,17 +203,18 @@ static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr
         if (!is_one_of(part->type->name, planes->plane[i].stored))
             return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is stored as %s, expected %s", path_of(file, part),
                            parts->name, dot, suffix, part->type->name, planes->plane[i].stored);
-        if (planes->plane[i].n_dims > 0 && !same_shape(part, planes, i))
+        bool compared = planes->plane[i].n_dims > 0 && !planes->plane[i].any_shape;
+        if (compared && !same_shape(part, planes, i))
             return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has shape %s, expected %s", path_of(file, part), parts->name,
                            dot, suffix, list_shape(part->n_dims, part->shape, found, sizeof found),
                            list_shape(planes->plane[i].n_dims, planes->plane[i].shape, expected, sizeof expected));
-        if (planes->plane[i].n_dims > 0) {
+        if (compared) {
             int64_t bytes = stored_bytes(part->type, planes, i);
             if (bytes < 0 || bytes != part->bytes)
                 return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has %lld bytes, expected %lld", path_of(file, part),
                                parts->name, dot, suffix, (long long)part->bytes, (long long)bytes);
         }
-        int64_t rows = planes->plane[i].n_dims > 0 ? planes->plane[i].shape[0] : part->n_dims ? part->shape[0] : 1;
+        int64_t rows = compared ? planes->plane[i].shape[0] : part->n_dims ? part->shape[0] : 1;
         w->plane[i].data = (uint8_t *)(uintptr_t)part->data; /* never written: only created weights are */
         w->plane[i].bytes = part->bytes;
         w->plane[i].stride = rows ? part->bytes / rows : 0;
@@ -356,6 +369,7 @@ void sr_weight_sample(sr_weight *w, uint64_t seed) {
 float sr_plane_float(const sr_weight *w, int plane, int64_t i) {
     const uint8_t *p = w->plane[plane].data;
     const sr_stored *type = w->plane[plane].type;
+    if (type->bytes == 1) return strcmp(type->name, "f8_e4m3") ? sr_e8m0_to_f32(p[i]) : sr_e4m3_to_f32(p[i]);
     if (type->bytes == 4) {
         float v;
         memcpy(&v, p + 4 * i, 4);

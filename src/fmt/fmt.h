@@ -74,9 +74,10 @@ const sr_part *sr_parts_get(const sr_parts *parts, const char *suffix); /* NULL 
 typedef struct sr_planes {
     int n;
     struct {
-        const char *suffix;
+        const char *suffix; /* or several, "weight_scale|weight_scale_inv": the first that is there */
         const char *stored; /* stored types (file/stored.c) that it may have, "f16|bf16|f32"; the first is written */
         bool optional;      /* absent: the plane's data is NULL */
+        bool any_shape;     /* shape is what a created weight gets; a file's is left to adopt */
         int n_dims;         /* 0: not compared with the file; adopt looks at it */
         int64_t shape[4];   /* dimensions of 1 do not count, and a file may have the first one split in several */
     } plane[SR_MAX_PLANES];
@@ -233,10 +234,16 @@ sr_status sr_layout_single(const sr_format *self, int64_t N, int64_t K, const sr
 void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n,
                   float *out); /* unpack, then scale * code - min */
 void sr_snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
+/* Act-order. g_idx (i32 [K], any alignment) says which group of `group` columns each column belongs to; *perm [K] lists
+ * the columns group by group, in their order inside each: what sr_weight.perm wants, in the arena. NULL when they are
+ * in order already. SR_CORRUPT: a group that does not exist, or with other than its `group` columns (the last: the
+ * rest). */
+sr_status sr_perm_sort(const sr_part *g_idx, int64_t K, int64_t group, sr_arena *arena, const int32_t **perm,
+                       sr_err *err);
 /* Sets w->group to the most columns that a tile can give one scale when the checkpoint gives one to `stored` columns,
  * and w->tile to SR_TILE_F32 where no tile can. */
 void sr_weight_set_group(sr_weight *w, int64_t stored);
-/* Element i of a plane of f32, f16 or bf16. */
+/* Element i of a plane of f32, f16, bf16, f8_e4m3 or E8M0 (f8_e8m0, u8). */
 float sr_plane_float(const sr_weight *w, int plane, int64_t i);
 /* Columns a scale of a weight's panels, and whether they come with mins (of the same columns). */
 static inline int sr_panel_group(const sr_weight *w) {
