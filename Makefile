@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 PROMPT ?= Once upon a time
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-FORMATTED = $(wildcard include/*.h src/*/*.[ch] apps/*/*.[ch] tests/*.[ch] fuzz/*.[ch])
+FORMATTED = $(wildcard include/*.h src/*/*.[ch] apps/*/*.[ch] tests/*.[ch] fuzz/*.[ch] tools/*.c)
 
 # What setup may have installed a line earlier is looked up by the shell, not by make.
 CLANG_FORMAT = $$(command -v clang-format-14 || echo clang-format)

@@ -86,7 +86,9 @@ static void sum_up(sr_checkpoint *ck, const char *path, summary *s) {
     for (int i = 0; i < n_matrices; i++) {
         sr_matrix_info m;
         sr_checkpoint_matrix(ck, i, &m);
-        if (m.format) count(s, m.format, m.name, m.N * m.K, m.bytes);
+        char name[512];
+        snprintf(name, sizeof name, "%s.", m.name); /* "output." is the head */
+        if (m.format) count(s, m.format, name, m.N * m.K, m.bytes);
     }
     struct stat st;
     for (int k = 0; k < s->n_files; k++)
@@ -193,14 +195,14 @@ static void shape_text(const sr_tensor_info *t, char *to, size_t cap) {
         n += (size_t)snprintf(to + n, cap - n, "%s%lld", d ? " x " : "", (long long)t->shape[d]);
 }
 
-/* "groups of 128, zero points, act-order": how a matrix is quantized, empty where its format says it all. */
+/* "groups of 128, asymmetric, act-order": how a matrix is quantized, empty where its format says it all. */
 static void scheme_text(const sr_matrix_info *m, char *to, size_t cap) {
     size_t n = 0;
     to[0] = 0;
     if (!m->group) return;
     n += (size_t)snprintf(to, cap, m->group >= m->K ? "a scale a row" : "groups of %d", m->group);
     if (m->group_n > 1 && n < cap) n += (size_t)snprintf(to + n, cap - n, " x %d rows", m->group_n);
-    if (!m->symmetric && n < cap) n += (size_t)snprintf(to + n, cap - n, ", zero points");
+    if (!m->symmetric && n < cap) n += (size_t)snprintf(to + n, cap - n, ", asymmetric");
     if (m->act_order && n < cap) n += (size_t)snprintf(to + n, cap - n, ", act-order");
     if (m->excluded && n < cap) snprintf(to + n, cap - n, ", listed as not quantized");
 }

@@ -335,37 +335,6 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
     return fmt->adopt ? fmt->adopt(NULL, w, arena, err) : SR_OK;
 }
 
-static void put_float(uint8_t *p, const char *type, float v) {
-    uint32_t b;
-    memcpy(&b, &v, sizeof b);
-    if (!strcmp(type, "f32")) memcpy(p, &b, 4);
-    uint16_t half = !strcmp(type, "f16") ? sr_f32_to_f16(v) : sr_f32_to_bf16(v);
-    if (strcmp(type, "f32")) memcpy(p, &half, 2);
-}
-
-void sr_weight_sample(sr_weight *w, uint64_t seed) {
-    if (w->fmt->sample) {
-        w->fmt->sample(w, seed);
-        return;
-    }
-    /* Codes of b bits around their middle have a standard deviation of 2^b / sqrt(12). */
-    float size = 0.02f * 3.46f / (float)(1 << (w->spec.bits ? w->spec.bits : 8));
-    for (int p = 0; p < SR_MAX_PLANES; p++) {
-        if (!w->plane[p].data) continue;
-        const char *type = w->plane[p].type->name;
-        bool is_float = !strcmp(type, "f32") || !strcmp(type, "f16") || !strcmp(type, "bf16");
-        int step = is_float ? w->plane[p].type->bytes : 8;
-        for (int64_t i = 0; i < w->plane[p].bytes; i += step) {
-            uint64_t r = sr_weight_random(&seed);
-            size_t n = w->plane[p].bytes - i < step ? (size_t)(w->plane[p].bytes - i) : (size_t)step;
-            if (is_float)
-                put_float(w->plane[p].data + i, type, size * (0.75f + (float)(r >> 40) * 0x1p-25f));
-            else
-                memcpy(w->plane[p].data + i, &r, n);
-        }
-    }
-}
-
 float sr_plane_float(const sr_weight *w, int plane, int64_t i) {
     const uint8_t *p = w->plane[plane].data;
     const sr_stored *type = w->plane[plane].type;
