@@ -140,16 +140,18 @@ static void near(const sr_kern *kern, const char *what, int n, int i, double got
 
 /* ---------------------------------------------------------------- panels */
 
-static void compare_panels(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, int64_t k0, int64_t n) {
-    int group = sr_panel_group(w);
+typedef void unpack_fn(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+
+static void compare_codes(const sr_kern *kern, unpack_fn *fast, unpack_fn *portable_one, int group, bool has_min,
+                          const sr_weight *w, int64_t k0, int64_t n) {
     int64_t groups = (n + group - 1) / group;
     for (int64_t r = 0; r < w->N; r++) {
         int mark = n_maps;
         int8_t want[SR_TILE_KC], *got = guarded((size_t)n);
         float want_scale[SR_TILE_KC / 16], want_min[SR_TILE_KC / 16];
         float *scale = guarded((size_t)groups * sizeof *scale), *min = guarded((size_t)groups * sizeof *min);
-        sr_panel_row(w, r, k0, n, want, want_scale, want_min);
-        fast->panel(w, r, k0, n, got, scale, min);
+        portable_one(w, r, k0, n, want, want_scale, want_min);
+        fast(w, r, k0, n, got, scale, min);
         for (int64_t k = 0; k < n; k++)
             if (got[k] != want[k])
                 fail_msg("%s %s row %d column %d: code %d, want %d", kern->name, w->fmt->name, (int)r, (int)(k0 + k),
@@ -158,7 +160,7 @@ static void compare_panels(const sr_kern *kern, const sr_fast *fast, const sr_we
             if (!same_or_both_nan(scale[g], want_scale[g]))
                 fail_msg("%s %s row %d group %d: scale %a, want %a", kern->name, w->fmt->name, (int)r, (int)g,
                          (double)scale[g], (double)want_scale[g]);
-            if (sr_panel_has_min(w) && !same_or_both_nan(min[g], want_min[g]))
+            if (has_min && !same_or_both_nan(min[g], want_min[g]))
                 fail_msg("%s %s row %d group %d: min %a, want %a", kern->name, w->fmt->name, (int)r, (int)g,
                          (double)min[g], (double)want_min[g]);
         }
@@ -166,18 +168,24 @@ static void compare_panels(const sr_kern *kern, const sr_fast *fast, const sr_we
     }
 }
 
-static void fast_panels_equal_the_portable_panel(void **s) {
+static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
     static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024, 1312};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
         for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
-            for (size_t k = 0; f->panel && k < sizeof sizes / sizeof *sizes; k++)
+            for (size_t k = 0; (f->panel || f->unpack) && k < sizeof sizes / sizeof *sizes; k++)
                 for (int random_bytes = 0; random_bytes < 2; random_bytes++) {
                     sr_weight w;
                     int mark = n_maps;
                     if (!make_weight(sr_format_by_name(f->format), 41, sizes[k], random_bytes, &w)) continue;
-                    for (int64_t k0 = 0; k0 < w.K; k0 += SR_TILE_KC)
-                        compare_panels(sr_kerns[i], f, &w, k0, w.K - k0 < SR_TILE_KC ? w.K - k0 : SR_TILE_KC);
+                    for (int64_t k0 = 0; k0 < w.K; k0 += SR_TILE_KC) {
+                        int64_t n = w.K - k0 < SR_TILE_KC ? w.K - k0 : SR_TILE_KC;
+                        if (f->panel)
+                            compare_codes(sr_kerns[i], f->panel, sr_panel_row, sr_panel_group(&w), sr_panel_has_min(&w),
+                                          &w, k0, n);
+                        if (f->unpack)
+                            compare_codes(sr_kerns[i], f->unpack, w.fmt->unpack, w.group, w.fmt->has_min, &w, k0, n);
+                    }
                     release_to(mark);
                 }
 }
@@ -696,7 +704,7 @@ static void attention_equals_a_softmax_in_double(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fast_panels_equal_the_portable_panel),
+        cmocka_unit_test(fast_panels_and_unpackers_equal_the_portable_ones),
         cmocka_unit_test(dots_equal_decoded_weights_times_x),
         cmocka_unit_test(dots_do_not_depend_on_how_rows_are_split),
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),

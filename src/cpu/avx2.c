@@ -34,6 +34,8 @@ static bool usable(void) {
 
 #include "cpu/dot_kern.h"
 
+#include "cpu/codes_kern.h"
+
 #include "fmt/gguf_k_kern.h"
 #include "fmt/gguf_q_kern.h"
 
@@ -57,6 +59,7 @@ const sr_kern sr_kern_avx2 = {
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
     SR_KERN_ROWS,
+    .dot_codes = dot_codes,
     SR_KERN_GEMM(avx2),
 };
 #endif

@@ -37,6 +37,8 @@ static bool usable(void) {
 
 #include "cpu/dot_kern.h"
 
+#include "cpu/codes_kern.h"
+
 #include "fmt/gguf_k_kern.h"
 #include "fmt/gguf_q_kern.h"
 
@@ -60,6 +62,7 @@ const sr_kern sr_kern_avx512 = {
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
     SR_KERN_ROWS,
+    .dot_codes = dot_codes,
     SR_KERN_GEMM(avx512),
     SR_KERN_BF16,
 };
@@ -75,6 +78,7 @@ const sr_kern sr_kern_amx = {
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
     SR_KERN_ROWS,
+    .dot_codes = dot_codes,
     SR_KERN_GEMM(amx),
     SR_KERN_BF16,
 };

@@ -39,6 +39,9 @@ typedef struct sr_panel {
 /* What one format brings for one instruction set. Either slot may be NULL: then the portable panel, or gemm, serves. */
 typedef struct sr_fast {
     const char *format; /* name of its row */
+    /* As sr_format.unpack, equal to it bit for bit: alone it serves few tokens through dot_codes, and panels where the
+     * row has no coarse one. */
+    void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* As sr_format.panel, equal to it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
@@ -61,6 +64,11 @@ typedef struct sr_kern {
      * finite in it, has scale 0 (not finite: NaN, so that it shows). code = round to nearest even of x * 127 / max|x|.
      */
     void (*quantize)(const float *x, int64_t K, int8_t *code, float *scale, int16_t *sum);
+
+    /* acc[t] += (scale * code - min) . x[t] over block `block` of x, in eight partial sums; t < x->T <= SR_DOT_MAX.
+     * code [SR_KC], scale and min (or NULL) one a group. */
+    void (*dot_codes)(const int8_t *code, const float *scale, const float *min, int group, const sr_x8 *x,
+                      int64_t block, float (*acc)[8]);
 
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes; /* of a pair of tiles */

@@ -12,6 +12,7 @@ enum {
 /* How one weight is multiplied. */
 enum way {
     BY_DOT,   /* fast->dot: stored rows against int8 x */
+    BY_CODES, /* the same for formats without a dot: a row is unpacked block by block */
     BY_FLOAT, /* fast->dot_float: plain rows against f32 x */
     BY_GEMM,  /* int8 tiles */
     BY_BF16,  /* bfloat16 tiles */
@@ -52,7 +53,8 @@ static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     if (cpu->exact) return BY_DECODE;
     if (cpu->bf16 && T > SR_DOT_MAX && w->fast && w->fast->panel_bf16) return BY_BF16;
     if (w->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
-    return T <= cpu->kern->dot_max_t && w->fast && w->fast->dot ? BY_DOT : BY_GEMM;
+    if (T > cpu->kern->dot_max_t) return BY_GEMM;
+    return w->fast && w->fast->dot ? BY_DOT : BY_CODES;
 }
 
 /* Rows of one item. A short matrix is cut finer, so that every thread gets some. */
@@ -80,6 +82,8 @@ static void fill_panel(const sr_weight *w, int64_t row0, int n_rows, int64_t k0,
     for (int r = 0; r < n_rows; r++) {
         if (w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
+        else if (w->fast && w->fast->unpack && !w->fmt->panel)
+            w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else
             sr_panel_row(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
     }
@@ -136,6 +140,31 @@ static void bf16_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
     kern->store(acc, j->T, n_rows, j->y[i] + row0, j->ld_y[i]);
 }
 
+/* fast->dot made of unpack and dot_codes. */
+static void dot_unpacked(const sr_cpu *cpu, const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y,
+                         int64_t ld_y) {
+    int8_t code[SR_KC] = {0};
+    float scale[SR_MAX_GROUPS] = {0}, min[SR_MAX_GROUPS] = {0};
+    for (int i = 0; i < n_rows; i++) {
+        float acc[SR_DOT_MAX][8] = {{0}};
+        for (int64_t b = 0; b < x->n_block; b++) {
+            int64_t n = w->K - b * SR_KC < SR_KC ? w->K - b * SR_KC : SR_KC;
+            if (n < SR_KC) { /* what is behind the last column counts as zero, in codes and scales */
+                memset(code, 0, sizeof code);
+                memset(scale, 0, sizeof scale);
+                memset(min, 0, sizeof min);
+            }
+            (w->fast && w->fast->unpack ? w->fast->unpack : w->fmt->unpack)(w, row0 + i, b * SR_KC, n, code, scale,
+                                                                            min);
+            cpu->kern->dot_codes(code, scale, w->fmt->has_min ? min : NULL, w->group, x, b, acc);
+        }
+        for (int t = 0; t < x->T; t++) {
+            const float *a = acc[t];
+            y[t * ld_y + i] = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+        }
+    }
+}
+
 /* Stored rows against the columns of x, SR_DOT_MAX at a time. */
 static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
     const sr_x8 *all = &j->cpu->x8;
@@ -149,7 +178,10 @@ static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
                    all->code + at * SR_KC,
                    all->scale + at,
                    all->sum + at * (SR_KC / SR_SUM)};
-        w->fast->dot(w, row0, n_rows, &x, part, SR_DOT_ROWS);
+        if (j->way[i] == BY_DOT)
+            w->fast->dot(w, row0, n_rows, &x, part, SR_DOT_ROWS);
+        else
+            dot_unpacked(j->cpu, w, row0, n_rows, &x, part, SR_DOT_ROWS);
         for (int t = t0; t < t0 + x.T; t++) {
             const float *from = part + (t - t0) * SR_DOT_ROWS;
             if (t < j->T)
@@ -172,6 +204,7 @@ static void multiply(void *ctx, int item, int thread) {
     float *y = j->y[i] + row0;
     switch (j->way[i]) {
     case BY_DOT:
+    case BY_CODES:
         dot_rows(j, i, row0, n_rows);
         break;
     case BY_FLOAT:
@@ -272,7 +305,7 @@ static void matmul_same_x(sr_cpu *cpu, const sr_weight *const *w, int n, const f
         j.ld_y[i] = ld_y[i];
         int rows = rows_of(cpu, j.way[i], w[i]->N);
         j.first[i + 1] = j.first[i] + (int)((w[i]->N + rows - 1) / rows);
-        int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_GEMM;
+        int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_CODES || j.way[i] == BY_GEMM;
         gemm = gemm || j.way[i] == BY_GEMM;
         bf16 = bf16 || j.way[i] == BY_BF16;
     }

@@ -28,22 +28,28 @@ static void pack_x(const sr_x8 *x, int item, void *packed) {
     (void)x, (void)item, (void)packed;
 }
 
-static float dot_block(const sr_panel *p, int row, int block, int group, bool has_min, const sr_x8 *x, int t,
+/* One block of SR_KC columns. */
+static float dot_block(const int8_t *code, const float *scale, const float *min, int group, const sr_x8 *x, int t,
                        int64_t x_block) {
-    const int8_t *code = p->code[row] + block * SR_KC, *xc = x->code + (t * x->n_block + x_block) * SR_KC;
+    const int8_t *xc = x->code + (t * x->n_block + x_block) * SR_KC;
     float sum = 0;
     for (int g = 0; g < SR_KC / group; g++) {
         int32_t dot = 0;
         for (int i = g * group; i < (g + 1) * group; i++) dot += code[i] * xc[i];
-        sum += (float)dot * p->scale[row][block * (SR_KC / group) + g];
+        sum += (float)dot * scale[g];
     }
     const int16_t *xs = x->sum + (t * x->n_block + x_block) * (SR_KC / SR_SUM);
-    for (int g = 0; has_min && g < SR_KC / group; g++) {
+    for (int g = 0; min && g < SR_KC / group; g++) {
         int32_t total = 0;
         for (int i = 0; i < group / SR_SUM; i++) total += xs[g * (group / SR_SUM) + i];
-        sum -= (float)total * p->min[row][block * (SR_KC / group) + g];
+        sum -= (float)total * min[g];
     }
     return sum * x->scale[t * x->n_block + x_block];
+}
+
+static void dot_codes(const int8_t *code, const float *scale, const float *min, int group, const sr_x8 *x,
+                      int64_t block, float (*acc)[8]) {
+    for (int t = 0; t < x->T; t++) acc[t][0] += dot_block(code, scale, min, group, x, t, block);
 }
 
 static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
@@ -52,9 +58,11 @@ static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, c
     (void)packed;
     for (int t = 0; t < x->T; t++)
         for (int r = 0; r < SR_PAIR; r++) {
+            const sr_panel *p = &panel[r / SR_MR];
             float sum = first ? 0 : acc[t * SR_PAIR + r];
             for (int b = 0; b < SR_TILE_KC / SR_KC && k0 / SR_KC + b < x->n_block; b++)
-                sum += dot_block(&panel[r / SR_MR], r % SR_MR, b, group, has_min, x, t, k0 / SR_KC + b);
+                sum += dot_block(p->code[r % SR_MR] + b * SR_KC, p->scale[r % SR_MR] + b * (SR_KC / group),
+                                 has_min ? p->min[r % SR_MR] + b * (SR_KC / group) : NULL, group, x, t, k0 / SR_KC + b);
             acc[t * SR_PAIR + r] = sum;
         }
 }
@@ -84,6 +92,7 @@ const sr_kern sr_kern_portable = {
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
     SR_KERN_ROWS,
+    .dot_codes = dot_codes,
     .tile_bytes = 2 * sizeof(sr_panel),
     .pack_w = pack_w,
     .packed_bytes = packed_bytes,
