@@ -16,12 +16,16 @@
 #include "guard.h"
 #include "noise.h"
 
-/* tests/vectors/gguf/<name>.bin; NULL when the type has none. Owned by the caller. */
+/* <name>.bin of tests/vectors/gguf or ggml; NULL when the type has none. Owned by the caller. */
 static uint8_t *read_vectors(const char *name, size_t *n) {
+    static const char *const dirs[] = {"gguf", "ggml"};
     enum { CAP = 1 << 20 };
     char path[512];
-    snprintf(path, sizeof path, "%s/tests/vectors/gguf/%s.bin", SR_SOURCE_DIR, name);
-    FILE *f = fopen(path, "rb");
+    FILE *f = NULL;
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs && !f; i++) {
+        snprintf(path, sizeof path, "%s/tests/vectors/%s/%s.bin", SR_SOURCE_DIR, dirs[i], name);
+        f = fopen(path, "rb");
+    }
     if (!f) return NULL;
     uint8_t *data = malloc(CAP);
     *n = fread(data, 1, CAP, f);
@@ -79,7 +83,7 @@ static void decode_gives_the_golden_values_to_the_bit(void **state) {
         free(got);
         free(file);
     }
-    assert_true(seen >= 14);
+    assert_true(seen >= 23);
 }
 
 /* ---- element e of a block once more, straight from the description of the layout, in double ---- */
@@ -158,6 +162,44 @@ static double q6_k(const uint8_t *b, int e) {
 static double q8_k(const uint8_t *b, int e) {
     return (double)sr_f32_from_bits(u32_at(b)) * (int8_t)b[4 + e];
 }
+/* Before GGUF. A product with an f32 factor is rounded before m is added. */
+static double single_at(const uint8_t *p) {
+    return (double)sr_f32_from_bits(u32_at(p));
+}
+static double times_plus(double d, int q, double m) {
+    float product = (float)(d * q);
+    return (double)(product + (float)m);
+}
+static int adjacent(const uint8_t *qs, int e) {
+    return e % 2 ? qs[e / 2] >> 4 : qs[e / 2] & 15;
+}
+static double q4_0_v1(const uint8_t *b, int e) {
+    return single_at(b) * (adjacent(b + 4, e) - 8);
+}
+static double q4_1_v1(const uint8_t *b, int e) {
+    return times_plus(single_at(b), adjacent(b + 8, e), single_at(b + 4));
+}
+static double q4_2(const uint8_t *b, int e) {
+    return half_at(b) * (adjacent(b + 2, e) - 8);
+}
+static double q4_3(const uint8_t *b, int e) {
+    return times_plus(half_at(b), adjacent(b + 4, e), half_at(b + 2));
+}
+static double q5_0_v1(const uint8_t *b, int e) {
+    return half_at(b) * (adjacent(b + 6, e) + 16 * bit(b + 2, e) - 16);
+}
+static double q5_1_v1(const uint8_t *b, int e) {
+    return times_plus(half_at(b), adjacent(b + 8, e) + 16 * bit(b + 4, e), half_at(b + 2));
+}
+static double q8_0_v1(const uint8_t *b, int e) {
+    return single_at(b) * (int8_t)b[4 + e];
+}
+static double q4_0_v2(const uint8_t *b, int e) {
+    return single_at(b) * (nibble(b + 4, e) - 8);
+}
+static double q4_1_v2(const uint8_t *b, int e) {
+    return times_plus(single_at(b), nibble(b + 8, e), single_at(b + 4));
+}
 static double f32(const uint8_t *b, int e) {
     (void)e;
     return (double)sr_f32_from_bits(u32_at(b));
@@ -177,9 +219,11 @@ static const struct derivation {
     const char *name;
     double (*element)(const uint8_t *block, int e);
 } derivations[] = {
-    {"f32", f32},   {"f16", f16},   {"bf16", bf16}, {"q4_0", q4_0}, {"q4_1", q4_1},
-    {"q5_0", q5_0}, {"q5_1", q5_1}, {"q8_0", q8_0}, {"q8_1", q8_1}, {"q2_k", q2_k},
-    {"q3_k", q3_k}, {"q4_k", q4_k}, {"q5_k", q5_k}, {"q6_k", q6_k}, {"q8_k", q8_k},
+    {"f32", f32},         {"f16", f16},         {"bf16", bf16},       {"q4_0", q4_0},       {"q4_1", q4_1},
+    {"q5_0", q5_0},       {"q5_1", q5_1},       {"q8_0", q8_0},       {"q8_1", q8_1},       {"q2_k", q2_k},
+    {"q3_k", q3_k},       {"q4_k", q4_k},       {"q5_k", q5_k},       {"q6_k", q6_k},       {"q8_k", q8_k},
+    {"q4_0_v1", q4_0_v1}, {"q4_1_v1", q4_1_v1}, {"q4_2", q4_2},       {"q4_3", q4_3},       {"q5_0_v1", q5_0_v1},
+    {"q5_1_v1", q5_1_v1}, {"q8_0_v1", q8_0_v1}, {"q4_0_v2", q4_0_v2}, {"q4_1_v2", q4_1_v2},
 };
 
 static void decode_of_random_blocks_equals_the_layout_read_element_by_element(void **state) {
@@ -303,7 +347,10 @@ static void panel_is_within_its_stated_distance_of_decode(void **state) {
         static float src[N * K];
         for (int i = 0; i < N * K; i++) src[i] = noise_normal(&r);
         assert_int_equal(sr_weight_create(fmt, N, K, NULL, &arena, &w, NULL), SR_OK);
-        sr_rtn_rows(&w, 0, N, src, NULL);
+        if (sr_format_writable(fmt))
+            sr_rtn_rows(&w, 0, N, src, NULL);
+        else
+            sr_weight_sample(&w, 5);
         double error = 0, power = 0;
         for (int row = 0; row < N; row++) {
             int8_t code[K];

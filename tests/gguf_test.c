@@ -942,9 +942,9 @@ static void open_names_other_formats(void **state) {
         sr_status status;
     } files[] = {
         {"pytorch_model.bin", "PK\3\4xxxxxxxxxx", "zip", SR_UNSUPPORTED},
-        {"old.bin", "tjgg\3\0\0\0", "before GGUF", SR_UNSUPPORTED},
+        {"lora.bin", "algg\1", "LoRA", SR_UNSUPPORTED},
         {"model.bin", "version https://git-lfs.github.com/spec/v1", "LFS pointer", SR_UNSUPPORTED},
-        {"notes.txt", "hello", "expected GGUF, safetensors", SR_UNSUPPORTED},
+        {"notes.txt", "hello", "expected GGUF, GGML, safetensors", SR_UNSUPPORTED},
     };
     sr_file *f;
     sr_err err = {0};

@@ -68,6 +68,11 @@ char *sr_split_path(sr_arena *a, const char *path, size_t prefix, int no, int co
 sr_status sr_gguf_open(sr_file *file, const char *path, sr_err *err);
 /* Parses file->shard[0], which must not be split. */
 sr_status sr_gguf_parse_alone(sr_file *file, sr_err *err);
+/* Fills the directory of a LLaMA file from before GGUF, with all pieces where there are several. gqa: heads a key-value
+ * head that the file must have, 0: whatever it has. */
+sr_status sr_ggml_open(sr_file *file, const char *path, int gqa, sr_err *err);
+/* The same for file->shard[0], which must be whole, without building the tables of names. */
+sr_status sr_ggml_parse_alone(sr_file *file, sr_err *err);
 /* Appends the parts of file->shard[shard]. */
 sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
 /* A model directory, or a lone safetensors file with whatever config files lie beside it. */

@@ -55,6 +55,16 @@ static const sr_stored table[] = {
     {"nvfp4", 40, NULL, 64, 36, 0},
     {"q1_0", 41, NULL, 128, 18, 0},
     {"q2_0", 42, NULL, 64, 18, 0},
+    /* what the numbers 2 to 8 meant in files before GGUF: fmt/ggml_old.c */
+    {"q4_0_v1", -1, NULL, 32, 20, 0},
+    {"q4_1_v1", -1, NULL, 32, 24, 0},
+    {"q4_2", -1, NULL, 16, 10, 0},
+    {"q4_3", -1, NULL, 16, 12, 0},
+    {"q5_0_v1", -1, NULL, 32, 22, 0},
+    {"q5_1_v1", -1, NULL, 32, 24, 0},
+    {"q8_0_v1", -1, NULL, 32, 36, 0},
+    {"q4_0_v2", -1, NULL, 32, 20, 0},
+    {"q4_1_v2", -1, NULL, 32, 24, 0},
 };
 enum { N_STORED = sizeof table / sizeof *table };
 

@@ -34,7 +34,7 @@ void sr_file_close(sr_file *file) {
     free(file);
 }
 
-enum content { GGUF, SAFETENSORS, OTHER };
+enum content { GGUF, GGML, SAFETENSORS, OTHER };
 
 static bool starts(const uint8_t *p, size_t n, const char *magic, size_t m) {
     return n >= m && memcmp(p, magic, m) == 0;
@@ -46,20 +46,29 @@ static enum content look(const uint8_t *p, size_t n, const char **what) {
     if (starts(p, n, "GGUF", 4)) return GGUF;
     if (starts(p, n, "PK\3\4", 4)) *what = "a zip archive (a PyTorch checkpoint?)";
     if (starts(p, n, "\x80\2", 2)) *what = "a Python pickle (a PyTorch checkpoint?)";
-    if (starts(p, n, "lmgg", 4) || starts(p, n, "fmgg", 4) || starts(p, n, "tjgg", 4))
-        *what = "a GGML file from before GGUF";
+    if (starts(p, n, "lmgg", 4) || starts(p, n, "fmgg", 4) || starts(p, n, "tjgg", 4)) return GGML;
+    if (starts(p, n, "algg", 4)) *what = "a LoRA adapter (GGLA), which is no model";
+    if (starts(p, n, "nsgg", 4)) *what = "a saved session of llama.cpp";
     if (starts(p, n, "version https://git-lfs", 23)) *what = "a Git LFS pointer: the file itself was not downloaded";
     return n > 8 && p[8] == '{' ? SAFETENSORS : OTHER;
+}
+
+static sr_status no_gqa(const char *path, sr_err *err) {
+    return sr_fail(err, SR_INVALID, "%s: gqa is given, but only a GGML file leaves that open", sr_show_path(path));
 }
 
 static sr_status open_by_content(sr_file *file, const char *path, const sr_file_options *o, sr_err *err) {
     const char *what;
     bool plain = o->format && strcmp(o->format, "plain") == 0, gguf = o->format && strcmp(o->format, "gguf") == 0;
-    if (o->format && !plain && !gguf)
-        return sr_fail(err, SR_INVALID, "format \"%s\": expected \"gguf\" or \"plain\"", sr_show_name(o->format).text);
+    bool ggml = o->format && strcmp(o->format, "ggml") == 0;
+    if (o->format && !plain && !gguf && !ggml)
+        return sr_fail(err, SR_INVALID, "format \"%s\": expected \"gguf\", \"ggml\" or \"plain\"",
+                       sr_show_name(o->format).text);
     if (sr_path_look(path) == SR_PATH_DIRECTORY) {
-        if (gguf)
-            return sr_fail(err, SR_INVALID, "%s: found a directory, expected a .gguf file in it", sr_show_path(path));
+        if (gguf || ggml)
+            return sr_fail(err, SR_INVALID, "%s: found a directory, expected a %s file in it", sr_show_path(path),
+                           gguf ? ".gguf" : "GGML");
+        if (o->gqa) return no_gqa(path, err);
         return sr_hf_open(file, path, o->no_weights, err);
     }
     sr_map map;
@@ -69,15 +78,19 @@ static sr_status open_by_content(sr_file *file, const char *path, const sr_file_
     sr_map_close(&map);
     if (content == OTHER && (gguf || sr_ends_with(path, ".gguf"))) content = GGUF; /* its reader says what is wrong */
     if (content == OTHER && sr_ends_with(path, ".safetensors")) content = SAFETENSORS;
-    if (content == GGUF && plain)
-        return sr_fail(err, SR_INVALID, "%s: found a GGUF file, expected safetensors (format \"plain\")",
-                       sr_show_path(path));
-    if (content == SAFETENSORS && gguf)
-        return sr_fail(err, SR_INVALID, "%s: found a safetensors file, expected GGUF (format \"gguf\")",
-                       sr_show_path(path));
+    static const char *const found[] = {"GGUF", "GGML", "safetensors"};
+    if (content != OTHER && o->format && (plain ? SAFETENSORS : gguf ? GGUF : GGML) != content)
+        return sr_fail(err, SR_INVALID, "%s: found a %s file, expected %s (format \"%s\")", sr_show_path(path),
+                       found[content],
+                       found[plain  ? SAFETENSORS
+                             : gguf ? GGUF
+                                    : GGML],
+                       o->format);
+    if (content == GGML) return sr_ggml_open(file, path, o->gqa, err);
+    if (o->gqa) return no_gqa(path, err);
     if (content == GGUF) return sr_gguf_open(file, path, err);
     if (content == SAFETENSORS) return sr_hf_open(file, path, false, err);
-    return sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF, safetensors or a model directory",
+    return sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF, GGML, safetensors or a model directory",
                    sr_show_path(path), what);
 }
 
@@ -117,10 +130,13 @@ sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_f
         file->container = "safetensors";
         if (content == GGUF)
             s = sr_gguf_parse_alone(file, err);
+        else if (content == GGML)
+            s = sr_ggml_parse_alone(file, err);
         else if (content == SAFETENSORS)
             s = sr_safetensors_parse(file, 0, err);
         else
-            s = sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF or safetensors", sr_show_path(name), what);
+            s = sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF, GGML or safetensors", sr_show_path(name),
+                        what);
         if (s == SR_OK) s = sr_file_index(file, err);
     } else {
         s = sr_fail(err, SR_NOMEM, "%s: no memory to open it", sr_show_path(name));

@@ -6,14 +6,20 @@
 
 extern const sr_format sr_fmt_f32, sr_fmt_f16, sr_fmt_bf16;
 extern const sr_format sr_fmt_q4_0, sr_fmt_q4_1, sr_fmt_q5_0, sr_fmt_q5_1, sr_fmt_q8_0, sr_fmt_q8_1;
+extern const sr_format sr_fmt_q4_0_v1, sr_fmt_q4_1_v1, sr_fmt_q4_2, sr_fmt_q4_3, sr_fmt_q5_0_v1, sr_fmt_q5_1_v1,
+    sr_fmt_q8_0_v1, sr_fmt_q4_0_v2, sr_fmt_q4_1_v2;
 extern const sr_format sr_fmt_q2_k, sr_fmt_q3_k, sr_fmt_q4_k, sr_fmt_q5_k, sr_fmt_q6_k, sr_fmt_q8_k;
 
+/* clang-format off */
 const sr_format *const sr_formats[] = {
-    &sr_fmt_f32,  &sr_fmt_f16,  &sr_fmt_bf16,                                           /* plain.c */
+    &sr_fmt_f32, &sr_fmt_f16, &sr_fmt_bf16, /* plain.c */
     &sr_fmt_q4_0, &sr_fmt_q4_1, &sr_fmt_q5_0, &sr_fmt_q5_1, &sr_fmt_q8_0, &sr_fmt_q8_1, /* gguf_q.c */
     &sr_fmt_q2_k, &sr_fmt_q3_k, &sr_fmt_q4_k, &sr_fmt_q5_k, &sr_fmt_q6_k, &sr_fmt_q8_k, /* gguf_k.c */
+    &sr_fmt_q4_0_v1, &sr_fmt_q4_1_v1, &sr_fmt_q4_2, &sr_fmt_q4_3, &sr_fmt_q5_0_v1, &sr_fmt_q5_1_v1, /* ggml_old.c */
+    &sr_fmt_q8_0_v1, &sr_fmt_q4_0_v2, &sr_fmt_q4_1_v2,
     NULL,
 };
+/* clang-format on */
 
 static bool same_ignoring_case(const char *a, const char *b) {
     if (!a) return false;

@@ -21,7 +21,10 @@ def read(path):
 
 
 def logits(path, ids):
-    meta, w = read(path)
+    return logits_of(*read(path), ids)
+
+
+def logits_of(meta, w, ids):
     arch = meta["general.architecture"]
     get = lambda key, default=None: meta.get(f"{arch}.{key}", default)
     n_head, eps = get("attention.head_count"), get("attention.layer_norm_rms_epsilon")
