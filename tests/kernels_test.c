@@ -190,6 +190,29 @@ static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
                 }
 }
 
+static void coarsening_equals_the_portable_one(void **s) {
+    static const int groups[] = {16, 32, 64, 128, 256}, columns[] = {16, 48, 112, 256};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int pass = 0; sr_kerns[i]->usable() && sr_kerns[i]->coarse && pass < 400; pass++) {
+            int group = groups[pass % 5], n = columns[pass / 5 % 4], mark = n_maps;
+            bool has_min = pass & 1;
+            int8_t *code = guarded((size_t)n), *got = guarded(SR_KC), want[SR_KC] = {0};
+            float scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS], got_scale, want_scale;
+            for (int k = 0; k < n; k++) code[k] = (int8_t)next_u32();
+            fill_normal(scale, SR_MAX_GROUPS, pass % 7 ? 0.01f : 0);
+            fill_normal(min, SR_MAX_GROUPS, 0.1f);
+            if (pass % 11 == 10) scale[0] = NAN;
+            if (pass % 13 == 12) scale[0] = INFINITY;
+            sr_coarse_block(code, scale, has_min ? min : NULL, group, n, want, &want_scale);
+            sr_kerns[i]->coarse(code, scale, has_min ? min : NULL, group, n, got, &got_scale);
+            if (!same_or_both_nan(got_scale, want_scale) || memcmp(got, want, SR_KC))
+                fail_msg("%s pass %d: scale %a, want %a", sr_kerns[i]->name, pass, (double)got_scale,
+                         (double)want_scale);
+            release_to(mark);
+        }
+}
+
 /* ---------------------------------------------------------------- dots */
 
 static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, const sr_x8 *x, int row0,
@@ -705,6 +728,7 @@ static void attention_equals_a_softmax_in_double(void **s) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_panels_and_unpackers_equal_the_portable_ones),
+        cmocka_unit_test(coarsening_equals_the_portable_one),
         cmocka_unit_test(dots_equal_decoded_weights_times_x),
         cmocka_unit_test(dots_do_not_depend_on_how_rows_are_split),
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),

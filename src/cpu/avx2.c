@@ -60,6 +60,7 @@ const sr_kern sr_kern_avx2 = {
     .fast = fast,
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
+    .coarse = coarse_codes,
     SR_KERN_GEMM(avx2),
 };
 #endif

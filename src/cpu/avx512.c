@@ -63,6 +63,7 @@ const sr_kern sr_kern_avx512 = {
     .fast = fast,
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
+    .coarse = coarse_codes,
     SR_KERN_GEMM(avx512),
     SR_KERN_BF16,
 };
@@ -79,6 +80,7 @@ const sr_kern sr_kern_amx = {
     .fast = fast,
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
+    .coarse = coarse_codes,
     SR_KERN_GEMM(amx),
     SR_KERN_BF16,
 };

@@ -70,6 +70,11 @@ typedef struct sr_kern {
     void (*dot_codes)(const int8_t *code, const float *scale, const float *min, int group, const sr_x8 *x,
                       int64_t block, float (*acc)[8]);
 
+    /* One block of sr_panel_coarse from unpacked codes: n <= SR_KC columns, a multiple of 16; out [SR_KC] is zero
+     * behind them. NULL: the portable one serves. */
+    void (*coarse)(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
+                   float *out_scale);
+
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes; /* of a pair of tiles */
     void (*pack_w)(const sr_panel panel[2], int group, bool has_min, void *tile);

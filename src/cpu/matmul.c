@@ -75,8 +75,27 @@ static void decode_rows(const struct job *j, int i, int64_t row0, int n_rows, ui
     }
 }
 
+typedef void unpack_fn(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+
+static unpack_fn *unpacker(const sr_weight *w) {
+    return w->fast && w->fast->unpack ? w->fast->unpack : w->fmt->unpack;
+}
+
+/* A coarse panel by the instruction set's own coarsening. */
+static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code,
+                         float *scale) {
+    int8_t own[SR_KC];
+    float own_scale[SR_MAX_GROUPS], own_min[SR_MAX_GROUPS];
+    unpack_fn *unpack = unpacker(w);
+    for (int64_t i = 0; i < n; i += SR_KC) {
+        int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
+        unpack(w, row, k0 + i, m, own, own_scale, own_min);
+        kern->coarse(own, own_scale, w->fmt->has_min ? own_min : NULL, w->group, m, code + i, scale++);
+    }
+}
+
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
-static void fill_panel(const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
+static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
     for (int r = 0; r < n_rows; r++) {
@@ -84,6 +103,8 @@ static void fill_panel(const sr_weight *w, int64_t row0, int n_rows, int64_t k0,
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (w->fast && w->fast->unpack && !w->fmt->panel)
             w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
+        else if (w->fmt->panel == sr_panel_coarse && kern->coarse && w->K % 16 == 0)
+            coarse_panel(kern, w, row0 + r, k0, n, p->code[r], p->scale[r]);
         else
             sr_panel_row(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
     }
@@ -108,7 +129,7 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
         for (int p = 0; p < pairs; p++) {
             for (int h = 0; h < 2; h++) {
                 int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
-                fill_panel(w, row0 + first, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
+                fill_panel(kern, w, row0 + first, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
             }
             kern->pack_w(s->panel, group, has_min, tile);
             kern->gemm_i8(tile, group, has_min, x, j->cpu->packed, k0, k0 == 0, acc + p * acc_n);
@@ -145,6 +166,7 @@ static void dot_unpacked(const sr_cpu *cpu, const sr_weight *w, int64_t row0, in
                          int64_t ld_y) {
     int8_t code[SR_KC] = {0};
     float scale[SR_MAX_GROUPS] = {0}, min[SR_MAX_GROUPS] = {0};
+    unpack_fn *unpack = unpacker(w);
     for (int i = 0; i < n_rows; i++) {
         float acc[SR_DOT_MAX][8] = {{0}};
         for (int64_t b = 0; b < x->n_block; b++) {
@@ -154,8 +176,7 @@ static void dot_unpacked(const sr_cpu *cpu, const sr_weight *w, int64_t row0, in
                 memset(scale, 0, sizeof scale);
                 memset(min, 0, sizeof min);
             }
-            (w->fast && w->fast->unpack ? w->fast->unpack : w->fmt->unpack)(w, row0 + i, b * SR_KC, n, code, scale,
-                                                                            min);
+            unpack(w, row0 + i, b * SR_KC, n, code, scale, min);
             cpu->kern->dot_codes(code, scale, w->fmt->has_min ? min : NULL, w->group, x, b, acc);
         }
         for (int t = 0; t < x->T; t++) {

@@ -322,6 +322,10 @@ V_INLINE vi vi_nearest(vf v) {
 V_INLINE vb vb_pack4(vi a, vi b, vi c, vi d) {
     return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
 }
+/* vb_pack4's result as a's eight, b's, c's and d's. */
+V_INLINE vb vb_in_order(vb v) {
+    return _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0));
+}
 /* Of vb_pack4's result: the 16 numbers of a and b, or of c and d, in both halves. */
 V_INLINE vb vb_table_ab(vb v) {
     return _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(5, 1, 4, 0, 5, 1, 4, 0));
@@ -352,7 +356,7 @@ V_INLINE void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) 
         vi c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16), m));
         vi d = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 24), m));
         vb v = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        v = _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0));
+        v = vb_in_order(v);
         vb_store(code + 32 * i, v);
         part[i] = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, v), twos);
     }

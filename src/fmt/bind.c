@@ -391,26 +391,28 @@ void sr_decode_i8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float 
     }
 }
 
+void sr_coarse_block(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
+                     float *out_scale) {
+    float v[SR_KC], max = 0;
+    for (int j = 0; j < n; j++) {
+        v[j] = scale[j / group] * (float)code[j] - (min ? min[j / group] : 0);
+        max = fabsf(v[j]) > max || v[j] != v[j] ? fabsf(v[j]) : max;
+    }
+    bool finite = isfinite(max);
+    float inverse = max > 0 ? 127 / max : 0;
+    if (!isfinite(inverse)) inverse = 0; /* no factor that f16 can hold is so small */
+    *out_scale = finite ? max / 127 : NAN;
+    for (int j = 0; j < n; j++) out[j] = finite ? (int8_t)sr_nearest(v[j] * inverse) : 0;
+}
+
 void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const int group = w->group;
     (void)min;
     for (int64_t i = 0; i < n; i += SR_KC, code += SR_KC) {
         int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
-        float v[SR_KC], s[SR_MAX_GROUPS], lo[SR_MAX_GROUPS] = {0}, max = 0;
-        w->fmt->unpack(w, row, k0 + i, m, code, s, lo);
-        for (int j = 0; j < m; j++) {
-            v[j] = s[j / group] * (float)code[j] - lo[j / group];
-            max = fabsf(v[j]) > max || v[j] != v[j] ? fabsf(v[j]) : max;
-        }
-        if (!isfinite(max)) {
-            *scale++ = NAN;
-            memset(code, 0, (size_t)m);
-            continue;
-        }
-        float inverse = max > 0 ? 127 / max : 0;
-        if (!isfinite(inverse)) inverse = 0; /* no factor that f16 can hold is so small */
-        *scale++ = max / 127;
-        for (int j = 0; j < m; j++) code[j] = (int8_t)sr_nearest(v[j] * inverse);
+        int8_t own[SR_KC];
+        float s[SR_MAX_GROUPS], lo[SR_MAX_GROUPS] = {0};
+        w->fmt->unpack(w, row, k0 + i, m, own, s, lo);
+        sr_coarse_block(own, s, w->fmt->has_min ? lo : NULL, w->group, m, code, scale++);
     }
 }
 

@@ -255,6 +255,9 @@ static inline bool sr_panel_has_min(const sr_weight *w) {
 /* Coarse panel of any format with groups: each SR_KC columns on an 8-bit grid of their own, step max|w| / 127. Columns
  * with anything not finite have the scale NaN and codes 0. */
 void sr_panel_coarse(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+/* One block of it from unpacked codes; min may be NULL. n <= SR_KC columns. */
+void sr_coarse_block(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
+                     float *out_scale);
 /* Portable panel of one row: fmt->panel or, without one, unpack. code is zero-padded to a multiple of SR_KC
  * columns. */
 void sr_panel_row(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
