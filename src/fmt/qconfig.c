@@ -173,7 +173,7 @@ static void read_awq(sr_qconfig *c) {
 /* "model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 8, "mode": ...} or false */
 static void mlx_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf, const sr_value *v) {
     int64_t i;
-    bool leaves_it = v->kind == SR_KIND_BOOL && !v->v.b && strchr(name, '.');
+    bool leaves_it = v->kind == SR_KIND_BOOL && !v->v.b;
     if (leaves_it) n = strlen(name);
     if (!n) return;
     rule *r = rule_for(c, name, n, IS_NAME);

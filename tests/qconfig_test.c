@@ -1,0 +1,270 @@
+/* Quantization configs as tools write them, and what they say about single modules. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fmt/fmt.h"
+
+struct made {
+    char dir[64];
+    char file[96];
+    sr_file *sr;
+    sr_arena arena;
+    sr_qconfig *config;
+};
+
+/* A model directory whose config.json, or other file, holds this. */
+static sr_status make(struct made *m, const char *name, const char *text, sr_err *err) {
+    memset(m, 0, sizeof *m);
+    strcpy(m->dir, "qconfig_test_XXXXXX");
+    assert_non_null(mkdtemp(m->dir));
+    snprintf(m->file, sizeof m->file, "%s/config.json", m->dir);
+    FILE *f = fopen(m->file, "w");
+    fputs(strcmp(name, "config.json") ? "{}" : text, f);
+    fclose(f);
+    char other[96] = "";
+    if (strcmp(name, "config.json")) {
+        snprintf(other, sizeof other, "%s/%s", m->dir, name);
+        f = fopen(other, "w");
+        fputs(text, f);
+        fclose(f);
+    }
+    sr_err own = {0};
+    if (sr_file_open(m->dir, &(sr_file_options){.no_weights = true}, &m->sr, &own) != SR_OK) fail_msg("%s", own.msg);
+    unlink(m->file);
+    if (*other) unlink(other);
+    rmdir(m->dir);
+    return sr_qconfig_read(m->sr, &m->arena, &m->config, err);
+}
+static void release(struct made *m) {
+    sr_file_close(m->sr);
+    sr_arena_free(&m->arena);
+}
+
+static struct made open_config(const char *name, const char *text) {
+    struct made m;
+    sr_err err = {0};
+    if (make(&m, name, text, &err) != SR_OK) fail_msg("%s", err.msg);
+    return m;
+}
+static sr_qspec spec_of(const struct made *m, const char *module) {
+    sr_qspec spec;
+    sr_err err = {0};
+    if (sr_qconfig_resolve(m->config, module, &spec, &err) != SR_OK) fail_msg("%s: %s", module, err.msg);
+    return spec;
+}
+static void refuses(const char *text, sr_status code, const char *const *words) {
+    struct made m;
+    sr_err err = {0};
+    assert_int_equal(make(&m, "config.json", text, &err), code);
+    for (; *words; words++)
+        if (!strstr(err.msg, *words)) fail_msg("'%s' does not say '%s'", err.msg, *words);
+    release(&m);
+}
+
+static void a_plain_checkpoint_has_none(void **state) {
+    (void)state;
+    struct made m = open_config("config.json", "{\"hidden_size\": 8}");
+    assert_null(m.config);
+    sr_qspec s = spec_of(&m, "model.layers.0.mlp.up_proj");
+    assert_null(s.method);
+    release(&m);
+}
+
+static void gptq_defaults_are_those_of_its_first_tool(void **state) {
+    (void)state;
+    struct made m = open_config("quantize_config.json", "{\"bits\": 4, \"group_size\": 128, \"desc_act\": true}");
+    sr_qspec s = spec_of(&m, "model.layers.0.mlp.up_proj");
+    assert_string_equal(s.method, "gptq");
+    assert_string_equal(s.layout, "gptq");
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 128);
+    assert_true(s.sym && s.act_order && !s.skip);
+    release(&m);
+    m = open_config("config.json",
+                    "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 3, \"group_size\": -1, "
+                    "\"sym\": false, \"is_marlin_format\": true}}");
+    s = spec_of(&m, "x");
+    assert_string_equal(s.layout, "marlin");
+    assert_int_equal(s.group, -1);
+    assert_false(s.sym);
+    release(&m);
+}
+
+static void gptq_rules_are_regular_expressions_for_single_modules(void **state) {
+    (void)state;
+    struct made m = open_config(
+        "config.json", "{\"quantization_config\": {\"method\": \"gptq\", \"bits\": 4, \"group_size\": 128, \"format\": "
+                       "\"gptq_v2\", \"meta\": {\"quantizer\": [\"x\"]}, \"dynamic\": {\"+:.*\\\\.18\\\\..*gate.*\": "
+                       "{\"bits\": 8, \"group_size\": 64}, \".*down.*\": {\"sym\": false}, \"-:.*k_proj\": {\"bits\": "
+                       "2}}}}");
+    assert_string_equal(spec_of(&m, "model.layers.1.mlp.gate_proj").layout, "gptq_v2");
+    assert_int_equal(spec_of(&m, "model.layers.1.mlp.gate_proj").bits, 4);
+    assert_int_equal(spec_of(&m, "model.layers.18.mlp.gate_proj").bits, 8);
+    assert_int_equal(spec_of(&m, "model.layers.18.mlp.gate_proj").group, 64);
+    assert_false(spec_of(&m, "model.layers.18.mlp.down_proj").sym);
+    assert_true(spec_of(&m, "model.layers.18.self_attn.k_proj").skip);
+    assert_int_equal(spec_of(&m, "model.layers.18.self_attn.k_proj").bits, 4);
+    release(&m);
+}
+
+static void awq_reads_both_spellings(void **state) {
+    (void)state;
+    struct made m =
+        open_config("quant_config.json", "{\"w_bit\": 4, \"q_group_size\": 64, \"zero_point\": true, \"version\": "
+                                         "\"gemv\"}");
+    sr_qspec s = spec_of(&m, "x");
+    assert_string_equal(s.method, "awq");
+    assert_string_equal(s.layout, "gemv");
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 64);
+    assert_false(s.sym);
+    release(&m);
+    m = open_config("config.json",
+                    "{\"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128, "
+                    "\"zero_point\": false, \"modules_to_not_convert\": [\"mlp.gate\"]}}");
+    assert_true(spec_of(&m, "x").sym);
+    assert_string_equal(spec_of(&m, "x").layout, "gemm");
+    assert_true(spec_of(&m, "model.layers.0.mlp.gate").skip);
+    release(&m);
+}
+
+static void mlx_needs_no_method_and_overrides_by_module(void **state) {
+    (void)state;
+    struct made m = open_config(
+        "config.json",
+        "{\"quantization\": {\"group_size\": 64, \"bits\": 4, \"model.embed_tokens\": {\"group_size\": 32, "
+        "\"bits\": 6}, \"lm_head\": false, \"model.layers.0.mlp.up_proj\": {\"bits\": 4, \"group_size\": 32, "
+        "\"mode\": \"mxfp4\"}}}");
+    sr_qspec s = spec_of(&m, "model.layers.1.mlp.up_proj");
+    assert_string_equal(s.method, "mlx");
+    assert_string_equal(s.layout, "affine");
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 64);
+    s = spec_of(&m, "model.embed_tokens");
+    assert_int_equal(s.bits, 6);
+    assert_int_equal(s.group, 32);
+    assert_string_equal(spec_of(&m, "model.layers.0.mlp.up_proj").layout, "mxfp4");
+    assert_true(spec_of(&m, "lm_head").skip);
+    release(&m);
+}
+
+static void hqq_reads_one_scheme_or_one_a_linear_tag(void **state) {
+    (void)state;
+    struct made m =
+        open_config("config.json", "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": "
+                                   "{\"weight_quant_params\": {\"nbits\": 3, \"group_size\": 64, \"axis\": 0}}, "
+                                   "\"skip_modules\": [\"lm_head\"]}}");
+    sr_qspec s = spec_of(&m, "model.layers.0.mlp.up_proj");
+    assert_int_equal(s.bits, 3);
+    assert_int_equal(s.axis, 0);
+    assert_true(spec_of(&m, "lm_head").skip);
+    release(&m);
+    m = open_config("config.json",
+                    "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": "
+                    "{\"self_attn.q_proj\": {\"weight_quant_params\": {\"nbits\": 8, \"group_size\": 128}}, "
+                    "\"mlp.up_proj\": {\"weight_quant_params\": {\"nbits\": 2, \"group_size\": 16}}}}}");
+    assert_int_equal(spec_of(&m, "model.layers.3.self_attn.q_proj").bits, 8);
+    assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").bits, 2);
+    assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").group, 16);
+    release(&m);
+}
+
+static void compressed_tensors_targets_classes_names_and_patterns(void **state) {
+    (void)state;
+    struct made m = open_config(
+        "config.json",
+        "{\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"mixed-precision\", "
+        "\"config_groups\": {\"group_0\": {\"targets\": [\"re:.*down_proj\"], \"format\": \"float-quantized\", "
+        "\"weights\": "
+        "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"block\", \"block_structure\": [128, 64]}}, "
+        "\"group_1\": "
+        "{\"targets\": [\"Linear\"], \"format\": \"pack-quantized\", \"weights\": {\"num_bits\": 4, \"type\": \"int\", "
+        "\"group_size\": 32, \"symmetric\": false, \"actorder\": \"group\"}}}, \"ignore\": [\"lm_head\", "
+        "\"re:.*router.*\"]}}");
+    sr_qspec s = spec_of(&m, "model.layers.0.mlp.down_proj");
+    assert_string_equal(s.layout, "float-quantized");
+    assert_int_equal(s.bits, 8);
+    assert_int_equal(s.group_n, 128);
+    assert_int_equal(s.group, 64);
+    s = spec_of(&m, "model.layers.0.mlp.up_proj");
+    assert_string_equal(s.layout, "pack-quantized");
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 32);
+    assert_true(!s.sym && s.act_order && !s.skip);
+    assert_true(spec_of(&m, "lm_head").skip);
+    assert_true(spec_of(&m, "model.layers.0.mlp.router.gate").skip);
+    release(&m);
+}
+
+static void modelopt_is_recognised_by_its_file(void **state) {
+    (void)state;
+    struct made m =
+        open_config("hf_quant_config.json",
+                    "{\"producer\": {\"name\": \"modelopt\"}, \"quantization\": {\"quant_algo\": \"NVFP4\", "
+                    "\"group_size\": 16, \"exclude_modules\": [\"lm_head\"]}}");
+    sr_qspec s = spec_of(&m, "model.layers.0.mlp.up_proj");
+    assert_string_equal(s.method, "modelopt");
+    assert_string_equal(s.layout, "NVFP4");
+    assert_int_equal(s.group, 16);
+    assert_true(spec_of(&m, "lm_head").skip);
+    release(&m);
+}
+
+static void errors_name_file_key_and_what_is_known(void **state) {
+    (void)state;
+    refuses("{\"quantization_config\": {\"quant_method\": \"aqlm\"}}", SR_UNSUPPORTED,
+            (const char *const[]){"quant_method", "'aqlm'", "gptq", "awq", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 0}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.group_size", "0", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 99}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", "99", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": \"four\"}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [0, 128]}}", SR_CORRUPT,
+            (const char *const[]){"weight_block_size", "[0, 128]", NULL});
+    refuses("{\"quantization_config\": {\"foo\": 4}}", SR_UNSUPPORTED, (const char *const[]){"quant_method", NULL});
+}
+
+static void a_rule_that_is_no_pattern_is_an_error_where_it_is_needed(void **state) {
+    (void)state;
+    struct made m = open_config("config.json", "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, "
+                                               "\"dynamic\": {\"+:(unclosed\": {\"bits\": 8}}}}");
+    sr_qspec s;
+    sr_err err = {0};
+    assert_int_equal(sr_qconfig_resolve(m.config, "x", &s, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "(unclosed"));
+    release(&m);
+    /* A pattern that would take forever is stopped. */
+    m = open_config("config.json", "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"dynamic\": "
+                                   "{\"+:(a+)+$\": {\"bits\": 8}}}}");
+    err = (sr_err){0};
+    assert_int_equal(sr_qconfig_resolve(m.config, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", &s, &err),
+                     SR_LIMIT);
+    release(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_checkpoint_has_none),
+        cmocka_unit_test(gptq_defaults_are_those_of_its_first_tool),
+        cmocka_unit_test(gptq_rules_are_regular_expressions_for_single_modules),
+        cmocka_unit_test(awq_reads_both_spellings),
+        cmocka_unit_test(mlx_needs_no_method_and_overrides_by_module),
+        cmocka_unit_test(hqq_reads_one_scheme_or_one_a_linear_tag),
+        cmocka_unit_test(compressed_tensors_targets_classes_names_and_patterns),
+        cmocka_unit_test(modelopt_is_recognised_by_its_file),
+        cmocka_unit_test(errors_name_file_key_and_what_is_known),
+        cmocka_unit_test(a_rule_that_is_no_pattern_is_an_error_where_it_is_needed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
