@@ -287,8 +287,9 @@ static void write_config(const struct model *m, const struct shape *s) {
 
 static size_t entry(char *to, size_t cap, const char *name, const char *suffix, const sr_stored *type, int n_dims,
                     const int64_t *shape, int64_t *offset, int64_t bytes) {
-    size_t n = (size_t)snprintf(to, cap, "\"%s%s%s\":{\"dtype\":\"%s\",\"shape\":[", name, suffix[0] == '_' ? "" : ".",
-                                suffix, type->st_id ? type->st_id : "U8");
+    size_t n =
+        (size_t)snprintf(to, cap, "\"%s%s%.*s\":{\"dtype\":\"%s\",\"shape\":[", name, suffix[0] == '_' ? "" : ".",
+                         (int)strcspn(suffix, "|"), suffix, type->st_id ? type->st_id : "U8");
     for (int d = 0; d < n_dims; d++) n += (size_t)snprintf(to + n, cap - n, "%s%" PRId64, d ? "," : "", shape[d]);
     n += (size_t)snprintf(to + n, cap - n, "],\"data_offsets\":[%" PRId64 ",%" PRId64 "]},", *offset, *offset + bytes);
     *offset += bytes;
