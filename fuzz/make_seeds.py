@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the gguf, safetensors, json and config targets: small files that reach every branch of a good one.
+"""Writes the seeds of the gguf, ggml, safetensors, json and config targets: small files that reach every branch of a good one.
 
     fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
 
@@ -68,6 +68,35 @@ save("gguf", "tensors", gguf([value("general.alignment", 4, 64)],
 save("gguf", "piece", gguf([value("split.no", 2, 0), value("split.count", 2, 2), value("split.tensors.count", 5, 2)],
                            [("t", [4], 0, 16)]))
 save("gguf", "one_piece", gguf([value("split.no", 2, 0), value("split.count", 2, 1)], []))
+
+
+def ggml(magic, version, kind, size, layers=1):
+    """A LLaMA of width 32 and 8 tokens; the matrices have type number `kind`, `size` bytes for 32 elements."""
+    out = struct.pack("<I", magic) + (struct.pack("<I", version) if version else b"")
+    out += struct.pack("<7I", 8, 32, 32, 4, layers, 8, 2)
+    for i, t in enumerate([b"", b"", b"", b"\0", b"\xff", b" a", b"b", b" \xe2\x96\x81"]):
+        out += struct.pack("<I", len(t)) + t + (struct.pack("<f", -i) if version else b"")
+    parts = [("tok_embeddings", 8), ("norm", 0), ("output", 8)]
+    for i in range(layers):
+        parts += [("layers.%d.%s" % (i, n), r) for n, r in (
+            ("attention_norm", 0), ("attention.wq", 32), ("attention.wk", 16), ("attention.wv", 16),
+            ("attention.wo", 32), ("ffn_norm", 0), ("feed_forward.w1", 4), ("feed_forward.w2", 1),
+            ("feed_forward.w3", 4))]
+    for name, rows in parts:
+        name = (name + ".weight").encode()
+        out += struct.pack("<3I", 2 if rows else 1, len(name), kind if rows else 0)
+        out += (struct.pack("<2I", 32, rows) if rows else struct.pack("<I", 32)) + name
+        if magic == 0x67676a74:
+            out += bytes(-len(out) % 32)
+        out += bytes(size * rows if rows else 128)
+    return out
+
+
+save("ggml", "unversioned", ggml(0x67676d6c, 0, 2, 20))
+save("ggml", "ggmf", ggml(0x67676d66, 1, 1, 64))
+save("ggml", "ggjt1", ggml(0x67676a74, 1, 4, 20))
+save("ggml", "ggjt2", ggml(0x67676a74, 2, 8, 36))
+save("ggml", "ggjt3", ggml(0x67676a74, 3, 6, 22, layers=2))
 
 save("safetensors", "empty", safetensors({}, 0))
 save("safetensors", "tensors", safetensors({"__metadata__": {"format": "pt"}, "b": entry("F32", [2, 3], 3, 27),

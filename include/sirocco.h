@@ -79,7 +79,7 @@ typedef struct sr_tensor_info {
 } sr_tensor_info;
 
 /* Opens a GGUF file (or any piece of a split one), a safetensors file or a Hugging Face directory without loading
- * anything. `format` is "gguf", "plain" or NULL (by content). All spans are checked here. */
+ * anything. `format` is "gguf", "ggml", "plain" or NULL (by content). All spans are checked here. */
 SR_API sr_status sr_checkpoint_open(const char *path, const char *format, sr_checkpoint **out, sr_err *err);
 SR_API void sr_checkpoint_close(sr_checkpoint *ck);
 SR_API int sr_checkpoint_n_tensors(const sr_checkpoint *ck);
@@ -241,7 +241,8 @@ SR_API void sr_engine_cancel(sr_engine *e, bool cancel);
 typedef struct sr_model sr_model;
 
 typedef struct sr_model_options {
-    const char *format;      /* "gguf", "plain" or NULL */
+    const char *format;      /* "gguf", "ggml", "plain" or NULL */
+    int gqa;                 /* GGML: heads a key-value head that the file must have, or 0 */
     const char *isq;         /* in-situ quantization: "4", "q4k", "q8_0" ... or NULL */
     sr_progress_fn progress; /* may be NULL */
     void *user;

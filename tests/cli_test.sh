@@ -98,7 +98,7 @@ run 2 run --ctx
 run 2 run --ctx many
 run 2 run --top-p 2 -i x
 run 2 run --json=1 -i x
-run 2 run --format ggml -i x
+run 2 run --format zip -i x
 run 2 run --logit-bias 5 -i x
 run 2 run --seed -1 -i x
 run 2 run --greedy --temperature 1 -i x

@@ -115,7 +115,7 @@ static void the_vocabulary_is_that_of_gguf(void **state) {
         }
         for (int id = 0; id < 336; id++) {
             const char *a, *b;
-            size_t na, nb;
+            size_t na, nb = 0;
             double x, y;
             int64_t s, t;
             assert_true(sr_array_string(&got[0], &a, &na) && sr_array_string(&want[0], &b, &nb));
@@ -202,7 +202,7 @@ static void logits_of_every_version_match_the_reference(void **state) {
     static const char *const files[] = {"ggml_f16", "ggmf_two", "ggjt_v1", "ggjt_v2", "ggjt_v3", "ggjt_gqa"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[512];
-        uint32_t n, V;
+        uint32_t n, V = 0;
         snprintf(path, sizeof path, GGML "%s.logits", files[i]);
         FILE *f = fopen(path, "rb");
         assert_non_null(f);
@@ -417,6 +417,266 @@ static void a_model_in_pieces_equals_the_whole_and_the_decoded_weights(void **st
         }
 }
 
+/* ---------------------------------------------------------------- hostile files */
+
+enum { SMALL = 8 };
+static const struct spec small = {MAGIC_GGJT, 3, SMALL, SMALL, SMALL, 0, "f32"};
+/* Offsets in a version 3 file. */
+enum { AT_VERSION = 4, AT_VOCAB = 8, AT_EMBD = 12, AT_HEAD = 20, AT_LAYER = 24, AT_TOKENS = 36 };
+
+static void put_record(struct bytes *b, const struct spec *s, const char *name, uint32_t id, int64_t rows,
+                       int64_t columns, size_t bytes) {
+    write_record(b, s, name, id, rows, columns);
+    put_zeros(b, bytes);
+}
+/* All tensors of zeros; *ends gets the offsets behind each. */
+static struct bytes good(const struct spec *s, size_t *ends) {
+    struct bytes b = {0};
+    struct matrix m[N_MATRICES];
+    write_head(&b, s);
+    for (int i = 0; i < matrices(s, m); i++) {
+        put_record(&b, s, m[i].old, 0, m[i].rows, m[i].columns, 4u * m[i].rows * (m[i].columns ? m[i].columns : 1));
+        if (ends) ends[i] = b.n;
+    }
+    return b;
+}
+
+static sr_status parse(const struct bytes *b, sr_err *err) {
+    sr_file *f;
+    *err = (sr_err){0};
+    sr_status s = sr_file_from_memory(b->data, b->n, "t.bin", &f, err);
+    if ((s == SR_OK) != (f != NULL)) fail_msg("status %d, file %p", s, (void *)f);
+    sr_file_close(f);
+    return s;
+}
+
+/* `b` is dropped. */
+static void reject(struct bytes *b, sr_status want, const char *word, const char *other) {
+    sr_err err;
+    check_error(word, parse(b, &err), &err, want, "t.bin", word, other, NULL);
+    drop(b);
+}
+static struct bytes with_u32(size_t at, uint32_t v) {
+    struct bytes b = good(&small, NULL);
+    memcpy(b.data + at, &v, 4);
+    return b;
+}
+
+static void every_cut_of_a_good_file_is_refused(void **state) {
+    (void)state;
+    static const struct spec specs[] = {{MAGIC_GGML, 0, SMALL, SMALL, SMALL, 0, "f32"},
+                                        {MAGIC_GGJT, 1, SMALL, SMALL, SMALL, 0, "f32"}};
+    for (int s = 0; s < 2; s++) {
+        size_t ends[N_MATRICES];
+        struct bytes b = good(&specs[s], ends), cut = b;
+        sr_err err;
+        struct bytes vocab = {0};
+        write_head(&vocab, &specs[s]);
+        assert_int_equal(parse(&b, &err), SR_OK);
+        for (cut.n = 0; cut.n < b.n; cut.n += cut.n < 4000 || cut.n % 512 > 480 ? 1 : 7) {
+            bool between = cut.n == vocab.n; /* a vocabulary alone is a file too */
+            for (int i = 9; i < N_MATRICES; i++) between = between || cut.n == ends[i];
+            sr_status got = parse(&cut, &err); /* behind w1 it can be told only that matrices are missing */
+            if (between ? got != SR_OK : got == SR_OK) fail_msg("cut at %zu: %s", cut.n, err.msg);
+        }
+        drop(&vocab);
+        drop(&b);
+    }
+}
+
+static void headers_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        size_t at;
+        uint32_t v;
+        sr_status status;
+        const char *says, *other;
+    } bad[] = {
+        {AT_VERSION, 0, SR_UNSUPPORTED, "GGJT version 0", "1 to 3"},
+        {AT_VERSION, 4, SR_UNSUPPORTED, "GGJT version 4", "1 to 3"},
+        {AT_VERSION, UINT32_MAX, SR_UNSUPPORTED, "4294967295", NULL},
+        {AT_VOCAB, 0, SR_CORRUPT, "vocabulary of 0", NULL},
+        {AT_VOCAB, 2, SR_CORRUPT, "vocabulary of 2", "3 to"},
+        {AT_VOCAB, 1 << 24, SR_CORRUPT, "16777216", "bytes are left"},
+        {AT_VOCAB, UINT32_MAX, SR_CORRUPT, "4294967295", "bytes are left"},
+        {AT_VOCAB, VOCAB + 1, SR_CORRUPT, "t.bin", NULL},
+        {AT_EMBD, 0, SR_CORRUPT, "embedding of 0", NULL},
+        {AT_EMBD, 9, SR_CORRUPT, "embedding of 9 for 4 heads", NULL},
+        {AT_HEAD, 0, SR_CORRUPT, "0 heads", NULL},
+        {AT_HEAD, UINT32_MAX, SR_CORRUPT, "4294967295 heads", NULL},
+        {AT_LAYER, 0, SR_CORRUPT, "0 layers", NULL},
+        {AT_LAYER, 1025, SR_CORRUPT, "1025 layers", "1024"},
+        {AT_TOKENS, UINT32_MAX, SR_CORRUPT, "vocabulary", "ends at byte"},
+        {AT_TOKENS, 1 << 30, SR_CORRUPT, "vocabulary", "ends at byte"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct bytes b = with_u32(bad[i].at, bad[i].v);
+        reject(&b, bad[i].status, bad[i].says, bad[i].other);
+    }
+    struct bytes b = {0};
+    put(&b, "fmgg\2\0\0\0", 8);
+    reject(&b, SR_UNSUPPORTED, "GGMF version 2", "expected 1");
+}
+
+static void tensors_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t id;
+        int64_t rows, columns;
+        size_t bytes;
+        sr_status status;
+        const char *says, *other;
+    } bad[] = {
+        {"layers.0.attention.wx.weight", 0, 8, 8, 256, SR_UNSUPPORTED, "wx", "LLaMA's in 1 layers"},
+        {"layers.1.attention.wq.weight", 0, 8, 8, 256, SR_UNSUPPORTED, "layers.1.", NULL},
+        {"layers.00.attention.wq.weight", 0, 8, 8, 256, SR_UNSUPPORTED, "layers.00", NULL},
+        {"layers.4294967296.ffn_norm.weight", 0, 8, 8, 256, SR_UNSUPPORTED, "4294967296", NULL},
+        {"layers..ffn_norm.weight", 0, 8, 8, 256, SR_UNSUPPORTED, "layers..", NULL},
+        {"layers.", 0, 8, 8, 256, SR_UNSUPPORTED, "layers.", NULL},
+        {"norm.weight2", 0, 8, 0, 32, SR_UNSUPPORTED, "norm.weight2", NULL},
+        {"layers.0.norm.weight", 0, 8, 0, 32, SR_UNSUPPORTED, "layers.0.norm", NULL},
+        {"wq\n\xff", 0, 8, 0, 32, SR_UNSUPPORTED, "wq", NULL},
+        {"layers.0.attention.wq.weight", 4, 8, 32, 256, SR_UNSUPPORTED, "type number 4", "GGJT v3"},
+        {"layers.0.attention.wq.weight", 15, 8, 256, 256, SR_UNSUPPORTED, "type number 15", "GGJT v3"},
+        {"layers.0.attention.wq.weight", UINT32_MAX, 8, 8, 256, SR_UNSUPPORTED, "4294967295", NULL},
+        {"layers.0.attention.wq.weight", 2, 8, 8, 256, SR_CORRUPT, "rows of 8", "multiple of 32"},
+        {"layers.0.attention.wq.weight", 0, 0, 8, 0, SR_CORRUPT, "ne[1] = 0", NULL},
+        {"layers.0.attention.wq.weight", 0, UINT32_MAX, UINT32_MAX, 64, SR_CORRUPT, "4294967295", "below 2^63"},
+        {"layers.0.attention.wq.weight", 0, 1 << 30, UINT32_MAX, 64, SR_CORRUPT, "more than 2^63 bytes", NULL},
+        {"layers.0.attention.wq.weight", 0, 1 << 20, 1 << 20, 64, SR_CORRUPT, "4398046511104 bytes", "cut off"},
+        {"layers.0.attention.wq.weight", 0, 8, 8, 255, SR_CORRUPT, "256 bytes", "cut off"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct bytes b = {0};
+        write_head(&b, &small);
+        put_record(&b, &small, bad[i].name, bad[i].id, bad[i].rows, bad[i].columns, bad[i].bytes);
+        reject(&b, bad[i].status, bad[i].says, bad[i].other);
+    }
+    static const struct {
+        uint32_t n_dims, name_len;
+        const char *says;
+    } counts[] = {{0, 11, "0 dimensions"}, {3, 11, "3 dimensions"}, {UINT32_MAX, 11, "4294967295 dimensions"},
+                  {1, 0, "name of 0"},     {1, 257, "name of 257"}, {1, UINT32_MAX, "name of 4294967295"}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct bytes b = {0};
+        write_head(&b, &small);
+        put_int(&b, counts[i].n_dims, 4);
+        put_int(&b, counts[i].name_len, 4);
+        put_zeros(&b, 512);
+        reject(&b, SR_CORRUPT, counts[i].says, "tensor at byte");
+    }
+}
+
+static void tensors_that_are_missing_twice_or_of_a_wrong_shape_are_refused(void **state) {
+    (void)state;
+    struct bytes b = {0};
+    write_head(&b, &small);
+    put_record(&b, &small, "norm.weight", 0, 8, 0, 32);
+    reject(&b, SR_CORRUPT, "tok_embeddings", NULL);
+    size_t ends[N_MATRICES];
+    b = good(&small, ends);
+    b.n = ends[8];
+    reject(&b, SR_CORRUPT, "feed_forward.w1", NULL);
+    b = good(&small, ends);
+    b.n = ends[10];
+    put_record(&b, &small, "norm.weight", 0, 8, 0, 32);
+    reject(&b, SR_CORRUPT, "output_norm.weight", "twice");
+    b = good(&small, NULL);
+    for (int i = 0; i < 10; i++) put_record(&b, &small, "norm.weight", 0, 8, 0, 32);
+    reject(&b, SR_CORRUPT, "more tensors", "1 layers");
+    struct spec odd = small;
+    odd.kv_rows = 7;
+    b = good(&odd, NULL);
+    reject(&b, SR_CORRUPT, "attention.wk.weight", "7 rows");
+    odd = small;
+    b = good(&odd, NULL); /* the embedding is as wide as one of three files' */
+    memcpy(b.data + AT_EMBD, &(uint32_t){24}, 4);
+    reject(&b, SR_UNSUPPORTED, "one of 3 files", NULL);
+    b = good(&odd, NULL);
+    memcpy(b.data + AT_EMBD, &(uint32_t){12}, 4);
+    reject(&b, SR_CORRUPT, "8 columns", "expected 12");
+    b = good(&odd, NULL);
+    memcpy(b.data + AT_EMBD, &(uint32_t){8 << 20}, 4);
+    reject(&b, SR_CORRUPT, "8 columns", "at most 64 files");
+}
+
+static void pieces_that_do_not_fit_are_refused(void **state) {
+    static const struct spec whole = {MAGIC_GGMF, 1, E, FF, E, 1, "f16"};
+    const char *dir = *state;
+    sr_file *f;
+    sr_err err = {0};
+    write_three(dir, &whole, 2);
+    check_error("piece", sr_file_open(in(dir, "p.bin.1"), NULL, &f, &err), &err, SR_IO, "p.bin.1.1", "missing", NULL);
+    struct bytes b = {0};
+    FILE *in_file = fopen(in(dir, "p.bin.1"), "rb");
+    char chunk[4096];
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, in_file)) > 0;) put(&b, chunk, n);
+    fclose(in_file);
+    static const struct {
+        size_t at;
+        const char *says;
+    } bad[] = {{8 + 4, "header or vocabulary"}, {36 + 20, "header or vocabulary"}, {0, "tok_embeddings"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct bytes other = {0};
+        put(&other, b.data, b.n);
+        if (bad[i].at) {
+            other.data[bad[i].at + (i == 0 ? 4 : 0)] ^= 1; /* n_mult; a score */
+        } else { /* one row fewer in norm.weight's place: the first tensor gets another name of equal length */
+            other.n = 0;
+            write_head(&other, &whole);
+            put_record(&other, &whole, "norm.weight", 0, E, 0, 4 * E);
+        }
+        write_file(in(dir, "p.bin.1"), other.data, other.n);
+        sr_err_clear(&err);
+        sr_status s = sr_file_open(in(dir, "p.bin"), NULL, &f, &err);
+        check_error(bad[i].says, s, &err, SR_CORRUPT, "p.bin.1", i < 2 ? bad[i].says : "found 1 tensors", NULL);
+        drop(&other);
+    }
+    size_t at = 0; /* the name of the last tensor: as often, but another */
+    for (size_t i = 0; i + 12 < b.n; i++)
+        if (memcmp(b.data + i, "w3.weight", 9) == 0) at = i;
+    b.data[at + 1] = '1';
+    write_file(in(dir, "p.bin.1"), b.data, b.n);
+    sr_err_clear(&err);
+    check_error("name", sr_file_open(in(dir, "p.bin"), NULL, &f, &err), &err, SR_CORRUPT, "p.bin.1", "ffn_up", NULL);
+    unlink(in(dir, "p.bin.1"));
+    sr_err_clear(&err);
+    check_error("absent", sr_file_open(in(dir, "p.bin"), NULL, &f, &err), &err, SR_IO, "p.bin.1", "of 2 files", NULL);
+    drop(&b);
+}
+
+static void gqa_and_format_must_agree_with_the_file(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *format;
+        int gqa;
+        const char *says; /* NULL: opens */
+    } cases[] = {
+        {GGML "ggjt_gqa.bin", "ggml", 2, NULL},
+        {GGML "ggjt_gqa.bin", NULL, 4, "2 key-value heads for 4 heads"},
+        {GGML "ggjt_v3.bin", NULL, 1, NULL},
+        {GGML "ggjt_v3.bin", NULL, 2, "expected 1 for 2"},
+        {TINY "llama.gguf", NULL, 2, "only a GGML file"},
+        {TINY "llama", NULL, 2, "only a GGML file"},
+        {TINY "llama.gguf", "ggml", 0, "found a GGUF file, expected GGML"},
+        {GGML "ggjt_v3.bin", "gguf", 0, "found a GGML file, expected GGUF"},
+        {GGML "ggjt_v3.bin", "plain", 0, "found a GGML file, expected safetensors"},
+        {TINY "llama", "ggml", 0, "found a directory, expected a GGML file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sr_file *f;
+        sr_err err = {0};
+        sr_file_options o = {.format = cases[i].format, .gqa = cases[i].gqa};
+        sr_status s = sr_file_open(cases[i].path, &o, &f, &err);
+        if (cases[i].says)
+            check_error(cases[i].says, s, &err, SR_INVALID, cases[i].says, NULL);
+        else
+            assert_int_equal(s, SR_OK);
+        sr_file_close(f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_keys_and_shapes_are_those_of_gguf),
@@ -426,6 +686,12 @@ int main(void) {
         cmocka_unit_test(logits_of_every_version_match_the_reference),
         cmocka_unit_test_setup_teardown(a_model_in_pieces_equals_the_whole_and_the_decoded_weights, make_scratch,
                                         remove_scratch),
+        cmocka_unit_test(every_cut_of_a_good_file_is_refused),
+        cmocka_unit_test(headers_that_cannot_be_are_refused),
+        cmocka_unit_test(tensors_that_cannot_be_are_refused),
+        cmocka_unit_test(tensors_that_are_missing_twice_or_of_a_wrong_shape_are_refused),
+        cmocka_unit_test_setup_teardown(pieces_that_do_not_fit_are_refused, make_scratch, remove_scratch),
+        cmocka_unit_test(gqa_and_format_must_agree_with_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

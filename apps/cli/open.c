@@ -212,7 +212,8 @@ static int open_at(const cli_args *args, bool exact, opened *o) {
     int code = open_engine(args, exact, &o->engine);
     if (code) return code;
     out_progress progress = {0};
-    sr_model_options options = {.format = args->format, .isq = o->isq, .progress = show_progress, .user = &progress};
+    sr_model_options options = {
+        .format = args->format, .gqa = (int)args->gqa, .isq = o->isq, .progress = show_progress, .user = &progress};
     sr_err err = {0};
     sr_status status = sr_model_open(o->engine, o->path, &options, &o->model, &err);
     out_progress_end(&progress);
@@ -236,7 +237,9 @@ int open_reference(const cli_args *args, const char *path, const char *isq, bool
     o->path = out_alloc(NULL, strlen(path) + 1, 1);
     strcpy(o->path, path);
     o->isq = isq;
-    return open_at(args, exact, o);
+    cli_args other = *args;
+    other.gqa = 0; /* of the model itself */
+    return open_at(&other, exact, o);
 }
 
 void open_release(opened *o) {

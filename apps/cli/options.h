@@ -32,7 +32,7 @@ typedef struct cli_args {
     bool given[CLI_MAX_OPTIONS]; /* by row of the option table; ask with CLI_GIVEN */
 
     const char *model, *file, *format, *isq;
-    int64_t ctx, threads, batch;
+    int64_t gqa, ctx, threads, batch;
     bool cpu, exact;
     const char *isa;
 

@@ -124,8 +124,10 @@ const cli_option cli_options[] = {
      "directory of the model (the same as the operand)"},
     {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(file), 0, 0, NULL,
      "file of the model (the same as the operand)"},
-    {"format", NULL, 0, "plain|gguf", CLI_CHOICE, RUN | EVAL | BENCH | INSPECT, SECTION_MODEL, FIELD(format), 0, 0,
+    {"format", NULL, 0, "plain|gguf|ggml", CLI_CHOICE, RUN | EVAL | BENCH | INSPECT, SECTION_MODEL, FIELD(format), 0, 0,
      NULL, "what the model's files are, instead of looking at their content"},
+    {"gqa", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(gqa), 1, 4096, NULL,
+     "of a GGML file: heads a key-value head (default: by the shape of its matrices)"},
     {"isq", NULL, 0, "TYPE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(isq), 0, 0, NULL,
      "quantize while loading: 2, 3, 4, 5, 6, 8 bits or a type such as q4k or q8_0 ('sirocco doctor' lists them; none: "
      "leave the weights as they are)"},

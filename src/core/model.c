@@ -61,7 +61,7 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
         if (s != SR_OK) return s;
         m->isq = isq.fmt;
     }
-    sr_file_options file = {.format = o->format, .threads = m->engine->threads};
+    sr_file_options file = {.format = o->format, .gqa = o->gqa, .threads = m->engine->threads};
     sr_status s = sr_file_open(path, &file, &m->file, err);
     if (s == SR_OK) s = sr_arch_find(m->file, &arch, err);
     if (s == SR_OK) s = sr_arch_read(m->file, arch, &h, err);
