@@ -4,8 +4,8 @@
     python gguf_blocks.py [TYPE ...]
 
 Without arguments it writes the committed set. The expected values come from the
-`gguf` package (README.md pins the version); Q8_1 and Q8_K, which the package does
-not decode, are computed here from their definition y = d * q. The layouts of the
+`gguf` package (README.md pins the version); Q8_1, Q8_K, Q1_0 and Q2_0, which the package
+does not decode, are computed here from their definition. The layouts of the
 files are in README.md. The output is a function of this file and the pinned
 packages only.
 """
@@ -21,6 +21,8 @@ from gguf.quants import dequantize, quantize
 
 OUT = pathlib.Path(__file__).resolve().parent / "gguf"
 COMMITTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K F16 BF16".split()
+# Types that are only read: fewer blocks (README.md).
+READ_ONLY = "IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_NL IQ4_XS TQ1_0 TQ2_0 Q1_0 Q2_0 MXFP4 NVFP4".split()
 RTN = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
 
 # Byte offsets of the f16 scale d and of the second f16 (m, dmin or s); None = absent.
@@ -30,7 +32,7 @@ FIELDS = {
     "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208, None), "Q8_K": (None, None),
     "IQ2_XXS": (0, None), "IQ2_XS": (0, None), "IQ2_S": (0, None), "IQ3_XXS": (0, None),
     "IQ3_S": (0, None), "IQ1_S": (0, None), "IQ4_NL": (0, None), "IQ4_XS": (0, None),
-    "TQ1_0": (52, None), "TQ2_0": (64, None),
+    "TQ1_0": (52, None), "TQ2_0": (64, None), "Q1_0": (0, None), "Q2_0": (0, None),
 }
 
 # Check values of the pattern block, measured with a compiled ggml:
@@ -55,6 +57,11 @@ PATTERN = {
     "IQ1_S": (-0.1640625, 0.0234375, -0.1640625, -0.2734375, 1.25, -739.3125),
     "IQ4_NL": (-2.1875, 1.5625, -0.625, 0.0625, -16.0625, -432.4375),
     "IQ4_XS": (4.0625, -0.0625, 2.1875, -1, -687.8125, -130695.875),
+    "IQ1_M": (-0.0546875, 0.3828125, 0.1171875, -0.1171875, 2.5625, -139.75),
+    "Q1_0": (0.0625, -0.0625, 0.0625, 0.0625, 0, -33.25),
+    "Q2_0": (0, 0, 0.0625, 0.0625, 1.875, 50.8125),
+    "MXFP4": (0, 0.1875, 0.1875, 0.1875, 0.78125, 19.9375),
+    "NVFP4": (-6, 2, -1, 0.171875, -35.609375, -1227.671875),
     "TQ1_0": (-0.0625, -0.0625, 0, -0.0625, -0.125, -8.1875),
     "TQ2_0": (0.125, -0.0625, -0.0625, -0.0625, 8.0625, 1077.8125),
 }
@@ -68,6 +75,14 @@ EDGE_SCALES = [
     (SIXTEENTH, ZERO), (NEG_ZERO, MAX),
 ]
 EDGE_FILLS = [0xFF, 0x00, 0x80, 0x7F, 0x0F, 0xF0]  # all code bytes alike, d = 1/16, m = 1/32
+
+
+# Scale bytes of the 4-bit floats: of the pattern, and of the edge blocks with random codes.
+FLOAT_SCALES = {
+    "MXFP4": ([0x7B], [[e] for e in (0, 1, 2, 127, 128, 254, 255)]),
+    "NVFP4": ([0x38, 0x30, 0x40, 0x2B], [[0, 1, 7, 8], [0x7E, 0x7F, 0x80, 0xFF], [0x77, 0x78, 0x38, 0x40]]),
+}
+SIZES = {"Q1_0": (128, 18), "Q2_0": (64, 18)}  # Q2_0 is younger than the package
 
 
 def put_u16(block, at, value):
@@ -111,6 +126,35 @@ def blocks_of(name, rng):
     return np.stack(out)
 
 
+def read_only_blocks(name, rng):
+    size = SIZES.get(name, (0, 0))[1] or gguf.GGML_QUANT_SIZES[T[name]][1]
+
+    def scaled(codes, d):
+        if name == "IQ1_M":  # bits 4i .. 4i + 3 of d are bits 12 to 15 of the i-th of the last four u16
+            for i in range(4):
+                codes[49 + 2 * i] = codes[49 + 2 * i] & 15 | d >> 4 * i << 4 & 240
+        else:
+            put_u16(codes, FIELDS[name][0], d)
+        return codes
+
+    def noise():
+        return rng.integers(0, 256, size).astype(np.uint8)
+
+    pattern = ((37 * np.arange(size) + 11) % 256).astype(np.uint8)
+    if name in FLOAT_SCALES:
+        first, edges = FLOAT_SCALES[name]
+        out = [pattern] + [noise() for _ in range(6 + len(edges))]
+        for block, scales in zip([out[0]] + out[7:], [first] + edges):
+            block[: len(scales)] = scales
+        return np.stack(out)
+    out = [scaled(pattern, SIXTEENTH)]
+    out += [scaled(noise(), finite_f16(rng)) for _ in range(3)]
+    out += [scaled(noise(), ordinary_f16(rng)) for _ in range(3)]
+    out += [scaled(noise(), d) for d in (ZERO, NEG_ZERO, SUB_MIN, SUB_MAX, MAX, NEG_MAX, NEG_SIXTEENTH)]
+    out += [scaled(np.full(size, v, np.uint8), SIXTEENTH) for v in EDGE_FILLS]
+    return np.stack(out)
+
+
 def halves(name, rng):
     """F16 and BF16 as blocks of one element: edges, both signs, then random finite bits."""
     top = 0x7C00 if name == "F16" else 0x7F80  # infinity
@@ -129,13 +173,20 @@ def decode(name, blocks):
     if name == "Q8_K":
         d = blocks[:, 0:4].copy().view(np.float32)
         return d * blocks[:, 4:260].copy().view(np.int8).astype(np.float32)
+    if name in ("Q1_0", "Q2_0"):
+        d = blocks[:, 0:2].copy().view(np.float16).astype(np.float32)
+        if name == "Q1_0":
+            return d * (2.0 * np.unpackbits(blocks[:, 2:], axis=1, bitorder="little") - 1).astype(np.float32)
+        q = blocks[:, 2:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3
+        return d * (q.reshape(len(blocks), 64).astype(np.float32) - 1)
     return dequantize(blocks, T[name])
 
 
 def write_blocks(name):
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    elems, size = gguf.GGML_QUANT_SIZES[T[name]]
-    blocks = halves(name, rng) if name in ("F16", "BF16") else blocks_of(name, rng)
+    elems, size = SIZES.get(name) or gguf.GGML_QUANT_SIZES[T[name]]
+    make = halves if name in ("F16", "BF16") else read_only_blocks if name in READ_ONLY else blocks_of
+    blocks = make(name, rng)
     y = decode(name, blocks).astype(np.float32)
     assert blocks.shape == (len(y), size) and y.shape[1] == elems
     if name == "Q8_1":
@@ -177,7 +228,7 @@ def write_rtn(name):
 
 def main():
     OUT.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or COMMITTED:
+    for name in sys.argv[1:] or COMMITTED + READ_ONLY:
         path = write_blocks(name)
         print(path.name, path.stat().st_size)
         if name in RTN:
