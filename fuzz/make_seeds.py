@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the gguf, ggml, safetensors, json and config targets: small files that reach every branch of a good one.
+"""Writes the seeds of the gguf, ggml, safetensors, uqff, json and config targets: small files that reach every branch of a good one.
 
     fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
 
@@ -105,6 +105,39 @@ save("safetensors", "tensors", safetensors({"__metadata__": {"format": "pt"}, "b
 save("safetensors", "small", safetensors({"f4": entry("F4", [2, 2], 0, 2), "f6": entry("F6_E2M3", [4], 2, 5)}, 5))
 save("safetensors", "escapes", safetensors(b'{"\\u0061\\ud83d\\ude00":{"dtype":"I64","shape":[1],"data_offsets":[0,8],'
                                            b'"other":[{}, null, -1.5e3]}}  ', 8))
+
+
+def uqff(entries, version=(1, 2, 0)):
+    """entries: (name, dtype, shape, bytes)."""
+    entries = [("uqff.version." + k, "U32", [], struct.pack("<I", v)) for k, v in zip(("major", "minor", "patch"), version)
+               ] + entries
+    header, at = {}, 0
+    for name, dtype, shape, data in entries:
+        header[name] = entry(dtype, shape, at, at + len(data))
+        at += len(data)
+    h = json.dumps(header).encode()
+    return struct.pack("<Q", len(h)) + h + b"".join(e[3] for e in entries)
+
+
+def u32s(*v):
+    return struct.pack("<%dI" % len(v), *v)
+
+
+save("uqff", "gguf", uqff([("a.weight", "U8", [36], bytes(36)), ("a.weight.format", "U8", [], b"\0"), ("a.bias", "F32", [2], bytes(8)),
+                           ("a.weight.dtype", "U32", [], u32s(2)), ("a.weight.shape", "U32", [2], u32s(2, 32))]))
+save("uqff", "unquant", uqff([("a.weight", "BF16", [1, 2], bytes(4)), ("a.weight.format", "U8", [], b"\1")]))
+save("uqff", "hqq", uqff([("a.weight", "U8", [1, 32], bytes(32)), ("a.weight.format", "U8", [], b"\2"), ("a.weight.scales", "F32", [2, 1], bytes(8)),
+                          ("a.weight.zeros", "F32", [2, 1], bytes(8)), ("a.weight.shape", "U32", [2], u32s(2, 32)), ("a.weight.bits", "U8", [], b"\4"),
+                          ("a.weight.group_size", "U32", [], u32s(32)), ("a.weight.axis", "U8", [], b"\1"), ("a.weight.optimization_steps", "U32", [], u32s(0)),
+                          ("a.weight.round_zeros", "U8", [], b"\0"), ("a.weight.channel_wise", "U8", [], b"\1")]))
+save("uqff", "fp8", uqff([("a.weight", "F8_E4M3", [2, 2], bytes(4)), ("a.weight.format", "U8", [], b"\3"), ("a.weight.dequant_w_scale", "F32", [], bytes(4)),
+                          ("a.weight.dequant_x_scale", "F32", [], bytes(4)), ("a.weight.quant_scale", "F32", [], bytes(4)), ("a.weight.dtype", "U32", [], u32s(5))]))
+save("uqff", "afq", uqff([("a.weight", "U32", [1, 8], bytes(32)), ("a.weight.format", "U8", [], b"\4"), ("a.weight.scales", "BF16", [1, 1], bytes(2)),
+                          ("a.weight.biases", "BF16", [1, 1], bytes(2)), ("a.weight.bits", "U8", [], b"\4"), ("a.weight.group_size", "U8", [], b"\x40")], (1, 0, 0)))
+save("uqff", "f8q8", uqff([("a.weight", "U8", [66], bytes(66)), ("a.weight.format", "U8", [], b"\5"), ("a.weight.num_blocks", "U32", [], u32s(2)),
+                           ("a.weight.shape", "U32", [2], u32s(1, 64))]))
+save("uqff", "mxfp4", uqff([("a.weight", "U8", [2, 16], bytes(32)), ("a.weight.format", "U8", [], b"\6"), ("a.weight.scales", "U8", [2, 1], bytes(2))]))
+save("uqff", "numbered", safetensors({"0": entry("U8", [5], 0, 5), "1": entry("U8", [5], 5, 10)}, 10))
 
 save("json", "values", b'[null, true, false, 0, -0, -1.25e+10, 9223372036854775807, NaN, -Infinity, "", []]')
 save("json", "strings", b'["\\"\\\\\\/\\b\\f\\n\\r\\t", "\\u00e9\\ud83d\\ude00\\ud83d", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"]')

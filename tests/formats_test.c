@@ -195,6 +195,12 @@ static double q5_1_v1(const uint8_t *b, int e) {
 static double q8_0_v1(const uint8_t *b, int e) {
     return single_at(b) * (int8_t)b[4 + e];
 }
+static double f8q8(const uint8_t *b, int e) {
+    int x = b[0] >> 3 & 15, m = b[0] & 7;
+    double d = x == 15 && m == 7 ? NAN : x ? ldexp(8 + m, x - 10) : ldexp(m, -9);
+    float scale = (float)((b[0] & 0x80 ? -d : d) / 448);
+    return (double)scale * (int8_t)b[1 + e];
+}
 static double q4_0_v2(const uint8_t *b, int e) {
     return single_at(b) * (nibble(b + 4, e) - 8);
 }
@@ -227,7 +233,7 @@ static const struct derivation {
     {"q5_1_v1", q5_1_v1}, {"q8_0_v1", q8_0_v1}, {"q4_0_v2", q4_0_v2}, {"q4_1_v2", q4_1_v2}, {"iq1_s", iq1_s},
     {"iq1_m", iq1_m},     {"iq2_xxs", iq2_xxs}, {"iq2_xs", iq2_xs},   {"iq2_s", iq2_s},     {"iq3_xxs", iq3_xxs},
     {"iq3_s", iq3_s},     {"iq4_nl", iq4_nl},   {"iq4_xs", iq4_xs},   {"tq1_0", tq1_0},     {"tq2_0", tq2_0},
-    {"q1_0", q1_0},       {"q2_0", q2_0},       {"mxfp4", mxfp4},     {"nvfp4", nvfp4},
+    {"q1_0", q1_0},       {"q2_0", q2_0},       {"mxfp4", mxfp4},     {"nvfp4", nvfp4},     {"f8q8", f8q8},
 };
 
 static void decode_of_random_blocks_equals_the_layout_read_element_by_element(void **state) {

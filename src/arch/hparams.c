@@ -143,7 +143,9 @@ static void read_rope(const sr_file *file, const sr_arch *arch, sr_hparams *h, s
     char buf[160];
     const char *kind = "none";
     size_t n = 4;
-    h->rope = file->gguf ? arch->gguf_rope : SR_ROPE_HALVES;
+    /* UQFF files made of GGUF ones keep the order of their rows and say so. */
+    bool adjacent = text_is(file, "_mistralrs_qk_rope_layout", "adjacent");
+    h->rope = file->gguf ? arch->gguf_rope : adjacent ? SR_ROPE_ADJACENT : SR_ROPE_HALVES;
     h->rope_theta = 10000;
     read_float(file, arch, "rope_theta", "rope.freq_base", 1, 1e12, &h->rope_theta, err);
     read_float(file, arch, "rope_parameters.rope_theta", NULL, 1, 1e12, &h->rope_theta, err);

@@ -1,8 +1,8 @@
 /* The Hugging Face model directory: configuration as values, tokenizer.json as it is, weights from safetensors.
  *
  * Which weights: all files that model.safetensors.index.json names, if they are there; else model.safetensors; else the
- * numbered pieces or the one *.safetensors file in the directory. What a tensor is and where it lies comes from the
- * headers of these files alone: an index may be stale, and often is. */
+ * UQFF files, else the numbered pieces or the one *.safetensors file in the directory. What a tensor is and where it
+ * lies comes from the headers of these files alone: an index may be stale, and often is. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,8 +293,12 @@ static sr_status open_weights(sr_file *file, const char *dir, sr_err *err) {
     const char *single = sr_path_join(&file->arena, dir, "model.safetensors");
     if (!index || !single) return no_memory(dir, err);
     bool has_single = sr_path_look(single) != SR_PATH_ABSENT;
-    if (sr_path_look(index) == SR_PATH_ABSENT)
-        return has_single ? open_one(file, single, err) : open_scanned(file, dir, err);
+    if (sr_path_look(index) == SR_PATH_ABSENT) {
+        if (has_single) return open_one(file, single, err);
+        bool uqff;
+        sr_status s = sr_uqff_open(file, dir, NULL, &uqff, err);
+        return s == SR_OK && !uqff ? open_scanned(file, dir, err) : s;
+    }
     struct index x;
     sr_status s = open_index(&x, index, err);
     int missing = s == SR_OK ? missing_shard(&x, dir, &x.arena) : -1;
@@ -313,11 +317,13 @@ static sr_status open_weights(sr_file *file, const char *dir, sr_err *err) {
 
 sr_status sr_hf_open(sr_file *file, const char *path, bool no_weights, sr_err *err) {
     bool directory = sr_path_look(path) == SR_PATH_DIRECTORY;
+    bool uqff;
     file->container = "safetensors";
     const char *dir = directory ? path : sr_path_dir(&file->arena, path);
     if (!dir) return no_memory(path, err);
     sr_status s = read_configs(file, dir, err);
     if (s != SR_OK) return s;
+    if (!directory && sr_ends_with(path, ".uqff")) return sr_uqff_open(file, dir, sr_path_base(path), &uqff, err);
     if (!directory) return open_one(file, path, err);
     if (!no_weights) s = open_weights(file, dir, err);
     if (s != SR_OK) return s;

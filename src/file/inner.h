@@ -75,6 +75,11 @@ sr_status sr_ggml_open(sr_file *file, const char *path, int gqa, sr_err *err);
 sr_status sr_ggml_parse_alone(sr_file *file, sr_err *err);
 /* Appends the parts of file->shard[shard]. */
 sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
+/* Opens the UQFF files of a directory with their residual.safetensors; want: name of one of them, or NULL for the only
+ * ones there. *found is false when there are none. */
+sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *found, sr_err *err);
+/* The same for file->shard[0] alone, without building the tables of names. */
+sr_status sr_uqff_parse_alone(sr_file *file, sr_err *err);
 /* A model directory, or a lone safetensors file with whatever config files lie beside it. */
 sr_status sr_hf_open(sr_file *file, const char *path, bool no_weights, sr_err *err);
 /* Appends the values of a JSON object, their keys behind `prefix`. */

@@ -65,6 +65,7 @@ static const sr_stored table[] = {
     {"q8_0_v1", -1, NULL, 32, 36, 0},
     {"q4_0_v2", -1, NULL, 32, 20, 0},
     {"q4_1_v2", -1, NULL, 32, 24, 0},
+    {"f8q8", -1, NULL, 32, 33, 0}, /* mistral.rs: fmt/f8q8.c */
 };
 enum { N_STORED = sizeof table / sizeof *table };
 

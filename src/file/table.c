@@ -133,7 +133,7 @@ sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_f
         else if (content == GGML)
             s = sr_ggml_parse_alone(file, err);
         else if (content == SAFETENSORS)
-            s = sr_safetensors_parse(file, 0, err);
+            s = (sr_ends_with(name, ".uqff") ? sr_uqff_parse_alone(file, err) : sr_safetensors_parse(file, 0, err));
         else
             s = sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF, GGML or safetensors", sr_show_path(name),
                         what);

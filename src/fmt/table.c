@@ -8,6 +8,7 @@ extern const sr_format sr_fmt_f32, sr_fmt_f16, sr_fmt_bf16;
 extern const sr_format sr_fmt_q4_0, sr_fmt_q4_1, sr_fmt_q5_0, sr_fmt_q5_1, sr_fmt_q8_0, sr_fmt_q8_1;
 extern const sr_format sr_fmt_q4_0_v1, sr_fmt_q4_1_v1, sr_fmt_q4_2, sr_fmt_q4_3, sr_fmt_q5_0_v1, sr_fmt_q5_1_v1,
     sr_fmt_q8_0_v1, sr_fmt_q4_0_v2, sr_fmt_q4_1_v2;
+extern const sr_format sr_fmt_f8q8;
 extern const sr_format sr_fmt_q2_k, sr_fmt_q3_k, sr_fmt_q4_k, sr_fmt_q5_k, sr_fmt_q6_k, sr_fmt_q8_k;
 extern const sr_format sr_fmt_iq1_s, sr_fmt_iq1_m, sr_fmt_iq2_xxs, sr_fmt_iq2_xs, sr_fmt_iq2_s, sr_fmt_iq3_xxs;
 extern const sr_format sr_fmt_iq3_s, sr_fmt_iq4_nl, sr_fmt_iq4_xs;
@@ -23,6 +24,7 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_iq1_s, &sr_fmt_iq1_m,  &sr_fmt_iq2_xxs, &sr_fmt_iq2_xs, &sr_fmt_iq2_s, &sr_fmt_iq3_xxs, /* gguf_iq.c */
     &sr_fmt_iq3_s, &sr_fmt_iq4_nl, &sr_fmt_iq4_xs,  &sr_fmt_tq1_0,  &sr_fmt_tq2_0, &sr_fmt_q1_0,
     &sr_fmt_q2_0,  &sr_fmt_mxfp4,  &sr_fmt_nvfp4, /* gguf_tq.c */
+    &sr_fmt_f8q8, /* f8q8.c */
     NULL,
 };
 /* clang-format on */
