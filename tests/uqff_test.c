@@ -414,6 +414,44 @@ static void a_model_gives_the_logits_of_its_decoded_weights(void **state) {
     draft_close(&from);
 }
 
+/* Rows of q and k in GGUF's order, as in UQFF files that were made of one. */
+static void adjacent_rows_of_q_and_k_are_told_by_the_configuration(void **state) {
+    const char *dir = *state;
+    struct draft hf = draft_of(TINY "llama/model.safetensors"), gguf = draft_of(TINY "llama.gguf");
+    struct bytes config = {0};
+    char chunk[8192];
+    for (int i = 0; i < 4; i++) {
+        const char *part = i % 2 ? "k" : "q";
+        char hf_name[64];
+        snprintf(hf_name, sizeof hf_name, "model.layers.%d.self_attn.%s_proj.weight", i / 2, part);
+        struct draft_part *to = draft_part(&hf, hf_name);
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.attn_%s.weight", i / 2, part);
+        struct draft_part *from = draft_part(&gguf, name);
+        assert_ptr_equal(to->type, from->type);
+        assert_int_equal(to->data.n, from->data.n);
+        memcpy(to->data.data, from->data.data, to->data.n);
+    }
+    draft_write_safetensors(&hf, in(dir, "model.safetensors"));
+    FILE *f = fopen(TINY "llama/config.json", "rb");
+    size_t n = fread(chunk, 1, sizeof chunk, f);
+    fclose(f);
+    const char *key = "{\"_mistralrs_qk_rope_layout\": \"adjacent\",";
+    put(&config, key, strlen(key));
+    put(&config, strchr(chunk, '{') + 1, n - (size_t)(strchr(chunk, '{') + 1 - chunk));
+    write_file(in(dir, "config.json"), config.data, config.n);
+    int32_t ids[12] = {0, 383, 5, 17, 200, 31, 8, 8, 120, 77, 301, 2}, V[2];
+    float *want = logits_of(TINY "llama", ids, 12, &V[0]), *got = logits_of(dir, ids, 12, &V[1]);
+    for (int i = 0; i < 12 * 384; i++)
+        if (!(fabs((double)got[i] - (double)want[i]) < 1e-4))
+            fail_msg("logit %d: %g, want %g", i, (double)got[i], (double)want[i]);
+    free(want);
+    free(got);
+    drop(&config);
+    draft_close(&hf);
+    draft_close(&gguf);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_format_becomes_the_parts_of_its_own_container, make_scratch,
@@ -422,6 +460,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(entries_of_another_type_or_size_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(versions_that_are_not_known_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(a_model_gives_the_logits_of_its_decoded_weights, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(adjacent_rows_of_q_and_k_are_told_by_the_configuration, make_scratch,
+                                        remove_scratch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ static const struct {
     } more[MOST_MORE];
 } formats[N_TAGS] = {
     [GGUF] = {"gguf", "u8", "weight", {{"dtype", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
-    [UNQUANT] = {"unquant", NULL, "weight", {{NULL}}},
+    [UNQUANT] = {"unquant", NULL, "weight", {{0}}},
     [HQQ] = {"hqq",
              "u8|i32",
              "W_q",
