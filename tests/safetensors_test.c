@@ -302,6 +302,7 @@ static void safetensors_rejects_duplicate_and_bad_names(void **state) {
 
 static void safetensors_rejects_bad_metadata(void **state) {
     (void)state;
+    assert_rejected("{\"__metadata__\":null,\"__metadata__\":{}}", 0, SR_CORRUPT, "__metadata__", "second");
     assert_rejected("{\"__metadata__\":{\"a\":1}}", 0, SR_CORRUPT, "__metadata__", "\"a\"", "no text");
     assert_rejected("{\"__metadata__\":{\"a\":{}}}", 0, SR_CORRUPT, "__metadata__", "\"a\"");
     assert_rejected("{\"__metadata__\":[]}", 0, SR_CORRUPT, "__metadata__");

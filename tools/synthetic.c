@@ -311,7 +311,7 @@ static void write_safetensors(const struct model *m) {
         }
         layout_of(m, t, &planes);
         for (int p = 0; p < planes.n; p++)
-            if (!planes.plane[p].optional)
+            if (sr_plane_created(&planes, p))
                 n += entry(header + n, cap - n, t->name, planes.plane[p].suffix, stored_of(&planes, p),
                            planes.plane[p].n_dims, planes.plane[p].shape, &offset, bytes_of(&planes, p));
     }

@@ -13,7 +13,7 @@ static double bits_of(const sr_format *fmt) {
     for (int i = 0; i < planes.n; i++) {
         char first[32];
         size_t n = strcspn(planes.plane[i].stored, "|");
-        if (planes.plane[i].optional || n >= sizeof first) continue;
+        if (!sr_plane_created(&planes, i) || n >= sizeof first) continue;
         memcpy(first, planes.plane[i].stored, n);
         first[n] = 0;
         const sr_stored *type = sr_stored_by_name(first);

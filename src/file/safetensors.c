@@ -138,6 +138,10 @@ static sr_status read_top(struct header *h, sr_json *j) {
         if (kind == SR_JSON_ERROR) return h->err->code;
         if (kind == SR_JSON_END) break;
         bool is_metadata = sr_json_equals(&key, "__metadata__");
+        if (is_metadata && kind == SR_JSON_NULL && !metadata) { /* mlx writes that for none */
+            metadata = true;
+            continue;
+        }
         if (kind != SR_JSON_OBJECT || (is_metadata && metadata))
             return sr_fail(h->err, SR_CORRUPT, "%s: header entry \"%s\": found no object, or a second one", h->path,
                            sr_show(key.text, key.n).text);

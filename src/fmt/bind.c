@@ -318,7 +318,7 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
     sr_status st = fmt->layout(fmt, N, K, &w->spec, &planes, err);
     if (st != SR_OK) return st;
     for (int i = 0; i < planes.n; i++) {
-        if (planes.plane[i].optional) continue;
+        if (!sr_plane_created(&planes, i)) continue;
         const sr_stored *type = first_of(planes.plane[i].stored);
         int64_t bytes = type ? stored_bytes(type, &planes, i) : -1;
         if (bytes < 0)

@@ -170,25 +170,35 @@ static void read_awq(sr_qconfig *c) {
     read_skipped(c, "modules_to_not_convert");
 }
 
-/* "model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 8, "mode": ...} or false */
+/* "model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 8, "mode": ...} or false. What such a dictionary leaves
+ * out is the mode's own default, never the number beside it (mlx: python/mlx/nn/layers/quantized.py). */
 static void mlx_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf, const sr_value *v) {
     int64_t i;
     bool leaves_it = v->kind == SR_KIND_BOOL && !v->v.b;
     if (leaves_it) n = strlen(name);
     if (!n) return;
+    int before = c->n_rules;
     rule *r = rule_for(c, name, n, IS_NAME);
     if (!r) return;
+    if (c->n_rules > before) r->spec = (sr_qspec){.method = c->spec.method, .layout = "affine"};
     r->skip = leaves_it;
     if (!strcmp(leaf, "bits") && number(c, v, 1, 16, &i)) r->spec.bits = (uint8_t)i;
     if (!strcmp(leaf, "group_size") && number(c, v, 1, INT32_MAX, &i)) r->spec.group = (int32_t)i;
     if (!strcmp(leaf, "mode") && v->kind == SR_KIND_STRING)
         r->spec.layout = sr_arena_strndup(c->arena, v->v.s.text, (size_t)v->v.s.n);
 }
+static void mlx_defaults(sr_qspec *s) {
+    bool nv = s->layout && !strcmp(s->layout, "nvfp4"), affine = !s->layout || !strcmp(s->layout, "affine");
+    if (!s->bits) s->bits = s->layout && !strcmp(s->layout, "mxfp8") ? 8 : 4;
+    if (!s->group) s->group = affine ? 64 : nv ? 16 : 32;
+}
 static void read_mlx(sr_qconfig *c) {
     c->spec.method = "mlx";
     c->spec.layout = text_of(c, "mode");
     if (!c->spec.layout) c->spec.layout = "affine";
+    mlx_defaults(&c->spec);
     each_below(c, "", mlx_rule);
+    for (int i = 0; i < c->n_rules; i++) mlx_defaults(&c->rule[i].spec);
 }
 
 static void hqq_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf, const sr_value *v) {

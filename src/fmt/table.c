@@ -14,6 +14,10 @@ extern const sr_format sr_fmt_iq1_s, sr_fmt_iq1_m, sr_fmt_iq2_xxs, sr_fmt_iq2_xs
 extern const sr_format sr_fmt_iq3_s, sr_fmt_iq4_nl, sr_fmt_iq4_xs;
 extern const sr_format sr_fmt_tq1_0, sr_fmt_tq2_0, sr_fmt_q1_0, sr_fmt_q2_0, sr_fmt_mxfp4, sr_fmt_nvfp4;
 
+extern const sr_format sr_fmt_mlx1, sr_fmt_mlx2, sr_fmt_mlx3, sr_fmt_mlx4, sr_fmt_mlx5, sr_fmt_mlx6, sr_fmt_mlx8;
+extern const sr_format sr_fmt_mlx_mxfp4, sr_fmt_mlx_nvfp4, sr_fmt_mlx_mxfp8;
+extern const sr_format sr_fmt_hqq8, sr_fmt_hqq4, sr_fmt_hqq3, sr_fmt_hqq2, sr_fmt_hqq1;
+
 /* clang-format off */
 const sr_format *const sr_formats[] = {
     &sr_fmt_f32, &sr_fmt_f16, &sr_fmt_bf16, /* plain.c */
@@ -25,6 +29,9 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_iq3_s, &sr_fmt_iq4_nl, &sr_fmt_iq4_xs,  &sr_fmt_tq1_0,  &sr_fmt_tq2_0, &sr_fmt_q1_0,
     &sr_fmt_q2_0,  &sr_fmt_mxfp4,  &sr_fmt_nvfp4, /* gguf_tq.c */
     &sr_fmt_f8q8, /* f8q8.c */
+    &sr_fmt_mlx1, &sr_fmt_mlx2, &sr_fmt_mlx3, &sr_fmt_mlx4, &sr_fmt_mlx5, &sr_fmt_mlx6, &sr_fmt_mlx8, /* mlx.c */
+    &sr_fmt_mlx_mxfp4, &sr_fmt_mlx_nvfp4, &sr_fmt_mlx_mxfp8,
+    &sr_fmt_hqq8, &sr_fmt_hqq4, &sr_fmt_hqq3, &sr_fmt_hqq2, &sr_fmt_hqq1, /* hqq.c */
     NULL,
 };
 /* clang-format on */

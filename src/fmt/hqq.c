@@ -1,0 +1,500 @@
+/* HQQ: codes of 8, 4, 3, 2 or 1 bits in groups along or across the rows, w = (code - zero) * scale, zero a float.
+ *
+ * The matrix [N][K] is one flat array of N * K numbers, folded into a grouped matrix of R rows and C columns:
+ *     axis 1   R = N * K / group, C = group; a scale a row, so that a group is consecutive numbers
+ *     axis 0   R = group, C = N * K / group; a scale a column: number i has scale i % C
+ *     not channel_wise   R = N, C = K; one scale
+ * Packing works on rows, in stripes: with `per` codes a word and S = ceil(R / per), word row r holds row r in its
+ * highest bits, then rows r + S, r + 2 S, ... down to the lowest. In the flat array that is simple: with L = S * C
+ * words, number i lies in word i % L, as field i / L from the top.
+ *     8 bits   u8, one code (also what is called 6 and 5 bits)
+ *     4 bits   u8   |row r     |row r + S|
+ *     3 bits   i32  |0 0|row r |row r + S|...|row r + 9 S|     R is padded to a multiple of 10
+ *     2 bits   u8   four codes (also 1.58 bits)
+ *     1 bit    u8   eight codes
+ * Sources: dropbox/hqq: hqq/core/bitpack.py (pack_*), hqq/core/quantize.py (Quantizer.quantize, dequantize,
+ * HQQLinear.state_dict), hqq/core/utils.py (encode_safetensor_type: what is no tensor becomes one).
+ *
+ * view_as_float words are the same bytes under a float type. Old files hold scales and zeros that are quantized by HQQ
+ * again (scale_q and meta_scale), or both stacked (zero_scale); or all but W_q in a dictionary "meta". */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "fmt/fmt.h"
+
+enum { NAME = 600, PACKING = 16 };
+
+/* Where number i of a flat array lies and which scale it has. */
+typedef struct hqq {
+    const uint8_t *word;
+    int64_t words, cols, group; /* L, C; group: numbers a scale along the flat array, when `by` says so */
+    uint8_t bits, per, bytes;   /* codes a word, bytes a word */
+    enum { BY_GROUP, BY_COLUMN, BY_ONE } by;
+} hqq;
+
+/* A run of numbers in f32, whatever plane they stand in. */
+typedef struct floats {
+    const uint8_t *data;
+    const sr_stored *type;
+} floats;
+
+static void read_floats(floats f, int64_t i, int64_t n, float *out) {
+    if (f.type->bytes == 4) {
+        memcpy(out, f.data + 4 * i, (size_t)n * 4);
+        return;
+    }
+    const uint8_t *p = f.data + 2 * i;
+    if (f.type->name[0] == 'f')
+        for (int64_t j = 0; j < n; j++) out[j] = sr_f16_to_f32((uint16_t)(p[2 * j] | p[2 * j + 1] << 8));
+    else
+        for (int64_t j = 0; j < n; j++) out[j] = sr_bf16_to_f32((uint16_t)(p[2 * j] | p[2 * j + 1] << 8));
+}
+static float one_float(floats f, int64_t i) {
+    float v;
+    read_floats(f, i, 1, &v);
+    return v;
+}
+
+static const hqq *of(const sr_weight *w) {
+    return w->aux;
+}
+static floats scales_of(const sr_weight *w) {
+    return (floats){w->plane[1].data, w->plane[1].type};
+}
+static floats zeros_of(const sr_weight *w) {
+    return (floats){w->plane[2].data, w->plane[2].type};
+}
+
+/* Words of number i on, the shift of its field, and how many numbers follow in the same field. */
+static const uint8_t *field(const hqq *h, int64_t i, int *shift, int64_t *left) {
+    int64_t at = i % h->words;
+    *shift = h->bits * (h->per - 1 - (int)(i / h->words));
+    *left = h->words - at;
+    return h->word + at * h->bytes;
+}
+
+static uint32_t word32(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Codes of n numbers from i on, less `minus`. */
+static void read_codes(const hqq *h, int64_t i, int64_t n, int minus, int8_t *code) {
+    const int mask = h->bits == 8 ? 255 : (1 << h->bits) - 1;
+    while (n > 0) {
+        int shift;
+        int64_t m;
+        const uint8_t *p = field(h, i, &shift, &m);
+        m = m < n ? m : n;
+        if (h->bytes == 4)
+            for (int64_t j = 0; j < m; j++) code[j] = (int8_t)((int)(word32(p + 4 * j) >> shift & 7) - minus);
+        else
+            for (int64_t j = 0; j < m; j++) code[j] = (int8_t)((p[j] >> shift & mask) - minus);
+        code += m, i += m, n -= m;
+    }
+}
+
+/* Numbers i .. i + n. One scale for a run of them, or one each. */
+static void decode_flat(const hqq *h, floats scale, floats zero, int64_t i, int64_t n, float *out) {
+    enum { RUN = 256 };
+    int8_t code[RUN];
+    float s[RUN], z[RUN];
+    while (n > 0) {
+        int64_t m = n < RUN ? n : RUN;
+        if (h->by == BY_COLUMN && m > h->cols - i % h->cols) m = h->cols - i % h->cols;
+        if (h->by == BY_GROUP && m > h->group - i % h->group) m = h->group - i % h->group;
+        read_codes(h, i, m, 0, code);
+        if (h->by == BY_COLUMN) {
+            read_floats(scale, i % h->cols, m, s);
+            read_floats(zero, i % h->cols, m, z);
+            for (int64_t j = 0; j < m; j++) out[j] = ((float)(uint8_t)code[j] - z[j]) * s[j];
+        } else {
+            int64_t g = h->by == BY_GROUP ? i / h->group : 0;
+            float s0 = one_float(scale, g), z0 = one_float(zero, g);
+            for (int64_t j = 0; j < m; j++) out[j] = ((float)(uint8_t)code[j] - z0) * s0;
+        }
+        out += m, i += m, n -= m;
+    }
+}
+
+static void decode_hqq(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_flat(of(w), scales_of(w), zeros_of(w), row * w->K + k0, n, out);
+}
+
+/* Only weights whose rows are whole groups come here; a tile's group is part of a stored one. */
+static void unpack_hqq(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    const hqq *h = of(w);
+    floats s = scales_of(w), z = zeros_of(w);
+    const int minus = h->bits == 8 ? 128 : 0;
+    int64_t i = row * w->K + k0;
+    read_codes(h, i, n, minus, code);
+    for (int64_t k = 0; k < n; k += w->group, i += w->group) {
+        int64_t g = h->by == BY_GROUP ? i / h->group : 0;
+        *scale = one_float(s, g);
+        *min++ = (one_float(z, g) - (float)minus) * *scale;
+        scale++;
+    }
+}
+
+/* ---------------------------------------------------------------- parts that are no planes */
+
+/* "<name>.<key>", or "<name>.meta.<key>" as files from before state_dict had keys of their own; NULL: neither. */
+static const sr_part *find(const sr_parts *parts, const char *key) {
+    char full[NAME];
+    int n = snprintf(full, sizeof full, "%s.%s", parts->name, key);
+    const sr_part *p = n > 0 && n < NAME ? sr_file_part(parts->file, full) : NULL;
+    if (p) return p;
+    n = snprintf(full, sizeof full, "%s.meta.%s", parts->name, key);
+    return n > 0 && n < NAME ? sr_file_part(parts->file, full) : NULL;
+}
+static const sr_part *find_below(const sr_parts *parts, const char *head, const char *key) {
+    char both[64];
+    snprintf(both, sizeof both, "%s%s", head, key);
+    return find(parts, both);
+}
+
+/* Element i of a part of integers, or of floats without a fraction. */
+static bool whole_of(const sr_part *p, int64_t i, int64_t *out) {
+    const uint8_t *at = p ? p->data + i * p->type->bytes : NULL;
+    if (!p || i >= p->n_elements) return false;
+    if (!strcmp(p->type->name, "i32")) return *out = (int32_t)word32(at), true;
+    if (!strcmp(p->type->name, "i64")) return *out = (int64_t)(word32(at) | (uint64_t)word32(at + 4) << 32), true;
+    if (!strcmp(p->type->name, "u8")) return *out = *at, true;
+    return false;
+}
+static bool is_float(const sr_stored *type) {
+    return !strcmp(type->name, "f32") || !strcmp(type->name, "f16") || !strcmp(type->name, "bf16");
+}
+
+/* The packing that the parts under `head` name, by itself or by the number of bits; "" when they do not. */
+static void packing_of(const sr_parts *parts, const char *head, int config_bits, char text[PACKING]) {
+    const sr_part *p = find_below(parts, head, "packing");
+    int64_t bits = config_bits;
+    text[0] = 0;
+    if (p && !strcmp(p->type->name, "u8") && p->n_elements < PACKING) {
+        memcpy(text, p->data, (size_t)p->bytes);
+        text[p->bytes] = 0;
+        return;
+    }
+    const sr_part *n = find_below(parts, head, "nbits");
+    if (n && !whole_of(n, 0, &bits)) bits = 2; /* 1.58 */
+    if (bits == 5 || bits == 6) bits = 8;
+    if (bits >= 1 && bits <= 8) snprintf(text, PACKING, bits == 3 ? "3bit_32" : "%dbit_u8", (int)bits);
+}
+
+static const struct packing {
+    const char *name;
+    uint8_t bits, per, bytes;
+} packings[] = {
+    {"8bit_u8", 8, 1, 1}, {"4bit_u8", 4, 2, 1}, {"3bit_32", 3, 10, 4}, {"2bit_u8", 2, 4, 1}, {"1bit_u8", 1, 8, 1}};
+
+static const struct packing *packing_named(const char *name) {
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++)
+        if (!strcmp(packings[i].name, name)) return &packings[i];
+    return NULL;
+}
+static const struct packing *packing_bits(int bits) {
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++)
+        if (packings[i].bits == bits) return &packings[i];
+    return NULL;
+}
+
+static bool claim_hqq(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
+    char name[PACKING];
+    if (!sr_parts_get(parts, "W_q")) return false;
+    packing_of(parts, "", spec->bits, name);
+    const struct packing *p = packing_named(name);
+    return p && p->bits == self->spec.bits;
+}
+
+static bool dims_hqq(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
+    const sr_part *shape = find(parts, "shape");
+    (void)spec;
+    return shape && shape->n_elements == 2 && whole_of(shape, 0, N) && whole_of(shape, 1, K);
+}
+
+/* ---------------------------------------------------------------- the grouped matrix */
+
+/* Folds `n` numbers ([N][K]) by axis and group. False: the group does not divide them, or a size does not fit. */
+static bool fold(hqq *h, const struct packing *p, int64_t N, int64_t K, int axis, int64_t group, bool one) {
+    int64_t n, rows;
+    *h = (hqq){.bits = p->bits, .per = p->per, .bytes = p->bytes, .group = group};
+    h->by = one ? BY_ONE : axis ? BY_GROUP : BY_COLUMN;
+    if (__builtin_mul_overflow(N, K, &n) || group < 1 || (!one && n % group)) return false;
+    rows = one ? N : axis ? n / group : group;
+    h->cols = n / rows;
+    int64_t s = (rows - 1) / p->per + 1;
+    return !__builtin_mul_overflow(s, h->cols, &h->words);
+}
+static int64_t n_scales(const hqq *h, int64_t n) {
+    return h->by == BY_ONE ? 1 : h->by == BY_GROUP ? n / h->group : h->cols;
+}
+
+static sr_status layout_hqq(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
+                            sr_err *err) {
+    hqq h;
+    int64_t n = 0;
+    bool fits = fold(&h, packing_bits(self->spec.bits), N, K, spec->axis, spec->group > 0 ? spec->group : K, false);
+    if (fits) n = n_scales(&h, N * K);
+    (void)err;
+    /* What a file has is compared by adopt: other parts than the config's say how they are grouped. */
+    sr_planes_add(planes, "W_q", h.bytes == 4 ? "i32|f32|f16|bf16" : "u8|f16|bf16|f32", false, fits ? h.words : -1, 0);
+    sr_planes_add(planes, "scale", "f16|bf16|f32", false, fits ? n : -1, 0);
+    sr_planes_add(planes, "zero", "f16|bf16|f32", false, fits ? n : -1, 0);
+    for (int i = 0; i < planes->n; i++) planes->plane[i].any_shape = planes->plane[i].optional = true;
+    return SR_OK;
+}
+
+/* One tensor of the file as HQQ describes it under `head`: "" or "meta_scale.". word: the part of codes. */
+struct described {
+    hqq h;
+    int64_t n;
+    floats scale, zero;
+};
+
+static sr_status describe(const sr_parts *parts, const char *head, const sr_part *word, const struct packing *p,
+                          int64_t N, int64_t K, int axis, int64_t group, floats scale, int64_t n_scale, floats zero,
+                          int64_t n_zero, struct described *d, sr_err *err) {
+    const sr_part *own = find_below(parts, head, "axis");
+    int64_t v = axis;
+    if (own && (!whole_of(own, 0, &v) || v < 0 || v > 1))
+        return sr_fail(err, SR_CORRUPT, "%saxis is neither 0 nor 1", head);
+    axis = (int)v;
+    own = find_below(parts, head, "group_size");
+    if (own && !whole_of(own, 0, &group)) return sr_fail(err, SR_CORRUPT, "%sgroup_size is no whole number", head);
+    if (group <= 0) group = axis ? K : N; /* None: the whole row or column */
+    bool fits = fold(&d->h, p, N, K, axis, group, false);
+    /* Without channel_wise nothing is folded. */
+    if (n_scale == 1 && n_zero == 1 && !(fits && n_scales(&d->h, N * K) == 1))
+        fits = fold(&d->h, p, N, K, axis, group, true);
+    if (!fits)
+        return sr_fail(err, SR_CORRUPT, "%sgroup_size is %lld, expected a divisor of %lld x %lld", head,
+                       (long long)group, (long long)N, (long long)K);
+    d->n = N * K;
+    int64_t scales = n_scales(&d->h, d->n), bytes;
+    if (n_scale != scales || n_zero != scales)
+        return sr_fail(err, SR_CORRUPT, "%sscale has %lld elements and zero %lld, expected %lld of each", head,
+                       (long long)n_scale, (long long)n_zero, (long long)scales);
+    if (__builtin_mul_overflow(d->h.words, d->h.bytes, &bytes) || word->bytes != bytes)
+        return sr_fail(err, SR_CORRUPT, "its codes (%s) have %lld bytes, expected %lld words of %d", p->name,
+                       (long long)word->bytes, (long long)d->h.words, d->h.bytes);
+    own = find_below(parts, head, "view_as_float");
+    if (own && whole_of(own, 0, &v) && !v && is_float(word->type))
+        return sr_fail(err, SR_CORRUPT, "its codes are stored as %s, but view_as_float is false", word->type->name);
+    d->h.word = word->data;
+    d->scale = scale;
+    d->zero = zero;
+    return SR_OK;
+}
+
+/* Scales or zeros (`which`) that HQQ quantized: <which>_q with what describes it in meta_<which>. To f32 in the arena.
+ */
+static sr_status dequantize_meta(const sr_parts *parts, const char *which, const sr_part *codes, sr_arena *arena,
+                                 floats *out, int64_t *n, sr_err *err) {
+    char head[32], name[PACKING];
+    snprintf(head, sizeof head, "meta_%s.", which);
+    packing_of(parts, head, 8, name);
+    const struct packing *p = packing_named(name);
+    const sr_part *scale = find_below(parts, head, "scale"), *zero = find_below(parts, head, "zero");
+    const sr_part *shape = find_below(parts, head, "shape");
+    int64_t N, K = 1;
+    if (!p || !scale || !zero || !is_float(scale->type) || !is_float(zero->type))
+        return sr_fail(err, SR_CORRUPT, "%s_q is there, but meta_%s has no packing, scale or zero that fits", which,
+                       which);
+    if (!shape || shape->n_elements < 1 || shape->n_elements > 2 || !whole_of(shape, 0, &N) ||
+        (shape->n_elements == 2 && !whole_of(shape, 1, &K)) || N < 1 || K < 1)
+        return sr_fail(err, SR_CORRUPT, "meta_%s.shape is missing, or not one or two sizes", which);
+    struct described d;
+    sr_status s = describe(parts, head, codes, p, N, K, 0, 0, (floats){scale->data, scale->type}, scale->n_elements,
+                           (floats){zero->data, zero->type}, zero->n_elements, &d, err);
+    if (s != SR_OK) return s;
+    float *v = sr_arena_alloc(arena, (size_t)d.n, sizeof *v);
+    if (!v) return sr_fail(err, SR_NOMEM, "no memory for %lld %ss", (long long)d.n, which);
+    decode_flat(&d.h, d.scale, d.zero, 0, d.n, v);
+    *out = (floats){(const uint8_t *)v, sr_stored_by_name("f32")};
+    *n = d.n;
+    return SR_OK;
+}
+
+/* Element type and half h of a stack of two ("zero_scale": zeros, then scales). */
+static void half_of(const sr_part *stack, int h, sr_part *out) {
+    *out = *stack;
+    out->n_elements = stack->n_elements / 2;
+    out->bytes = stack->bytes / 2;
+    out->data = stack->data + h * out->bytes;
+}
+
+static sr_status meta_floats(const sr_parts *parts, const char *which, sr_arena *arena, floats *out, int64_t *n,
+                             sr_err *err) {
+    char quantized[16];
+    snprintf(quantized, sizeof quantized, "%s_q", which);
+    const sr_part *p = find(parts, which), *q = find(parts, quantized), *stack = find(parts, "zero_scale");
+    sr_part half;
+    if (!p && !q && stack) {
+        half_of(stack, !strcmp(which, "scale"), &half);
+        *(is_float(stack->type) ? &p : &q) = &half;
+    }
+    if (!p && q) return dequantize_meta(parts, which, q, arena, out, n, err);
+    if (!p) return sr_fail(err, SR_CORRUPT, "'%s.%s' is missing", parts->name, which);
+    if (!is_float(p->type))
+        return sr_fail(err, SR_CORRUPT, "'%s.%s' is stored as %s, expected f16|bf16|f32", parts->name, which,
+                       p->type->name);
+    *out = (floats){p->data, p->type};
+    *n = p->n_elements;
+    return SR_OK;
+}
+
+static void set_plane(sr_weight *w, int i, floats f, int64_t n) {
+    w->plane[i].data = (uint8_t *)(uintptr_t)f.data; /* never written */
+    w->plane[i].type = f.type;
+    w->plane[i].bytes = n * f.type->bytes;
+    w->plane[i].stride = f.type->bytes;
+}
+
+static sr_status adopt_hqq(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
+    const struct packing *p = packing_bits(w->fmt->spec.bits);
+    hqq *h = sr_arena_alloc(arena, 1, sizeof *h);
+    if (!h) return sr_fail(err, SR_NOMEM, "no memory to describe its groups");
+    w->aux = h;
+    if (parts) {
+        struct described d;
+        floats scale, zero;
+        int64_t n_scale, n_zero, N, K;
+        if (find(parts, "shape") && (!dims_hqq(parts, &w->spec, &N, &K) || N != w->N || K != w->K))
+            return sr_fail(err, SR_CORRUPT, "its shape is another one, expected [%lld, %lld]", (long long)w->N,
+                           (long long)w->K);
+        sr_status s = meta_floats(parts, "scale", arena, &scale, &n_scale, err);
+        if (s == SR_OK) s = meta_floats(parts, "zero", arena, &zero, &n_zero, err);
+        if (s == SR_OK)
+            s = describe(parts, "", sr_parts_get(parts, "W_q"), p, w->N, w->K, w->spec.axis, w->spec.group, scale,
+                         n_scale, zero, n_zero, &d, err);
+        if (s != SR_OK) return s;
+        set_plane(w, 1, scale, n_scale);
+        set_plane(w, 2, zero, n_zero);
+        *h = d.h;
+    } else {
+        if (!fold(h, p, w->N, w->K, w->spec.axis, w->spec.group, false))
+            return sr_fail(err, SR_INVALID, "%s: groups of %d do not divide %lld x %lld", w->fmt->name, w->spec.group,
+                           (long long)w->N, (long long)w->K);
+        h->word = w->plane[0].data;
+    }
+    w->spec.bits = h->bits;
+    w->spec.axis = h->by != BY_COLUMN;
+    w->spec.group = h->group > INT32_MAX ? INT32_MAX : (int32_t)h->group;
+    if (h->by == BY_ONE)
+        sr_weight_set_group(w, w->K);
+    else if (h->by == BY_GROUP && w->K % h->group == 0)
+        sr_weight_set_group(w, h->group);
+    else
+        w->tile = SR_TILE_F32; /* scales within a row differ from row to row or from column to column */
+    return SR_OK;
+}
+
+/* Zeros around the middle of the codes, scales that make about N(0, 0.02). */
+static void sample_hqq(sr_weight *w, uint64_t seed) {
+    float levels = (float)(1 << w->spec.bits);
+    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
+    for (int p = 1; p <= 2; p++)
+        for (int64_t i = 0; i < w->plane[p].bytes / 2; i++) {
+            float u = (float)(sr_weight_random(&seed) >> 40) * 0x1p-24f;
+            float v = p == 1 ? 0.02f * 3.46f / levels * (0.75f + 0.5f * u) : (levels - 1) * (0.45f + 0.1f * u);
+            uint16_t half = sr_f32_to_f16(v);
+            w->plane[p].data[2 * i] = (uint8_t)half;
+            w->plane[p].data[2 * i + 1] = (uint8_t)(half >> 8);
+        }
+}
+
+/* ---------------------------------------------------------------- rows */
+
+const sr_format sr_fmt_hqq8 = {
+    .name = "hqq8",
+    .block = 1,
+    .lane = 1,
+    .spec = {.method = "hqq", .bits = 8, .axis = 1, .group = 64},
+    .reference = "hqq 0.2.8",
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = claim_hqq,
+    .layout = layout_hqq,
+    .decode = decode_hqq,
+    .unpack = unpack_hqq,
+    .dims = dims_hqq,
+    .adopt = adopt_hqq,
+    .sample = sample_hqq,
+};
+const sr_format sr_fmt_hqq4 = {
+    .name = "hqq4",
+    .block = 1,
+    .lane = 1,
+    .spec = {.method = "hqq", .bits = 4, .axis = 1, .group = 64},
+    .reference = "hqq 0.2.8",
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = claim_hqq,
+    .layout = layout_hqq,
+    .decode = decode_hqq,
+    .unpack = unpack_hqq,
+    .dims = dims_hqq,
+    .adopt = adopt_hqq,
+    .sample = sample_hqq,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
+    .panel_err = 0.0085f,
+};
+const sr_format sr_fmt_hqq3 = {
+    .name = "hqq3",
+    .block = 1,
+    .lane = 1,
+    .spec = {.method = "hqq", .bits = 3, .axis = 1, .group = 64},
+    .reference = "hqq 0.2.8",
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = claim_hqq,
+    .layout = layout_hqq,
+    .decode = decode_hqq,
+    .unpack = unpack_hqq,
+    .dims = dims_hqq,
+    .adopt = adopt_hqq,
+    .sample = sample_hqq,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
+    .panel_err = 0.0085f,
+};
+const sr_format sr_fmt_hqq2 = {
+    .name = "hqq2",
+    .block = 1,
+    .lane = 1,
+    .spec = {.method = "hqq", .bits = 2, .axis = 1, .group = 64},
+    .reference = "hqq 0.2.8",
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = claim_hqq,
+    .layout = layout_hqq,
+    .decode = decode_hqq,
+    .unpack = unpack_hqq,
+    .dims = dims_hqq,
+    .adopt = adopt_hqq,
+    .sample = sample_hqq,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
+    .panel_err = 0.0085f,
+};
+const sr_format sr_fmt_hqq1 = {
+    .name = "hqq1",
+    .block = 1,
+    .lane = 1,
+    .spec = {.method = "hqq", .bits = 1, .axis = 1, .group = 64},
+    .reference = "hqq 0.2.8",
+    .tile = SR_TILE_I8,
+    .has_min = true,
+    .claim = claim_hqq,
+    .layout = layout_hqq,
+    .decode = decode_hqq,
+    .unpack = unpack_hqq,
+    .dims = dims_hqq,
+    .adopt = adopt_hqq,
+    .sample = sample_hqq,
+    .panel = sr_panel_coarse,
+    .panel_group = SR_KC,
+    .panel_err = 0.0085f,
+};

@@ -1,0 +1,221 @@
+/* MLX: affine codes of 1 to 8 bits (mistral.rs calls them AFQ), and its microscaling modes.
+ *
+ *     <m>.weight   u32 [N][K * bits / 32]       code j of a row is bits [bits * j, bits * (j + 1)) of the row's
+ *                                               little-endian bytes; 8 codes take `bits` bytes
+ *     affine       .scales .biases, floats [N][K / group]        w = scale * code + bias; a scale may be negative
+ *     mxfp4        .scales u8 [N][K / 32], 2^(s - 127)           w = scale * e2m1(code)
+ *     nvfp4        .scales u8 [N][K / 16], e4m3                  w = scale * e2m1(code)
+ *     mxfp8        .scales u8 [N][K / 32], 2^(s - 127)           w = scale * e4m3(code)
+ *
+ * `.bias` beside these is the layer's own. Sources: mlx: mlx/backend/cpu/quantized.cpp, mlx/fast.cpp; mlx-lm:
+ * mlx_lm/utils.py; mistral.rs: mistralrs-quant/src/afq/. Computed in f32, as mlx does on f32 scales. */
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "fmt/fmt.h"
+#include "fmt/fp8_bits.h"
+
+enum { BLOCK = 32, WEIGHT = 0, SCALES = 1, BIASES = 2 };
+
+/* Eight codes, low bits first. */
+static void codes_of(const uint8_t *p, int bits, int8_t *code, int subtract) {
+    uint64_t v = 0;
+    memcpy(&v, p, (size_t)bits);
+    for (int i = 0; i < 8; i++) code[i] = (int8_t)((int)(v >> bits * i & ((1u << bits) - 1)) - subtract);
+}
+
+static const uint8_t *codes_at(const sr_weight *w, int64_t row, int64_t k0) {
+    return w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0 / 8 * w->fmt->spec.bits;
+}
+static int64_t scale_at(const sr_weight *w, int64_t row, int64_t k) {
+    return row * (w->K / w->spec.group) + k / w->spec.group;
+}
+
+/* ---------------------------------------------------------------- binding */
+
+static bool is_u32(const sr_parts *parts) {
+    const sr_part *weight = sr_parts_get(parts, "weight");
+    return weight && !strcmp(weight->type->name, "u32") && sr_parts_get(parts, "scales");
+}
+static bool claim_affine(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
+    return is_u32(parts) && sr_parts_get(parts, "biases") && spec->bits == self->spec.bits &&
+           (!spec->layout || !strcmp(spec->layout, "affine"));
+}
+static bool claim_mode(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
+    return is_u32(parts) && !sr_parts_get(parts, "biases") && spec->layout && !strcmp(spec->layout, self->spec.layout);
+}
+
+static bool dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
+    const sr_part *weight = sr_parts_get(parts, "weight");
+    if (!weight || weight->n_dims < 2 || !spec->bits) return false;
+    int64_t words = weight->shape[weight->n_dims - 1];
+    if (words < 1 || words > INT64_MAX / 32) return false;
+    *N = weight->n_elements / words;
+    *K = words * 32 / spec->bits;
+    return true;
+}
+
+static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
+                        sr_err *err) {
+    int group = spec->group, bits = self->spec.bits;
+    bool affine = !strcmp(self->spec.layout, "affine");
+    if (K % BLOCK || K > INT64_MAX / 8)
+        return sr_fail(err, SR_INVALID, "%s has blocks of %d columns, which do not divide %lld", self->name, BLOCK,
+                       (long long)K);
+    if (group < 16 || group % 16 || K % group || (!affine && group != self->spec.group))
+        return sr_fail(err, SR_INVALID, "%s has groups of %d columns in rows of %lld, expected %s", self->name, group,
+                       (long long)K,
+                       affine              ? "a multiple of 16 that divides them"
+                       : self->group == 16 ? "16"
+                                           : "32");
+    sr_planes_add(planes, "weight", "u32", false, N, K / 32 * bits);
+    sr_planes_add(planes, "scales", affine ? "bf16|f16|f32" : "u8", false, N, K / group);
+    if (affine) sr_planes_add(planes, "biases", "bf16|f16|f32", false, N, K / group);
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- affine */
+
+static void decode_affine(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    const uint8_t *p = codes_at(w, row, k0);
+    int bits = w->fmt->spec.bits;
+    for (int64_t k = 0; k < n; k += 8, p += bits) {
+        int8_t code[8];
+        int64_t at = scale_at(w, row, k0 + k);
+        float scale = sr_plane_float(w, SCALES, at), bias = sr_plane_float(w, BIASES, at);
+        codes_of(p, bits, code, 0);
+        for (int i = 0; i < 8; i++) out[k + i] = scale * (float)(uint8_t)code[i] + bias;
+    }
+}
+
+/* Codes of 8 bits are shifted by 128 into int8, and the min with them. */
+static void unpack_affine(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                          float *min) {
+    const uint8_t *p = codes_at(w, row, k0);
+    int bits = w->fmt->spec.bits, middle = bits == 8 ? 128 : 0;
+    for (int64_t k = 0; k < n; k += w->group) {
+        int64_t at = scale_at(w, row, k0 + k);
+        *scale = sr_plane_float(w, SCALES, at);
+        *min++ = middle ? -(sr_plane_float(w, BIASES, at) + *scale * (float)middle) : -sr_plane_float(w, BIASES, at);
+        scale++;
+    }
+    for (int64_t k = 0; k < n; k += 8, p += bits) codes_of(p, bits, code + k, middle);
+}
+
+/* ---------------------------------------------------------------- microscaling */
+
+/* 2^(s - 127); 255 is infinite here, as mlx 0.32 computes it. */
+static float e8m0(uint8_t s) {
+    return s == 255 ? INFINITY : sr_e8m0_to_f32(s);
+}
+
+static float scale_of_group(const sr_weight *w, int64_t row, int64_t k) {
+    uint8_t s = w->plane[SCALES].data[scale_at(w, row, k)];
+    return w->spec.group == 16 ? sr_e4m3_to_f32(s) : e8m0(s);
+}
+
+static void decode_fp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    const uint8_t *p = codes_at(w, row, k0);
+    for (int64_t k = 0; k < n; k++) {
+        int v = sr_e2m1_twice[p[k / 2] >> 4 * (k % 2) & 15];
+        out[k] = scale_of_group(w, row, k0 + k) * (0.5f * (float)v);
+    }
+}
+
+static void unpack_fp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    const uint8_t *p = codes_at(w, row, k0);
+    (void)min;
+    for (int64_t k = 0; k < n; k += w->group) *scale++ = 0.5f * scale_of_group(w, row, k0 + k);
+    for (int64_t k = 0; k < n; k++) code[k] = sr_e2m1_twice[p[k / 2] >> 4 * (k % 2) & 15];
+}
+
+static void decode_fp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    const uint8_t *p = codes_at(w, row, k0);
+    for (int64_t k = 0; k < n; k++) out[k] = scale_of_group(w, row, k0 + k) * sr_e4m3_to_f32(p[k]);
+}
+
+/* Scales near one step of N(0, 0.02), everything else random. */
+static void sample_mode(sr_weight *w, uint64_t seed) {
+    for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
+        uint8_t v = (uint8_t)(sr_weight_random(&seed) >> 32);
+        w->plane[WEIGHT].data[i] = w->fmt->spec.bits == 8 && (v & 0x7f) == 0x7f ? 0 : v; /* no NaN */
+    }
+    for (int64_t i = 0; i < w->plane[SCALES].bytes; i++) {
+        uint8_t r = sr_weight_random(&seed) >> 60 & 3;
+        /* e4m3: 2^-8 .. 2^-7; e8m0: 2^-9 .. 2^-6 for 4 bits, 2^-14 .. 2^-11 for 8 */
+        w->plane[SCALES].data[i] =
+            (uint8_t)(w->spec.group == 16 ? 2 + 2 * r : (w->fmt->spec.bits == 4 ? 118 : 113) + r);
+    }
+}
+
+/* ---------------------------------------------------------------- rows */
+
+#define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
+#define AFFINE(n, ...)                                                                                                 \
+    const sr_format sr_fmt_mlx##n = {.name = "mlx" #n,                                                                 \
+                                     .alias = "afq" #n,                                                                \
+                                     .block = BLOCK,                                                                   \
+                                     .lane = 1,                                                                        \
+                                     .spec = {.method = "mlx", .layout = "affine", .bits = n, .group = 64},            \
+                                     .reference = "mlx 0.32.4",                                                        \
+                                     .tile = SR_TILE_I8,                                                               \
+                                     .has_min = true,                                                                  \
+                                     .claim = claim_affine,                                                            \
+                                     .layout = layout,                                                                 \
+                                     .decode = decode_affine,                                                          \
+                                     .unpack = unpack_affine,                                                          \
+                                     .dims = dims,                                                                     \
+                                     __VA_ARGS__}
+
+AFFINE(1, COARSE);
+AFFINE(2, COARSE);
+AFFINE(3, COARSE);
+AFFINE(4, COARSE);
+AFFINE(5, .panel_err = 0);
+AFFINE(6, .panel_err = 0);
+AFFINE(8, .panel_err = 0);
+
+const sr_format sr_fmt_mlx_mxfp4 = {
+    .name = "mlx_mxfp4",
+    .block = BLOCK,
+    .lane = 1,
+    .spec = {.method = "mlx", .layout = "mxfp4", .bits = 4, .group = 32},
+    .reference = "mlx 0.32.4",
+    .tile = SR_TILE_I8,
+    .claim = claim_mode,
+    .layout = layout,
+    .decode = decode_fp4,
+    .unpack = unpack_fp4,
+    .dims = dims,
+    .sample = sample_mode,
+    COARSE,
+};
+const sr_format sr_fmt_mlx_nvfp4 = {
+    .name = "mlx_nvfp4",
+    .block = BLOCK,
+    .lane = 1,
+    .spec = {.method = "mlx", .layout = "nvfp4", .bits = 4, .group = 16},
+    .reference = "mlx 0.32.4",
+    .tile = SR_TILE_I8,
+    .claim = claim_mode,
+    .layout = layout,
+    .decode = decode_fp4,
+    .unpack = unpack_fp4,
+    .dims = dims,
+    .sample = sample_mode,
+    COARSE,
+};
+const sr_format sr_fmt_mlx_mxfp8 = {
+    .name = "mlx_mxfp8",
+    .block = BLOCK,
+    .lane = 1,
+    .spec = {.method = "mlx", .layout = "mxfp8", .bits = 8, .group = 32},
+    .reference = "mlx 0.32.4",
+    .tile = SR_TILE_BF16,
+    .claim = claim_mode,
+    .layout = layout,
+    .decode = decode_fp8,
+    .dims = dims,
+    .sample = sample_mode,
+};
