@@ -4,9 +4,11 @@
 
 #include "support.h"
 
+#include "base/half.h"
 #include "draft.h"
 #include "file/file.h"
 #include "fmt/fmt.h"
+#include "noise.h"
 
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
 
@@ -158,6 +160,92 @@ static void each_format_becomes_the_parts_of_its_own_container(void **state) {
         describe(f, text, sizeof text);
         assert_string_equal(text, want[tag]);
         assert_string_equal(f->container, "UQFF 1.2");
+        sr_file_close(f);
+        draft_close(&d);
+    }
+}
+
+static float f32_entry(const struct draft_part *p, int i) {
+    float v;
+    memcpy(&v, p->data.data + 4 * i, 4);
+    return v;
+}
+static float bf16_entry(const struct draft_part *p, int i) {
+    return sr_bf16_to_f32((uint16_t)(p->data.data[2 * i] | p->data.data[2 * i + 1] << 8));
+}
+/* Bits at .. at + n of a little-endian bit string. */
+static int bits_at(const uint8_t *p, int at, int n) {
+    int v = 0;
+    for (int i = 0; i < n; i++) v |= (p[(at + i) / 8] >> (at + i) % 8 & 1) << i;
+    return v;
+}
+/* Element of the layer of 2 x 64 that `layer` makes, from its entries. */
+static float hqq_element(struct draft *d, int row, int k) { /* one word has a code of each row: its high one first */
+    int code = draft_part(d, "a.weight")->data.data[k] >> (row ? 0 : 4) & 15;
+    return ((float)code - f32_entry(draft_part(d, "a.weight.zeros"), row)) *
+           f32_entry(draft_part(d, "a.weight.scales"), row);
+}
+static float afq_element(struct draft *d, int row, int k) {
+    int code = bits_at(draft_part(d, "a.weight")->data.data + row * 48, 6 * k, 6), group = 2 * row + k / 32;
+    return bf16_entry(draft_part(d, "a.weight.scales"), group) * (float)code +
+           bf16_entry(draft_part(d, "a.weight.biases"), group);
+}
+static float mxfp4_element(struct draft *d, int row, int k) {
+    static const float value[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    int code = bits_at(draft_part(d, "a.weight")->data.data + row * 32, 4 * k, 4);
+    float v = ldexpf(value[code & 7], draft_part(d, "a.weight.scales")->data.data[2 * row + k / 32] - 127);
+    return code & 8 ? -v : v;
+}
+static float f8q8_element(struct draft *d, int row, int k) {
+    const uint8_t *b = draft_part(d, "a.weight")->data.data + 33 * (2 * row + k / 32);
+    float scale = ldexpf((float)(8 + (b[0] & 7)), (b[0] >> 3 & 15) - 10) / 448;
+    return (float)(int8_t)b[1 + k % 32] * scale;
+}
+
+static void layers_bind_and_decode_to_what_their_entries_say(void **state) {
+    static const struct {
+        int tag;
+        float (*element)(struct draft *d, int row, int k);
+    } cases[] = {{2, hqq_element}, {4, afq_element}, {5, f8q8_element}, {6, mxfp4_element}};
+    noise r = {12};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct draft d = layer(cases[i].tag);
+        for (int k = 0; k < d.n_parts; k++) {
+            struct draft_part *p = &d.part[k];
+            bool codes = !strcmp(p->name, "a.weight");
+            if (!codes && strcmp(p->name, "a.weight.scales") && strcmp(p->name, "a.weight.zeros") &&
+                strcmp(p->name, "a.weight.biases"))
+                continue;
+            for (size_t e = 0; e < p->data.n; e++) p->data.data[e] = (uint8_t)noise_below(&r, 256);
+            if (cases[i].tag == 5) /* scales above 0, no NaN */
+                for (size_t e = 0; e < p->data.n; e += 33) p->data.data[e] = (uint8_t)(8 + noise_below(&r, 112));
+            if (codes) continue;
+            for (size_t e = 0; e < p->data.n / (size_t)p->type->bytes; e++) {
+                float v = noise_normal(&r);
+                uint16_t half = sr_f32_to_bf16(v);
+                if (!strcmp(p->type->name, "f32")) memcpy(p->data.data + 4 * e, &v, 4);
+                if (!strcmp(p->type->name, "bf16")) memcpy(p->data.data + 2 * e, &half, 2);
+                if (!strcmp(p->type->name, "u8")) p->data.data[e] = (uint8_t)(120 + noise_below(&r, 15));
+            }
+        }
+        sr_file *f;
+        sr_err err;
+        sr_arena arena = {0};
+        sr_qconfig *config;
+        sr_weight w;
+        if (parse(&d, *state, &f, &err) != SR_OK) fail_msg("%s", err.msg);
+        OK(sr_qconfig_read(f, &arena, &config, e_));
+        OK(sr_weight_bind(f, config, "a", 2, 64, &arena, &w, e_));
+        for (int row = 0; row < 2; row++) {
+            float got[64];
+            w.fmt->decode(&w, row, 0, 64, got);
+            for (int k = 0; k < 64; k++) {
+                float want = cases[i].element(&d, row, k);
+                if (got[k] != want)
+                    fail_msg("%s row %d column %d: got %a, want %a", w.fmt->name, row, k, (double)got[k], (double)want);
+            }
+        }
+        sr_arena_free(&arena);
         sr_file_close(f);
         draft_close(&d);
     }
@@ -456,6 +544,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_format_becomes_the_parts_of_its_own_container, make_scratch,
                                         remove_scratch),
+        cmocka_unit_test_setup_teardown(layers_bind_and_decode_to_what_their_entries_say, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(an_entry_more_or_less_is_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(entries_of_another_type_or_size_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(versions_that_are_not_known_are_refused, make_scratch, remove_scratch),
