@@ -120,11 +120,12 @@ static void check_panel(const char *folder, const sr_weight *w) {
             }
         }
     }
-    /* unpack may round a scale or a min once where decode rounds the product: 2^-23 of numbers up to 256 steps. */
-    if (sqrt(unpacked) > 1e-4 * sqrt(power) && sqrt(unpacked) > (double)w->fmt->panel_err * sqrt(power))
+    /* The row's bound is that of many N(0, 1) rows; a few of other weights scatter around it. unpack may round a scale
+     * or a min once where decode rounds the product: 2^-23 of numbers up to 256 steps. */
+    double stated = 1.3 * (double)w->fmt->panel_err + 1e-4;
+    if (sqrt(unpacked) > stated * sqrt(power))
         fail_msg("%s: %s: unpack differs from decode by %g of its size", folder, w->fmt->name, sqrt(unpacked / power));
-    /* The row's bound is that of many N(0, 1) rows; a few of other weights scatter around it. */
-    if (sqrt(error) > (1.3 * (double)w->fmt->panel_err + 1e-4) * sqrt(power))
+    if (sqrt(error) > stated * sqrt(power))
         fail_msg("%s: %s: panel differs from decode by %g of its size, stated %g", folder, w->fmt->name,
                  sqrt(error / power), (double)w->fmt->panel_err);
     free(code);

@@ -16,6 +16,7 @@ extern const sr_format sr_fmt_tq1_0, sr_fmt_tq2_0, sr_fmt_q1_0, sr_fmt_q2_0, sr_
 
 extern const sr_format sr_fmt_mlx1, sr_fmt_mlx2, sr_fmt_mlx3, sr_fmt_mlx4, sr_fmt_mlx5, sr_fmt_mlx6, sr_fmt_mlx8;
 extern const sr_format sr_fmt_mlx_mxfp4, sr_fmt_mlx_nvfp4, sr_fmt_mlx_mxfp8;
+extern const sr_format sr_fmt_nf4, sr_fmt_fp4, sr_fmt_bnb_int8;
 extern const sr_format sr_fmt_hqq8, sr_fmt_hqq4, sr_fmt_hqq3, sr_fmt_hqq2, sr_fmt_hqq1;
 
 /* clang-format off */
@@ -32,6 +33,7 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_mlx1, &sr_fmt_mlx2, &sr_fmt_mlx3, &sr_fmt_mlx4, &sr_fmt_mlx5, &sr_fmt_mlx6, &sr_fmt_mlx8, /* mlx.c */
     &sr_fmt_mlx_mxfp4, &sr_fmt_mlx_nvfp4, &sr_fmt_mlx_mxfp8,
     &sr_fmt_hqq8, &sr_fmt_hqq4, &sr_fmt_hqq3, &sr_fmt_hqq2, &sr_fmt_hqq1, /* hqq.c */
+    &sr_fmt_nf4, &sr_fmt_fp4, &sr_fmt_bnb_int8, /* bnb.c */
     NULL,
 };
 /* clang-format on */
