@@ -124,6 +124,9 @@ static double kld(const float *p, const float *q, int32_t V) {
 static const char *const families[] = {"llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", NULL};
 static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "qwen3", "phi3", "mixed", NULL};
 
+/* Written by quantization packages: tests/vectors/tiny_quantized.py. */
+static const char *const quantized[] = {"mlx-4", "mlx-mixed", "mlx-mxfp4", "bnb-nf4", "bnb-int8", NULL};
+
 static void check_exact(const char *family, const char *suffix) {
     char path[512];
     struct expected e = read_expected(family);
@@ -145,6 +148,11 @@ static void check_exact(const char *family, const char *suffix) {
 static void exact_logits_of_huggingface_directories_match_transformers(void **state) {
     (void)state;
     for (const char *const *f = families; *f; f++) check_exact(*f, "");
+}
+
+static void exact_logits_of_quantized_directories_match_their_packages(void **state) {
+    (void)state;
+    for (const char *const *f = quantized; *f; f++) check_exact(*f, "");
 }
 
 static void exact_logits_of_gguf_files_match_the_reference(void **state) {
@@ -196,25 +204,27 @@ static void exact_path_agrees_on_every_instruction_set(void **state) {
 
 /* The fast path rounds activations to 8 bits; these tiny random models have wide logits, so the bound is loose here and
  * tight on the story model (story_test). */
+static void check_fast(const char *family, const char *suffix) {
+    char path[512];
+    struct expected e = read_expected(family);
+    snprintf(path, sizeof path, TINY "%s%s", family, suffix);
+    for (int i = 0; sr_isa_available(i); i++)
+        for (int batch = 1; batch <= 64; batch += 63) {
+            struct run r = open_run(path, (sr_engine_options){.isa = sr_isa_available(i), .batch = batch}, NULL, 64);
+            evaluate_all(&r, e.ids, (int32_t)e.T);
+            double mean = 0;
+            for (uint32_t t = 0; t < e.T; t++) mean += kld(e.logits + t * e.V, r.logits + t * e.V, (int32_t)e.V) / e.T;
+            if (!(mean < 0.02))
+                fail_msg("%s%s on %s, batch %d: mean KLD %g", family, suffix, sr_isa_available(i), batch, mean);
+            close_run(&r);
+        }
+    free_expected(&e);
+}
+
 static void fast_path_stays_close_to_exact(void **state) {
     (void)state;
-    for (const char *const *f = gguf_families; *f; f++) {
-        char path[512];
-        struct expected e = read_expected(*f);
-        snprintf(path, sizeof path, TINY "%s.gguf", *f);
-        for (int i = 0; sr_isa_available(i); i++)
-            for (int batch = 1; batch <= 64; batch += 63) {
-                struct run r =
-                    open_run(path, (sr_engine_options){.isa = sr_isa_available(i), .batch = batch}, NULL, 64);
-                evaluate_all(&r, e.ids, (int32_t)e.T);
-                double mean = 0;
-                for (uint32_t t = 0; t < e.T; t++)
-                    mean += kld(e.logits + t * e.V, r.logits + t * e.V, (int32_t)e.V) / e.T;
-                if (!(mean < 0.02)) fail_msg("%s on %s, batch %d: mean KLD %g", *f, sr_isa_available(i), batch, mean);
-                close_run(&r);
-            }
-        free_expected(&e);
-    }
+    for (const char *const *f = gguf_families; *f; f++) check_fast(*f, ".gguf");
+    for (const char *const *f = quantized; *f; f++) check_fast(*f, "");
 }
 
 static void results_do_not_depend_on_the_thread_count(void **state) {
@@ -353,6 +363,7 @@ static void isq_takes_every_name_it_lists(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_logits_of_huggingface_directories_match_transformers),
+        cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),

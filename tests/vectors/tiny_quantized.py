@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""A tiny random llama as quantization packages write it, with logits: tiny/<family>-<what>/.
+
+    python tiny_quantized.py bnb|mlx [WORK]
+
+One layer of the llama of tiny_models.py with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
+alike for all families. expected.bin as tiny_models.py writes it, 24 positions: the logits of transformers in float32
+with every quantized weight replaced by what the package dequantizes it to. What a package does to activations is no
+property of its checkpoint and is left out.
+
+bnb   from_pretrained with BitsAndBytesConfig on the CPU, then save_pretrained
+mlx   mlx.core.quantize of what mlx-lm's predicate takes: embeddings and linear layers whose columns the group divides
+"""
+import json
+import pathlib
+import shutil
+import struct
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+
+from tiny_models import FAMILIES, TINY, initialise, load, logits_of
+
+N_TOKENS = 24
+
+
+def base(directory, **changes):
+    settings = {**FAMILIES["llama"][3], "num_hidden_layers": 1, "vocab_size": 128, "bos_token_id": 1,
+                "eos_token_id": 2, **changes}
+    model = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**settings), dtype=torch.bfloat16)
+    initialise(model, 31)
+    model.save_pretrained(directory)
+    return settings["vocab_size"]
+
+
+def write_expected(source, target, vocab, dequantized):
+    """dequantized: {"model.layers.0.mlp.up_proj": float32 [N, K]}"""
+    model = load(source)
+    for name, w in dequantized.items():
+        module = model.get_submodule(name)
+        assert module.weight.shape == w.shape and not torch.equal(module.weight, w), name
+        module.weight = torch.nn.Parameter(w)  # a tied head keeps its own
+        if name == "model.embed_tokens" and model.config.tie_word_embeddings:
+            model.lm_head.weight = module.weight
+    ids = np.random.default_rng(5).integers(0, vocab, N_TOKENS).astype("<i4")
+    ids[:2] = 0, vocab - 1
+    logits = logits_of(model, ids.tolist())
+    (target / "expected.bin").write_bytes(struct.pack("<II", N_TOKENS, vocab) + ids.tobytes() +
+                                          logits.astype("<f4").tobytes())
+    size = sum(p.stat().st_size for p in target.iterdir())
+    assert size < 100_000, size
+    print(target.name, len(dequantized), "quantized,", size, "bytes")
+
+
+def fresh(name):
+    target = TINY / name
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    return target
+
+
+# ---------------------------------------------------------------- bitsandbytes
+
+
+def bnb_weight(module):
+    import bitsandbytes as bnb
+    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+    w = module.weight
+    if isinstance(module, bnb.nn.Linear8bitLt):
+        return bnb.functional.int8_vectorwise_dequant(w.data, w.SCB if w.SCB is not None else module.state.SCB)
+    s = w.quant_state
+    absmax = s.absmax
+    if s.nested:
+        absmax = bnb.functional.dequantize_blockwise(absmax, s.state2).float() + s.offset
+    packed = w.data.view(torch.uint8).reshape(-1)
+    return _dequantize_4bit_compute(packed, absmax.float(), s.code, s.blocksize, tuple(s.shape), torch.float32)
+
+
+def bnb(work):
+    import bitsandbytes
+    config = transformers.BitsAndBytesConfig
+    vocab = base(work / "base")
+    for name, how in {
+            "bnb-nf4": config(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
+            "bnb-int8": config(load_in_8bit=True)}.items():
+        target = fresh(name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(work / "base", quantization_config=how,
+                                                                  device_map="cpu", dtype=torch.bfloat16)
+        model.save_pretrained(target)
+        (target / "generation_config.json").unlink(missing_ok=True)
+        kinds = bitsandbytes.nn.Linear4bit, bitsandbytes.nn.Linear8bitLt
+        found = {path: bnb_weight(m).reshape(m.out_features, m.in_features)
+                 for path, m in model.named_modules() if isinstance(m, kinds)}
+        assert len(found) == 7
+        write_expected(work / "base", target, vocab, found)
+
+
+# ---------------------------------------------------------------- MLX
+
+
+def mlx(work):
+    import mlx.core as mx
+    untied, tied = work / "untied", work / "tied"
+    vocab = base(untied)
+    base(tied, tie_word_embeddings=True)
+    q = "model.layers.0."
+    for name, source, config in (
+            ("mlx-4", untied, {"group_size": 64, "bits": 4}),
+            ("mlx-mixed", tied, {"group_size": 32, "bits": 3, "mode": "affine", q + "self_attn.k_proj": False,
+                                 q + "self_attn.v_proj": {"group_size": 64, "bits": 6},
+                                 q + "self_attn.q_proj": {"group_size": 32, "bits": 2},
+                                 q + "self_attn.o_proj": {"group_size": 64, "bits": 5},
+                                 q + "mlp.down_proj": {"group_size": 32, "bits": 8},
+                                 "model.embed_tokens": {"group_size": 32, "bits": 6}}),
+            ("mlx-mxfp4", untied, {"group_size": 32, "bits": 4, "mode": "mxfp4",
+                                   "lm_head": {"group_size": 64, "bits": 8},
+                                   q + "mlp.up_proj": {"group_size": 16, "bits": 4, "mode": "nvfp4"},
+                                   q + "mlp.gate_proj": {"group_size": 32, "bits": 8, "mode": "mxfp8"}})):
+        target, tensors, found = fresh(name), {}, {}
+        for key, w in mx.load(str(source / "model.safetensors")).items():
+            module, kind = key.rsplit(".", 1)
+            how = config.get(module, {k: config[k] for k in ("group_size", "bits", "mode") if k in config})
+            if w.ndim != 2 or not how or w.shape[1] % how["group_size"]:
+                tensors[key] = w
+                continue
+            parts = mx.quantize(w, **how)
+            for suffix, part in zip(("weight", "scales", "biases"), parts):
+                tensors[f"{module}.{suffix}"] = part
+            wide = [p.astype(mx.float32) if p.dtype == mx.bfloat16 else p for p in parts]
+            found[module] = torch.tensor(np.array(mx.dequantize(*wide, **how, dtype=mx.float32)))
+        mx.save_safetensors(str(target / "model.safetensors"), tensors, metadata={"format": "mlx"})
+        settings = json.loads((source / "config.json").read_text())
+        settings["quantization"] = settings["quantization_config"] = config
+        (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_expected(source, target, vocab, found)
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    work = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
+    {"bnb": bnb, "mlx": mlx}[sys.argv[1]](work)
+
+
+if __name__ == "__main__":
+    main()
