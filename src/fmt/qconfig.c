@@ -147,12 +147,22 @@ static void gptq_rule(sr_qconfig *c, const char *name, size_t n, const char *lea
     if (!strcmp(leaf, "sym") && v->kind == SR_KIND_BOOL) r->spec.sym = v->v.b;
     if (!strcmp(leaf, "desc_act") && v->kind == SR_KIND_BOOL) r->spec.act_order = v->v.b;
 }
+/* meta.quantizer: "gptqmodel:1.4.0", or a list of all tools that had a hand in it. */
+static const char *writer_of(sr_qconfig *c) {
+    char full[KEY];
+    sr_array a = sr_array_over(sr_file_value(c->file, full_key(c, "meta.quantizer", full)));
+    const char *text;
+    size_t n;
+    while (sr_array_string(&a, &text, &n))
+        if (n >= 9 && !memcmp(text, "gptqmodel", 9)) return "gptqmodel";
+    return text_of(c, "meta.quantizer");
+}
 static void read_gptq(sr_qconfig *c) {
     sr_qspec *s = &c->spec;
     s->layout = text_of(c, "checkpoint_format");
     if (!s->layout) s->layout = text_of(c, "format");
     if (!s->layout) s->layout = bool_of(c, "is_marlin_format", false) ? "marlin" : "gptq";
-    s->writer = text_of(c, "meta.quantizer");
+    s->writer = writer_of(c);
     s->sym = bool_of(c, "sym", true);
     s->act_order = bool_of(c, "desc_act", false);
     if (!s->group) s->group = -1;
@@ -164,6 +174,8 @@ static void read_awq(sr_qconfig *c) {
     read_bits(c, "w_bit", s);
     read_group(c, "q_group_size", s);
     s->layout = text_of(c, "version");
+    if (!s->layout) s->layout = text_of(c, "checkpoint_format");
+    if (!s->layout) s->layout = text_of(c, "format");
     if (!s->layout) s->layout = "gemm";
     s->sym = !bool_of(c, "zero_point", true);
     if (!s->group) s->group = 128;

@@ -19,6 +19,10 @@ extern const sr_format sr_fmt_mlx_mxfp4, sr_fmt_mlx_nvfp4, sr_fmt_mlx_mxfp8;
 extern const sr_format sr_fmt_nf4, sr_fmt_fp4, sr_fmt_bnb_int8;
 extern const sr_format sr_fmt_hqq8, sr_fmt_hqq4, sr_fmt_hqq3, sr_fmt_hqq2, sr_fmt_hqq1;
 
+extern const sr_format sr_fmt_gptq2, sr_fmt_gptq3, sr_fmt_gptq4, sr_fmt_gptq5, sr_fmt_gptq6, sr_fmt_gptq7, sr_fmt_gptq8;
+extern const sr_format sr_fmt_marlin4;
+extern const sr_format sr_fmt_awq4, sr_fmt_awq8, sr_fmt_awq4_gemv, sr_fmt_awq4_gemv_fast;
+
 /* clang-format off */
 const sr_format *const sr_formats[] = {
     &sr_fmt_f32, &sr_fmt_f16, &sr_fmt_bf16, /* plain.c */
@@ -34,6 +38,9 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_mlx_mxfp4, &sr_fmt_mlx_nvfp4, &sr_fmt_mlx_mxfp8,
     &sr_fmt_hqq8, &sr_fmt_hqq4, &sr_fmt_hqq3, &sr_fmt_hqq2, &sr_fmt_hqq1, /* hqq.c */
     &sr_fmt_nf4, &sr_fmt_fp4, &sr_fmt_bnb_int8, /* bnb.c */
+    &sr_fmt_gptq2, &sr_fmt_gptq3, &sr_fmt_gptq4, &sr_fmt_gptq5, &sr_fmt_gptq6, &sr_fmt_gptq7, &sr_fmt_gptq8, /* gptq.c */
+    &sr_fmt_marlin4,
+    &sr_fmt_awq4, &sr_fmt_awq8, &sr_fmt_awq4_gemv, &sr_fmt_awq4_gemv_fast, /* awq.c */
     NULL,
 };
 /* clang-format on */
