@@ -59,6 +59,22 @@ def gemm(name, n, k, group, seed):
 
 
 @torch.no_grad()
+def rounded(name, w, group):
+    """gemm of any weights, on a min-max grid"""
+    n, k = w.shape
+    part = w.reshape(n, k // group, group)
+    low, high = part.amin(2).clamp(max=0), part.amax(2).clamp(min=0)
+    s = ((high - low) / 15).half().float()
+    z = torch.round(-low / s).clamp(0, 15)
+    wide = lambda x: x.repeat_interleave(group, 1)
+    lin = torch.nn.Linear(k, n, bias=False)
+    lin.weight.data = (torch.clamp(torch.round(w / wide(s)) + wide(z), 0, 15) - wide(z)) * wide(s)
+    m = WQLinear_GEMM.from_linear(lin, 4, group, scales=s.T.contiguous(), zeros=z.T.contiguous())
+    return buffers(name, m) | {
+        f"{name}.expected": dequantize_gemm(m.qweight, m.qzeros, m.scales.float(), 4, group).T.contiguous()}
+
+
+@torch.no_grad()
 def random_gemm(name, n, k, group, seed, half=torch.float16):
     gen = torch.Generator().manual_seed(seed)
     words = lambda a, b: torch.randint(-2 ** 31, 2 ** 31, (a, b), generator=gen).int()
@@ -165,4 +181,5 @@ def main():
     write("awq-refused", bad, config(4, 32, "gemm"))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -58,12 +58,14 @@ def decode(m, k):
 
 
 @torch.no_grad()
-def module(name, n, k, bits, group, sym=True, order=None, fmt=FORMAT.GPTQ_V2, seed=0, half=torch.float16, bare=False):
+def module(name, n, k, bits, group, sym=True, order=None, fmt=FORMAT.GPTQ_V2, seed=0, half=torch.float16, bare=False,
+           w=None):
     gen = torch.Generator().manual_seed(seed)
-    w = torch.randn(n, k, generator=gen) * 0.05 + 0.01
-    w[0] = w[0].abs() + 0.02  # zero point 0
-    w[n // 2] = w[n // 2].abs()
-    w[-1] = -w[-1].abs()
+    if w is None:
+        w = torch.randn(n, k, generator=gen) * 0.05 + 0.01
+        w[0] = w[0].abs() + 0.02  # zero point 0
+        w[n // 2] = w[n // 2].abs()
+        w[-1] = -w[-1].abs()
     size = k if group == -1 else group
     groups = -(-k // size)
     g_idx = torch.arange(k) // size
@@ -209,4 +211,5 @@ def main():
     write("gptq-refused", bad, config(4, 16, False, "gptq_v2", dynamic={"^three$": {"bits": 3}, "^nine$": {"bits": 9}}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A tiny random llama as quantization packages write it, with logits: tiny/<family>-<what>/.
 
-    python tiny_quantized.py bnb|mlx [WORK]
+    python tiny_quantized.py bnb|mlx|gptq|awq [WORK]
 
 One layer of the llama of tiny_models.py with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
 alike for all families. expected.bin as tiny_models.py writes it, 24 positions: the logits of transformers in float32
@@ -9,6 +9,8 @@ with every quantized weight replaced by what the package dequantizes it to. What
 property of its checkpoint and is left out.
 
 bnb   from_pretrained with BitsAndBytesConfig on the CPU, then save_pretrained
+gptq  gptqmodel's packer (make_gptq.py) on weights rounded to nearest: no calibration, the same files
+awq   autoawq's packer (make_awq.py) likewise
 mlx   mlx.core.quantize of what mlx-lm's predicate takes: embeddings and linear layers whose columns the group divides
 """
 import json
@@ -27,16 +29,17 @@ from tiny_models import FAMILIES, TINY, initialise, load, logits_of
 N_TOKENS = 24
 
 
-def base(directory, **changes):
-    settings = {**FAMILIES["llama"][3], "num_hidden_layers": 1, "vocab_size": 128, "bos_token_id": 1,
-                "eos_token_id": 2, **changes}
-    model = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**settings), dtype=torch.bfloat16)
+def base(directory, family="llama", **changes):
+    settings = {**FAMILIES[family][3], "num_hidden_layers": 1, "vocab_size": 128, "bos_token_id": 1,
+                "eos_token_id": 2, "pad_token_id": None, **changes}
+    config = getattr(transformers, FAMILIES[family][0])(**settings)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     initialise(model, 31)
     model.save_pretrained(directory)
     return settings["vocab_size"]
 
 
-def write_expected(source, target, vocab, dequantized):
+def write_expected(source, target, vocab, dequantized, limit=100_000):
     """dequantized: {"model.layers.0.mlp.up_proj": float32 [N, K]}"""
     model = load(source)
     for name, w in dequantized.items():
@@ -51,7 +54,7 @@ def write_expected(source, target, vocab, dequantized):
     (target / "expected.bin").write_bytes(struct.pack("<II", N_TOKENS, vocab) + ids.tobytes() +
                                           logits.astype("<f4").tobytes())
     size = sum(p.stat().st_size for p in target.iterdir())
-    assert size < 100_000, size
+    assert size < limit, size
     print(target.name, len(dequantized), "quantized,", size, "bytes")
 
 
@@ -138,12 +141,64 @@ def mlx(work):
         write_expected(source, target, vocab, found)
 
 
+# ---------------------------------------------------------------- GPTQ, AWQ
+
+
+def packed(source, target, vocab, config, pack, names=("proj",), limit=100_000):
+    """pack(module, w float32 [N][K]) gives the parts of a linear layer and "<module>.expected"."""
+    import safetensors.torch
+    tensors, found = {}, {}
+    for key, w in safetensors.torch.load_file(source / "model.safetensors").items():
+        module = key.rsplit(".", 1)[0]
+        if not module.endswith(names):
+            tensors[key] = w
+            continue
+        parts = pack(module, w.float())
+        found[module] = parts.pop(f"{module}.expected")
+        tensors.update({k: v.contiguous() for k, v in parts.items()})
+    safetensors.torch.save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((source / "config.json").read_text())
+    settings["quantization_config"] = config
+    (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    write_expected(source, target, vocab, found, limit)
+
+
+def gptq(work):
+    from make_gptq import FORMAT, config, module
+    vocab = base(work / "base")
+    base(work / "phi3", "phi3", vocab_size=336)
+
+    def pack(bits, sym, fmt, order=None):
+        def one(name, w):
+            seed = sum(name.replace("up", "gate").encode())  # gate and up share an order, q, k and v do not
+            return module(name, *w.shape, bits, 32, sym, order, fmt, seed=seed, w=w)
+        return one
+    v1, v2 = FORMAT.GPTQ, FORMAT.GPTQ_V2
+    packed(work / "base", fresh("gptq-4"), vocab, config(4, 32, True, "gptq"), pack(4, True, v1))
+    packed(work / "base", fresh("gptq-4-order"), vocab, {**config(4, 32, False, "gptq_v2"), "desc_act": True},
+           pack(4, False, v2, "act"))
+    packed(work / "base", fresh("gptq-3"), vocab, config(3, 32, False, "gptq"), pack(3, False, v1))
+    packed(work / "base", fresh("gptq-8"), vocab, {**config(8, 32, True, "gptq"), "lm_head": True},
+           pack(8, True, v1), ("proj", "lm_head"))
+    target = fresh("gptq-4-phi3")
+    shutil.copy(TINY / "phi3" / "tokenizer.json", target)
+    packed(work / "phi3", target, 336, config(4, 32, True, "gptq"), pack(4, True, v1), limit=220_000)
+
+
+def awq(work):
+    import make_awq
+    vocab = base(work / "base")
+    target = fresh("awq-4")
+    packed(work / "base", target, vocab, make_awq.config(4, 32, "gemm", modules_to_not_convert=None)
+           ["quantization_config"], lambda name, w: make_awq.rounded(name, w, 32))
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     work = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    {"bnb": bnb, "mlx": mlx}[sys.argv[1]](work)
+    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq}[sys.argv[1]](work)
 
 
 if __name__ == "__main__":
