@@ -1,5 +1,5 @@
-/* Weights w = scale * (q - z) with whole numbers q and z: what the rows of GPTQ and AWQ share, private to fmt/. A row
- * says where its codes and zeros lie; decode and unpack are the same for all. */
+/* Weights w = scale * (q - z) with whole numbers q and z: what the rows of GPTQ, AWQ and compressed-tensors share,
+ * private to fmt/. A row says where its codes and zeros lie; decode and unpack are the same for all. */
 #ifndef SR_FMT_INTEGER_H
 #define SR_FMT_INTEGER_H
 
@@ -12,10 +12,11 @@ typedef struct sr_integer {
     int (*zero)(const sr_weight *w, int64_t row, int64_t group);
     /* index of a row's scale in plane SR_INTEGER_SCALES; NULL: [G][N] */
     int64_t (*scale_at)(const sr_weight *w, int64_t row, int64_t group);
-    const int32_t *g_idx; /* [K]: the group of each column, where groups are no runs of equal length; else NULL */
-    uint32_t add;         /* to each word of zeros, before its fields are read */
-    uint8_t plus;         /* to each zero, after */
-    bool planar;
+    const int32_t *g_idx;      /* [K]: the group of each column, where groups are no runs of equal length; else NULL */
+    uint32_t add;              /* to each word of zeros, before its fields are read */
+    uint8_t plus;              /* to each zero, after */
+    bool planar;               /* GPTQ */
+    bool padded, zeros_padded; /* compressed-tensors */
 } sr_integer;
 
 enum { SR_INTEGER_CODES, SR_INTEGER_SCALES, SR_INTEGER_ZEROS };

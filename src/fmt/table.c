@@ -23,6 +23,12 @@ extern const sr_format sr_fmt_gptq2, sr_fmt_gptq3, sr_fmt_gptq4, sr_fmt_gptq5, s
 extern const sr_format sr_fmt_marlin4;
 extern const sr_format sr_fmt_awq4, sr_fmt_awq8, sr_fmt_awq4_gemv, sr_fmt_awq4_gemv_fast;
 
+extern const sr_format sr_fmt_fp8_e4m3, sr_fmt_fp8_e5m2, sr_fmt_fp8_e4m3fnuz, sr_fmt_fp8_e5m2fnuz;
+extern const sr_format sr_fmt_ct_pack2, sr_fmt_ct_pack3, sr_fmt_ct_pack4, sr_fmt_ct_pack5, sr_fmt_ct_pack6,
+    sr_fmt_ct_pack7, sr_fmt_ct_pack8, sr_fmt_ct_int8, sr_fmt_ct_int8_asym;
+extern const sr_format sr_fmt_ct_nvfp4, sr_fmt_ct_mxfp4, sr_fmt_ct_mxfp6, sr_fmt_modelopt_nvfp4, sr_fmt_gptoss_mxfp4;
+extern const sr_format sr_fmt_bitnet;
+
 /* clang-format off */
 const sr_format *const sr_formats[] = {
     &sr_fmt_f32, &sr_fmt_f16, &sr_fmt_bf16, /* plain.c */
@@ -41,6 +47,11 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_gptq2, &sr_fmt_gptq3, &sr_fmt_gptq4, &sr_fmt_gptq5, &sr_fmt_gptq6, &sr_fmt_gptq7, &sr_fmt_gptq8, /* gptq.c */
     &sr_fmt_marlin4,
     &sr_fmt_awq4, &sr_fmt_awq8, &sr_fmt_awq4_gemv, &sr_fmt_awq4_gemv_fast, /* awq.c */
+    &sr_fmt_fp8_e4m3, &sr_fmt_fp8_e5m2, &sr_fmt_fp8_e4m3fnuz, &sr_fmt_fp8_e5m2fnuz, /* fp8.c */
+    &sr_fmt_ct_pack2, &sr_fmt_ct_pack3, &sr_fmt_ct_pack4, &sr_fmt_ct_pack5, &sr_fmt_ct_pack6, &sr_fmt_ct_pack7, /* ct.c */
+    &sr_fmt_ct_pack8, &sr_fmt_ct_int8, &sr_fmt_ct_int8_asym,
+    &sr_fmt_ct_nvfp4, &sr_fmt_ct_mxfp4, &sr_fmt_ct_mxfp6, &sr_fmt_modelopt_nvfp4, &sr_fmt_gptoss_mxfp4, /* mx.c */
+    &sr_fmt_bitnet, /* bitnet.c */
     NULL,
 };
 /* clang-format on */

@@ -1,0 +1,136 @@
+/* 8-bit floats with scales: what transformers ("fp8"), compressed-tensors ("float-quantized", "naive-quantized",
+ * "mxfp8-quantized"), ModelOpt ("FP8") and Mistral write. One rule: w[n][k] = value * scale[n / gn][k / gk].
+ *
+ *     <m>.weight   f8 [N][K]
+ *     a scale under one of its names: weight_scale_inv (a multiplier whatever it is called), weight_scale,
+ *     qscale_weight, and <experts>_scale_inv for stacks
+ *         one element      per tensor
+ *         [N], [N][1]      per row
+ *         [N][K / g]       per group of a row; u8 or E8M0 for mxfp8
+ *         [.][.]           per block of weight_block_size, the last ones ragged; a scale tensor may have spare rows
+ *                          and columns (padded shards)
+ *
+ * Scales of activations (input_scale, activation_scale) are not needed: activations are quantized as they come.
+ * Sources: transformers: integrations/finegrained_fp8.py; compressed-tensors: compressors/{naive_quantized,mxfp8}. */
+#include <string.h>
+
+#include "fmt/fmt.h"
+#include "fmt/fp8_bits.h"
+
+enum { WEIGHT, SCALE };
+static const char SCALE_NAMES[] = "weight_scale_inv|weight_scale|qscale_weight|_scale_inv";
+
+/* aux: how scales lie over the weight. */
+typedef struct blocks {
+    int64_t gn, gk, pitch; /* rows and columns of a block, scales a row of blocks */
+} blocks;
+
+static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
+    const sr_part *weight = sr_parts_get(parts, "weight");
+    (void)spec;
+    return weight && !strcmp(weight->type->name, self->spec.layout);
+}
+
+static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
+                        sr_err *err) {
+    int64_t gn = spec->group_n > 1 ? spec->group_n : 1, gk = spec->group > 0 ? spec->group : K;
+    (void)err;
+    sr_planes_add(planes, "weight", self->spec.layout, false, N, K);
+    sr_planes_add(planes, SCALE_NAMES, "f32|bf16|f16|f8_e8m0|u8", false, (N - 1) / gn + 1, (K - 1) / gk + 1);
+    planes->plane[SCALE].any_shape = true; /* adopt reads the rule from it */
+    return SR_OK;
+}
+
+/* What the shape of the scale says; blocks where the config gives their size. */
+static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
+    blocks *b = sr_arena_alloc(arena, 1, sizeof *b);
+    if (!b) return sr_fail(err, SR_NOMEM, "no memory to describe its scales");
+    w->aux = b;
+    int64_t rows = 0, cols = 1, n = w->plane[SCALE].bytes / w->plane[SCALE].type->bytes;
+    int64_t gn = w->spec.group_n > 1 ? w->spec.group_n : 1, gk = w->spec.group > 0 ? w->spec.group : w->K;
+    for (int i = 0; parts && i < parts->n; i++) {
+        const sr_part *p = parts->item[i].part;
+        if (p->data != w->plane[SCALE].data) continue;
+        /* a stack of experts counts its rows; [N / gn][1][K / gk][1] has ones between */
+        cols = p->n_dims ? p->shape[p->n_dims - 1] : 1;
+        if (p->n_dims == 4 && cols == 1) cols = p->shape[2];
+        rows = cols ? n / cols : 0;
+    }
+    if (!parts) rows = (w->N - 1) / gn + 1, cols = (w->K - 1) / gk + 1;
+    if (n == 1) {
+        *b = (blocks){w->N, w->K, 1};
+    } else if (n == w->N && (cols == 1 || rows == 1 || cols == w->N)) {
+        *b = (blocks){1, w->K, 1};
+    } else if (gn == 1 && rows == w->N && cols && w->K % cols == 0) {
+        *b = (blocks){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
+    } else if (rows >= (w->N - 1) / gn + 1 && cols >= (w->K - 1) / gk + 1 && rows * cols == n && gn > 1) {
+        *b = (blocks){gn, gk, cols};
+    } else {
+        return sr_fail(err, SR_CORRUPT,
+                       "its scale has %lld x %lld elements, expected 1, %lld, or one a block of weight_block_size "
+                       "(%lld x %lld)",
+                       (long long)rows, (long long)cols, (long long)w->N, (long long)gn, (long long)gk);
+    }
+    w->spec.group = b->gk > INT32_MAX ? INT32_MAX : (int32_t)b->gk;
+    w->spec.group_n = b->gn > INT32_MAX ? INT32_MAX : (int32_t)b->gn;
+    return SR_OK;
+}
+
+static inline void decode_with(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out,
+                               float (*value)(uint8_t)) {
+    const blocks *b = w->aux;
+    const uint8_t *p = w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0;
+    const int64_t scales = row / b->gn * b->pitch;
+    for (int64_t k = 0; k < n;) {
+        int64_t end = ((k0 + k) / b->gk + 1) * b->gk - k0;
+        float scale = sr_plane_float(w, SCALE, scales + (k0 + k) / b->gk);
+        for (end = end < n ? end : n; k < end; k++) out[k] = value(p[k]) * scale;
+    }
+}
+static void decode_e4m3(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_with(w, row, k0, n, out, sr_e4m3_to_f32);
+}
+static void decode_e5m2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_with(w, row, k0, n, out, sr_e5m2_to_f32);
+}
+static void decode_e4m3fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_with(w, row, k0, n, out, sr_e4m3fnuz_to_f32);
+}
+static void decode_e5m2fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_with(w, row, k0, n, out, sr_e5m2fnuz_to_f32);
+}
+
+/* Values of one binade with a spread of 2, and scales that bring them to 0.02. */
+static void sample(sr_weight *w, uint64_t seed) {
+    const bool e5 = strstr(w->fmt->spec.layout, "e5m2") != NULL, fnuz = strstr(w->fmt->spec.layout, "fnuz") != NULL;
+    const int one = (e5 ? 15 << 2 : 7 << 3) + (fnuz ? (e5 ? 4 : 8) : 0); /* the code of 1 */
+    for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
+        uint64_t r = sr_weight_random(&seed);
+        int code = one - (e5 ? 8 : 16) + (int)(r >> 40) % (e5 ? 16 : 32); /* 1/4 .. 4 */
+        w->plane[WEIGHT].data[i] = (uint8_t)(code | (r >> 63) << 7);
+    }
+    for (int64_t i = 0; i < w->plane[SCALE].bytes / 4; i++) {
+        uint32_t v = sr_bits_from_f32(0.009f * (1 + (float)(sr_weight_random(&seed) >> 40) * 0x1p-26f));
+        memcpy(w->plane[SCALE].data + 4 * i, &v, 4);
+    }
+}
+
+#define ROW(id, type, ...)                                                                                             \
+    const sr_format sr_fmt_##id = {                                                                                    \
+        .name = #id,                                                                                                   \
+        .block = 1,                                                                                                    \
+        .lane = 1,                                                                                                     \
+        .spec = {.method = "fp8", .layout = type, .sym = true, .bits = 8, .group = 128, .group_n = 128},               \
+        .reference = "torch 2.15",                                                                                     \
+        .tile = SR_TILE_BF16,                                                                                          \
+        .claim = claim,                                                                                                \
+        .layout = layout,                                                                                              \
+        .adopt = adopt,                                                                                                \
+        .sample = sample,                                                                                              \
+        __VA_ARGS__,                                                                                                   \
+    }
+
+ROW(fp8_e4m3, "f8_e4m3", .decode = decode_e4m3, .alias = "fp8");
+ROW(fp8_e5m2, "f8_e5m2", .decode = decode_e5m2);
+ROW(fp8_e4m3fnuz, "f8_e4m3fnuz", .decode = decode_e4m3fnuz);
+ROW(fp8_e5m2fnuz, "f8_e5m2fnuz", .decode = decode_e5m2fnuz);
