@@ -24,8 +24,8 @@
 #include "fmt/fmt.h"
 #include "fmt/search.h"
 
-enum { WEIGHT, ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP };
-enum { LEAST_BLOCK = 32, MOST_BLOCK = 4096, MOST_STATE = 4096, MOST_NESTED_BLOCK = 1 << 20 };
+enum { WEIGHT, ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP, STATE };
+enum { LEAST_BLOCK = 32, MOST_BLOCK = 4096, MOST_STATE = 4096, CREATED_STATE = 160, MOST_NESTED_BLOCK = 1 << 20 };
 
 /* What adopt derives. */
 typedef struct state {
@@ -147,6 +147,8 @@ static sr_status layout_4bit(const sr_format *self, int64_t N, int64_t K, const 
     sr_planes_add(planes, "weight.quant_map", "f32", false, 16, 0);
     sr_planes_add(planes, "weight.nested_absmax", "f32", true, 0, 0);
     sr_planes_add(planes, "weight.nested_quant_map", "f32", true, 256, 0);
+    sr_planes_add(planes, state_suffix(self->spec.layout), "u8", true, CREATED_STATE, 0);
+    planes->plane[STATE].any_shape = true;
     planes->plane[WEIGHT].any_shape = planes->plane[ABSMAX].any_shape = true;
     planes->plane[NESTED_ABSMAX].n_dims = 0;
     return SR_OK;
@@ -282,6 +284,11 @@ static void sample_4bit(sr_weight *w, uint64_t seed) {
     memcpy(s->map, strcmp(w->fmt->name, "nf4") ? fp4_map : nf4_map, sizeof s->map);
     memcpy(w->plane[MAP].data, s->map, sizeof s->map);
     fill_map(s);
+    memset(w->plane[STATE].data, ' ', CREATED_STATE);
+    int n = snprintf((char *)w->plane[STATE].data, CREATED_STATE,
+                     "{\"quant_type\": \"%s\", \"blocksize\": %d, \"dtype\": \"bfloat16\", \"shape\": [%lld, %lld]}",
+                     w->fmt->name, (int)s->block, (long long)w->N, (long long)w->K);
+    w->plane[STATE].data[n] = ' ';
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++)
         w->plane[WEIGHT].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
     for (int64_t i = 0; i < w->plane[ABSMAX].bytes / 4; i++) {
