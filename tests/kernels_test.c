@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/half.h"
+#include "base/path.h"
 #include "cpu/kern.h"
 
 #define U 0x1p-24 /* rounding of one f32 operation */
@@ -37,11 +38,12 @@ static void fill_normal(float *x, int64_t n, float size) {
     for (int64_t i = 0; i < n; i++) x[i] = size * normal();
 }
 
-/* n bytes of 0x5a whose end is the end of the mapping, until release_to(what n_maps was). */
+/* n bytes of 0x5a whose end is the end of the mapping, until release_to(what n_maps was). Arenas are kept as long. */
 enum { MOST_MAPS = 4096 };
 static struct {
     void *at;
     size_t n;
+    sr_arena arena;
 } map[MOST_MAPS];
 static int n_maps;
 static void *guarded(size_t n) {
@@ -55,7 +57,16 @@ static void *guarded(size_t n) {
     return at + whole - n;
 }
 static void release_to(int mark) {
-    while (n_maps > mark) n_maps--, munmap(map[n_maps].at, map[n_maps].n);
+    while (n_maps > mark) {
+        n_maps--;
+        sr_arena_free(&map[n_maps].arena);
+        munmap(map[n_maps].at, map[n_maps].n);
+    }
+}
+/* What a weight points to besides its planes. */
+static void keep_arena(const sr_arena *arena) {
+    guarded(1);
+    map[n_maps - 1].arena = *arena;
 }
 
 static const sr_kern *portable(void) {
@@ -88,7 +99,7 @@ static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_
             copy[i] = random_bytes ? (uint8_t)next_u32() : w->plane[p].data[i];
         w->plane[p].data = copy;
     }
-    sr_arena_free(&arena);
+    keep_arena(&arena);
     return ok;
 }
 
@@ -127,6 +138,19 @@ static double reference(const sr_weight *w, int64_t row, const sr_x8 *x, int t, 
         }
     free(v);
     return sum;
+}
+
+/* rms(row) * |x[t]|: six of these times a relative error of the weights bound what it does to the sum. */
+static double length_of(const sr_weight *w, int64_t row, const sr_x8 *x, int t) {
+    float *v = malloc((size_t)w->K * sizeof *v);
+    double ww = 0, xx = 0;
+    w->fmt->decode(w, row, 0, w->K, v);
+    for (int64_t k = 0; k < w->K; k++) {
+        double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
+        ww += (double)v[k] * (double)v[k], xx += xv * xv;
+    }
+    free(v);
+    return sqrt(ww / (double)w->K * xx);
 }
 
 static bool same_or_both_nan(float a, float b) {
@@ -226,6 +250,7 @@ static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weigh
             double size, want = reference(w, row0 + i, x, t, &size), got = (double)y[t * ld + i];
             /* a lane adds K / 32 products and what ends a block; decode itself rounds once a weight */
             double bound = U * ((double)w->K / 32 + 16) * size + 1e-30;
+            if (fast->dot_err > 0) bound += 6 * (double)fast->dot_err * length_of(w, row0 + i, x, t);
             if (!(fabs(got - want) <= bound))
                 fail_msg("%s %s K %d row %d of %d, column %d of %d: got %.9g, want %.9g, bound %.3g", kern->name,
                          w->fmt->name, (int)w->K, i, n_rows, t, x->T, got, want, bound);
@@ -277,6 +302,66 @@ static void dots_do_not_depend_on_how_rows_are_split(void **s) {
             assert_memory_equal(all, part, sizeof all);
             release_to(mark);
         }
+}
+
+/* The weights of tests/vectors/checkpoints: every stored type, group and nesting that created weights do not have. */
+static bool compare_checkpoint(void *ctx, const char *folder) {
+    char path[512], name[256];
+    int *compared = ctx;
+    sr_file *file;
+    sr_err err = {0};
+    sr_arena arena = {0};
+    sr_qconfig *config;
+    snprintf(path, sizeof path, SR_SOURCE_DIR "/tests/vectors/checkpoints/%s", folder);
+    if (folder[0] == '.') return true;
+    if (sr_file_open(path, NULL, &file, &err) != SR_OK || sr_qconfig_read(file, &arena, &config, &err) != SR_OK)
+        fail_msg("%s: %s", folder, err.msg);
+    for (int p = 0; p < file->n_parts; p++) {
+        sr_weight w;
+        const char *end = strstr(file->part[p].name, ".expected");
+        if (!end) continue;
+        snprintf(name, sizeof name, "%.*s", (int)(end - file->part[p].name), file->part[p].name);
+        if (sr_weight_bind(file, config, name, -1, -1, &arena, &w, &err) != SR_OK) fail_msg("%s: %s", folder, err.msg);
+        if (w.tile != SR_TILE_I8) continue;
+        bool finite = true;
+        float *v = malloc((size_t)w.K * sizeof *v), *x = malloc((size_t)(2 * w.K) * sizeof *x);
+        for (int64_t r = 0; r < w.N; r++) {
+            w.fmt->decode(&w, r, 0, w.K, v);
+            for (int64_t k = 0; k < w.K; k++) finite = finite && isfinite(v[k]);
+        }
+        fill_normal(x, 2 * w.K, 1);
+        int n = w.N < SR_DOT_ROWS ? (int)w.N : SR_DOT_ROWS, mark = n_maps;
+        sr_x8 x8 = make_x8(x, 2, w.K);
+        for (int i = 0; sr_kerns[i]; i++)
+            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+                if (sr_format_by_name(f->format) != w.fmt) continue;
+                int64_t columns = w.K < SR_TILE_KC ? w.K : SR_TILE_KC;
+                if (f->unpack)
+                    compare_codes(sr_kerns[i], f->unpack, w.fmt->unpack, w.group, w.fmt->has_min, &w, 0, columns);
+                if (f->panel)
+                    compare_codes(sr_kerns[i], f->panel, sr_panel_row, sr_panel_group(&w), sr_panel_has_min(&w), &w, 0,
+                                  columns);
+                if (f->dot && finite) compare_dot(sr_kerns[i], f, &w, &x8, (int)w.N - n, n);
+                ++*compared;
+            }
+        release_to(mark);
+        free(v);
+        free(x);
+    }
+    sr_file_close(file);
+    sr_arena_free(&arena);
+    return true;
+}
+
+static void kernels_agree_on_what_packages_wrote(void **s) {
+    int compared = 0;
+    sr_err err = {0};
+    (void)s;
+    if (sr_path_list(SR_SOURCE_DIR "/tests/vectors/checkpoints", compare_checkpoint, &compared, &err) != SR_OK)
+        fail_msg("%s", err.msg);
+    bool any = false; /* portable C has no kernels of formats */
+    for (int i = 0; sr_kerns[i + 1]; i++) any = any || sr_kerns[i]->usable();
+    assert_true(compared > 0 || !any);
 }
 
 /* Where the f16 factors of a block lie: with factors and a scale of x of one, every product is a whole number. */
@@ -731,6 +816,7 @@ int main(void) {
         cmocka_unit_test(coarsening_equals_the_portable_one),
         cmocka_unit_test(dots_equal_decoded_weights_times_x),
         cmocka_unit_test(dots_do_not_depend_on_how_rows_are_split),
+        cmocka_unit_test(kernels_agree_on_what_packages_wrote),
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),
         cmocka_unit_test(float_dots_equal_double),
         cmocka_unit_test(batches_equal_decoded_weights_times_x),

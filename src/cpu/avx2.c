@@ -9,6 +9,8 @@
 #include "cpu/fmt_kernels.h"
 #include "cpu/gemm.h"
 #include "cpu/kern.h"
+#include "fmt/bnb.h"
+#include "fmt/fp8_bits.h"
 #include "fmt/gguf_bits.h"
 
 /* Everything below may use the instruction set; `usable` runs first, on any processor, and is kept plain. */
@@ -39,6 +41,11 @@ static bool usable(void) {
 #include "fmt/gguf_k_kern.h"
 #include "fmt/gguf_q_kern.h"
 
+#include "cpu/groups_kern.h"
+
+#include "fmt/bnb_kern.h"
+#include "fmt/mlx_kern.h"
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -50,7 +57,10 @@ static const sr_fast fast[] = {
 #define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
     SR_FMT_KERNELS(ROW)
 #undef ROW
-        {0},
+#define ROW(name, err) {.format = #name, .unpack = unpack_##name, .dot = dot_##name, .dot_err = err},
+        SR_FMT_UNPACKERS(ROW)
+#undef ROW
+            {0},
 };
 
 const sr_kern sr_kern_avx2 = {

@@ -15,4 +15,17 @@
     X(q5_k)                                                                                                            \
     X(q6_k)
 
+/* Those whose panel is coarse or unpack's own: X(name, dot_err) means unpack_<name> and dot_<name>. */
+#define SR_FMT_UNPACKERS(X)                                                                                            \
+    X(mlx2, 0)                                                                                                         \
+    X(mlx3, 0)                                                                                                         \
+    X(mlx4, 0)                                                                                                         \
+    X(mlx5, 0)                                                                                                         \
+    X(mlx6, 0)                                                                                                         \
+    X(mlx8, 0)                                                                                                         \
+    X(mlx_mxfp4, 0)                                                                                                    \
+    X(nf4, 1e-4f)                                                                                                      \
+    X(fp4, 1e-4f)                                                                                                      \
+    X(bnb_int8, 0)
+
 #endif

@@ -45,8 +45,9 @@ typedef struct sr_fast {
     /* As sr_format.panel, equal to it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
-     * (no coarsening). Bias not included. */
+     * (no coarsening), within dot_err. Bias not included. */
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);
+    float dot_err; /* rms(w as dot takes it - decoded) / rms(w) of N(0, 1) rows; 0: as decoded */
     /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
     void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                       int64_t ld_y);

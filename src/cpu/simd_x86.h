@@ -183,6 +183,42 @@ V_INLINE vb vb_nibbles(const uint8_t *p) {
     const __m256i shift = _mm256_set_epi64x(4, 4, 0, 0);
     return _mm256_and_si256(_mm256_srlv_epi64(vb_twice(p), shift), _mm256_set1_epi8(15));
 }
+/* 16 bytes of two nibbles in order, each byte's low one first or its high one. */
+V_INLINE vb vb_pairs_low_first(const uint8_t *p) {
+    __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_and_si256(_mm256_or_si256(v, _mm256_slli_epi16(v, 4)), _mm256_set1_epi8(15));
+}
+V_INLINE vb vb_pairs_high_first(const uint8_t *p) {
+    __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi16(v, 4), _mm256_slli_epi16(v, 8)), _mm256_set1_epi8(15));
+}
+/* 32 codes of a little-endian stream of `bits` < 8 bits a code. Reads 2 * bits + 16 bytes from p on.
+ * Each half looks at 16 of them: code j lies in the 16 bits from byte bits * j / 8 on, and a product with a power of
+ * two moves it to the upper byte of these. */
+V_INLINE char v_byte_of(const int bits, const int j) {
+    return (char)(bits * j / 8);
+}
+V_INLINE short v_to_upper(const int bits, const int j) {
+    return (short)(256 >> bits * j % 8);
+}
+V_INLINE __m256i v_windows(__m256i v, const int bits, const int j) {
+    const char a = v_byte_of(bits, j), b = v_byte_of(bits, j + 2), c = v_byte_of(bits, j + 4),
+               d = v_byte_of(bits, j + 6), e = v_byte_of(bits, j + 8), f = v_byte_of(bits, j + 10),
+               g = v_byte_of(bits, j + 12), h = v_byte_of(bits, j + 14);
+    const __m128i from = _mm_setr_epi8(a, a + 1, b, b + 1, c, c + 1, d, d + 1, e, e + 1, f, f + 1, g, g + 1, h, h + 1);
+    const __m128i by = _mm_setr_epi16(v_to_upper(bits, j), v_to_upper(bits, j + 2), v_to_upper(bits, j + 4),
+                                      v_to_upper(bits, j + 6), v_to_upper(bits, j + 8), v_to_upper(bits, j + 10),
+                                      v_to_upper(bits, j + 12), v_to_upper(bits, j + 14));
+    return _mm256_mullo_epi16(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(from)),
+                              _mm256_broadcastsi128_si256(by));
+}
+V_INLINE vb vb_stream(const uint8_t *p, const int bits) {
+    __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p)),
+                                        _mm_loadu_si128((const __m128i *)(const void *)(p + 2 * bits)), 1);
+    __m256i even = _mm256_srli_epi16(v_windows(v, bits, 0), 8), odd = v_windows(v, bits, 1);
+    const __m256i low = _mm256_set1_epi16(255), mask = _mm256_set1_epi8((char)((1 << bits) - 1));
+    return _mm256_and_si256(_mm256_blendv_epi8(odd, even, low), mask);
+}
 /* table[code], a table of 16 a half */
 V_INLINE vb vb_lookup(vb table, vb code) {
     return _mm256_shuffle_epi8(table, code);

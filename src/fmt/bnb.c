@@ -21,19 +21,21 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "fmt/bnb.h"
 #include "fmt/fmt.h"
 #include "fmt/search.h"
 
-enum { WEIGHT, ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP, STATE };
+enum {
+    WEIGHT = SR_BNB_WEIGHT,
+    ABSMAX = SR_BNB_ABSMAX,
+    MAP = SR_BNB_MAP,
+    NESTED_ABSMAX = SR_BNB_NESTED_ABSMAX,
+    NESTED_MAP = SR_BNB_NESTED_MAP,
+    STATE = SR_BNB_STATE
+};
 enum { LEAST_BLOCK = 32, MOST_BLOCK = 4096, MOST_STATE = 4096, CREATED_STATE = 160, MOST_NESTED_BLOCK = 1 << 20 };
 
-/* What adopt derives. */
-typedef struct state {
-    int64_t N, K, block, nested_block; /* nested_block 0: absmax is plain */
-    float offset, map[16], nested_map[256];
-    int8_t code[16]; /* the map in steps of unit */
-    float unit;      /* a 127th of the map's largest number */
-} state;
+typedef sr_bnb state;
 
 /* ---------------------------------------------------------------- the 4-bit state */
 
@@ -200,7 +202,13 @@ static void fill_map(state *s) {
     float most = 0;
     for (int i = 0; i < 16; i++) most = fmaxf(most, fabsf(s->map[i]));
     s->unit = most / 127;
-    for (int i = 0; i < 16; i++) s->code[i] = s->unit > 0 ? (int8_t)sr_nearest(s->map[i] / s->unit) : 0;
+    s->fine = most / SR_BNB_MIDDLE;
+    for (int i = 0; i < 16; i++) {
+        int fine = SR_BNB_MIDDLE + (s->unit >= 1e-30f ? (int)sr_nearest(s->map[i] / s->fine) : 0);
+        s->code[i] = s->unit >= 1e-30f ? (int8_t)sr_nearest(s->map[i] / s->unit) : 0;
+        s->high[i] = (uint8_t)(fine >> 7);
+        s->low[i] = (uint8_t)(fine & 127);
+    }
 }
 
 static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
@@ -218,21 +226,18 @@ static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena
     if (st != SR_OK) return st;
     fill_map(s);
     w->aux = s;
+    w->plane[WEIGHT].stride = w->K / 2; /* of rows that are whole bytes; its shape has none */
     w->spec.group = (int32_t)s->block;
     /* Columns that share a block in every row, whatever its start: powers of two that divide both. */
     int64_t common = w->K & -w->K;
     sr_weight_set_group(w, common < s->block ? common : s->block);
-    if (w->K % 2) w->tile = SR_TILE_F32; /* rows that start within a byte */
+    bool tiny = s->unit < 1e-30f && s->unit > 0;             /* steps that f32 cannot hold well */
+    if (common < LEAST_BLOCK || tiny) w->tile = SR_TILE_F32; /* kernels want whole bytes, and one scale a vector */
     return SR_OK;
 }
 
 /* ---------------------------------------------------------------- 4 bits */
 
-static float absmax_of(const sr_weight *w, const state *s, int64_t block) {
-    if (!s->nested_block) return f32_at(w->plane[ABSMAX].data, block);
-    float scale = f32_at(w->plane[NESTED_ABSMAX].data, block / s->nested_block);
-    return s->nested_map[w->plane[ABSMAX].data[block]] * scale + s->offset;
-}
 static int code_of(const sr_weight *w, int64_t i) {
     return w->plane[WEIGHT].data[i / 2] >> (i % 2 ? 0 : 4) & 15;
 }
@@ -240,7 +245,7 @@ static int code_of(const sr_weight *w, int64_t i) {
 static void decode_4bit(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
     const state *s = w->aux;
     for (int64_t i = row * w->K + k0, end = i + n; i < end;) {
-        float absmax = absmax_of(w, s, i / s->block);
+        float absmax = sr_bnb_absmax(w, s, i / s->block);
         int64_t stop = (i / s->block + 1) * s->block;
         for (; i < end && i < stop; i++) *out++ = s->map[code_of(w, i)] * absmax;
     }
@@ -251,7 +256,7 @@ static void unpack_4bit(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     const state *s = w->aux;
     int64_t i0 = row * w->K + k0;
     (void)min;
-    for (int64_t k = 0; k < n; k += w->group) *scale++ = absmax_of(w, s, (i0 + k) / s->block) * s->unit;
+    for (int64_t k = 0; k < n; k += w->group) *scale++ = sr_bnb_absmax(w, s, (i0 + k) / s->block) * s->unit;
     for (int64_t k = 0; k < n; k++) code[k] = s->code[code_of(w, i0 + k)];
 }
 
@@ -325,17 +330,15 @@ static sr_status adopt_int8(const sr_parts *parts, sr_weight *w, sr_arena *arena
                    format < 4 ? order[format] : "unknown");
 }
 
-static const float ONE_127TH = 7.874015718698502e-3f; /* functional.py: int8_vectorwise_dequant */
-
 static void decode_int8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
     const int8_t *code = (const int8_t *)w->plane[0].data + row * w->plane[0].stride + k0;
     float most = f32_at(w->plane[1].data, row);
-    for (int64_t k = 0; k < n; k++) out[k] = (float)code[k] * most * ONE_127TH;
+    for (int64_t k = 0; k < n; k++) out[k] = (float)code[k] * most * SR_BNB_127TH;
 }
 
 static void unpack_int8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    float s = f32_at(w->plane[1].data, row) * ONE_127TH;
+    float s = f32_at(w->plane[1].data, row) * SR_BNB_127TH;
     (void)min;
     for (int64_t k = 0; k < n; k += w->group) *scale++ = s;
     memcpy(code, w->plane[0].data + row * w->plane[0].stride + k0, (size_t)n);
