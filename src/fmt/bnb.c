@@ -156,7 +156,7 @@ static sr_status layout_4bit(const sr_format *self, int64_t N, int64_t K, const 
     return SR_OK;
 }
 
-static sr_status finite(const sr_weight *w, int plane, const char *suffix, float *out, sr_err *err) {
+static sr_status check_finite(const sr_weight *w, int plane, const char *suffix, float *out, sr_err *err) {
     int64_t n = w->plane[plane].bytes / 4;
     for (int64_t i = 0; i < n; i++) {
         float v = f32_at(w->plane[plane].data, i);
@@ -183,7 +183,7 @@ static sr_status check_parts(const sr_parts *parts, const sr_weight *w, state *s
     int64_t n = s->N * s->K, blocks = (n - 1) / s->block + 1; /* layout has checked the product */
     st = expect_bytes(w, WEIGHT, "weight", (n + 1) / 2, err);
     if (st == SR_OK) st = expect_bytes(w, ABSMAX, "weight.absmax", nested ? blocks : 4 * blocks, err);
-    if (st == SR_OK && !nested) st = finite(w, ABSMAX, "weight.absmax", NULL, err);
+    if (st == SR_OK && !nested) st = check_finite(w, ABSMAX, "weight.absmax", NULL, err);
     if (st != SR_OK || !nested) {
         s->nested_block = 0;
         return st;
@@ -194,8 +194,8 @@ static sr_status check_parts(const sr_parts *parts, const sr_weight *w, state *s
                        : !w->plane[NESTED_MAP].data  ? "weight.nested_quant_map"
                                                      : "nested_blocksize");
     st = expect_bytes(w, NESTED_ABSMAX, "weight.nested_absmax", 4 * ((blocks - 1) / s->nested_block + 1), err);
-    if (st == SR_OK) st = finite(w, NESTED_ABSMAX, "weight.nested_absmax", NULL, err);
-    return st == SR_OK ? finite(w, NESTED_MAP, "weight.nested_quant_map", s->nested_map, err) : st;
+    if (st == SR_OK) st = check_finite(w, NESTED_ABSMAX, "weight.nested_absmax", NULL, err);
+    return st == SR_OK ? check_finite(w, NESTED_MAP, "weight.nested_quant_map", s->nested_map, err) : st;
 }
 
 static void fill_map(state *s) {
@@ -217,7 +217,7 @@ static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena
     sr_status st = SR_OK;
     if (parts) {
         st = check_parts(parts, w, s, err);
-        if (st == SR_OK) st = finite(w, MAP, "weight.quant_map", s->map, err);
+        if (st == SR_OK) st = check_finite(w, MAP, "weight.quant_map", s->map, err);
     } else {
         s->N = w->N;
         s->K = w->K;
