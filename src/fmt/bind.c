@@ -40,6 +40,7 @@ static const char *const suffixes[] = {
     "weight_zero_point",
     "weight_shape",
     "weight_g_idx",
+    "pre_quant_scale",
     "scale_packed",
     "meta",
     "qscale_weight",

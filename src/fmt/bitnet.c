@@ -1,9 +1,9 @@
 /* BitNet b1.58 as transformers packs it: three values, four rows a byte.
  *
  *     <m>.weight        u8 [N / 4][K]   bits 2 i of byte (r, k): row i N / 4 + r, as value + 1
- *     <m>.weight_scale  one float       divides: w = value / weight_scale
+ *     <m>.weight_scale  one float       divides: w = value / weight_scale; with linear_class "autobitlinear" multiplies
  *
- * Source: transformers: integrations/bitnet.py (pack_weights, unpack_weights, BitLinear). */
+ * Source: transformers: integrations/bitnet.py (pack_weights, unpack_weights, BitLinear, AutoBitLinear). */
 #include <string.h>
 
 #include "base/half.h"
@@ -15,9 +15,11 @@ static void unpack(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_
     const int64_t quarter = w->N / 4;
     const uint8_t *p = w->plane[WEIGHT].data + row % quarter * w->K + k0;
     const int shift = 2 * (int)(row / quarter);
+    const bool times = w->spec.layout && !strcmp(w->spec.layout, "autobitlinear");
+    const float s = sr_plane_float(w, SCALE, 0);
     (void)min;
     for (int64_t k = 0; k < n; k++) code[k] = (int8_t)((p[k] >> shift & 3) - 1);
-    for (int64_t k = 0; k < n; k += w->group) *scale++ = 1 / sr_plane_float(w, SCALE, 0);
+    for (int64_t k = 0; k < n; k += w->group) *scale++ = times ? s : 1 / s;
 }
 
 static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {

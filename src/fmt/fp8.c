@@ -18,7 +18,7 @@
 #include "fmt/fp8_bits.h"
 
 enum { WEIGHT, SCALE };
-static const char SCALE_NAMES[] = "weight_scale_inv|weight_scale|qscale_weight|_scale_inv";
+static const char SCALE_NAMES[] = "weight_scale_inv|weight_scale|qscale_weight|scale|_scale_inv";
 
 /* aux: how scales lie over the weight. */
 typedef struct blocks {
@@ -28,7 +28,7 @@ typedef struct blocks {
 static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     const sr_part *weight = sr_parts_get(parts, "weight");
     (void)spec;
-    return weight && !strcmp(weight->type->name, self->spec.layout);
+    return weight && !strcmp(weight->type->name, self->spec.layout) && !sr_parts_get(parts, "pre_quant_scale");
 }
 
 static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
@@ -48,6 +48,7 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
     w->aux = b;
     int64_t rows = 0, cols = 1, n = w->plane[SCALE].bytes / w->plane[SCALE].type->bytes;
     int64_t gn = w->spec.group_n > 1 ? w->spec.group_n : 1, gk = w->spec.group > 0 ? w->spec.group : w->K;
+    bool matrix = !parts;
     for (int i = 0; parts && i < parts->n; i++) {
         const sr_part *p = parts->item[i].part;
         if (p->data != w->plane[SCALE].data) continue;
@@ -55,10 +56,13 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
         cols = p->n_dims ? p->shape[p->n_dims - 1] : 1;
         if (p->n_dims == 4 && cols == 1) cols = p->shape[2];
         rows = cols ? n / cols : 0;
+        matrix = p->n_dims > 1;
     }
     if (!parts) rows = (w->N - 1) / gn + 1, cols = (w->K - 1) / gk + 1;
     if (n == 1) {
         *b = (blocks){w->N, w->K, 1};
+    } else if (matrix && rows == (w->N - 1) / gn + 1 && cols == (w->K - 1) / gk + 1 && rows * cols == n) {
+        *b = (blocks){gn, gk, cols};
     } else if (n == w->N && (cols == 1 || rows == 1 || cols == w->N)) {
         *b = (blocks){1, w->K, 1};
     } else if (gn == 1 && rows == w->N && cols && w->K % cols == 0) {

@@ -10,11 +10,12 @@
  *                  MX      32 columns, E8M0 as u8: 2^(s - 127)
  *
  *     compressed-tensors   weight_packed, weight_scale, weight_global_scale
- *     ModelOpt             weight (u8), weight_scale, weight_scale_2
+ *     ModelOpt             weight (u8), weight_scale, weight_scale_2; MXFP4 without the last
  *     gpt-oss              <experts>_blocks u8 [E][N][K / 32][16], <experts>_scales u8 [E][N][K / 32]
+ *     DeepSeek's experts   weight (i8), weight_scale_inv or scale (E8M0)
  *
  * Sources: compressed-tensors: compressors/{nvfp4,mxfp4,mxfp6}/; modelopt: torch/quantization/qtensor/nvfp4_tensor.py;
- * transformers: integrations/mxfp4.py. */
+ * transformers: integrations/{mxfp4,finegrained_fp8}.py. */
 #include <string.h>
 
 #include "fmt/fmt.h"
@@ -70,16 +71,29 @@ static bool has(const sr_parts *parts, const char *suffix, const char *type) {
     const sr_part *p = sr_parts_get(parts, suffix);
     return p && !strcmp(p->type->name, type);
 }
+/* The parts tell: NVFP4 has a factor, and the bytes a scale of 32 columns are 16 or 24. */
 static bool claim_packed(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
-    return has(parts, "weight_packed", "u8") && spec->layout && !strcmp(spec->layout, self->spec.layout);
+    const sr_part *codes_part = sr_parts_get(parts, "weight_packed"), *scales = sr_parts_get(parts, "weight_scale");
+    (void)spec;
+    if (!has(parts, "weight_packed", "u8") || !scales) return false;
+    if (self->group == 16 || sr_parts_get(parts, "weight_global_scale"))
+        return self->group == 16 && sr_parts_get(parts, "weight_global_scale");
+    return scales->n_elements > 0 && codes_part->n_elements / scales->n_elements == self->group * self->spec.bits / 8;
 }
+/* x times pre_quant_scale (AWQ of ModelOpt) is no product with these weights alone. */
 static bool claim_modelopt(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     (void)self, (void)spec;
-    return has(parts, "weight", "u8") && sr_parts_get(parts, "weight_scale") && sr_parts_get(parts, "weight_scale_2");
+    return has(parts, "weight", "u8") && sr_parts_get(parts, "weight_scale") && sr_parts_get(parts, "weight_scale_2") &&
+           !sr_parts_get(parts, "pre_quant_scale");
 }
+static const char *const block_scales[] = {"_scales", "weight_scale", "weight_scale_inv", "scale"};
 static bool claim_blocks(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     (void)self, (void)spec;
-    return has(parts, "_blocks", "u8") && sr_parts_get(parts, "_scales");
+    if (has(parts, "_blocks", "u8")) return sr_parts_get(parts, "_scales") != NULL;
+    if (parts->n != 2 || (!has(parts, "weight", "u8") && !has(parts, "weight", "i8"))) return false;
+    for (int i = has(parts, "weight", "u8") ? 1 : 2; i < 4; i++) /* i8 with weight_scale are whole numbers */
+        if (has(parts, block_scales[i], "u8") || has(parts, block_scales[i], "f8_e8m0")) return true;
+    return false;
 }
 
 static bool dims_bytes(const sr_part *p, int bits, int64_t *N, int64_t *K) {
@@ -91,14 +105,16 @@ static bool dims_bytes(const sr_part *p, int bits, int64_t *N, int64_t *K) {
     return true;
 }
 static bool dims_packed(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
-    int bits = spec->layout && !strcmp(spec->layout, "mxfp6-pack-quantized") ? 6 : 4;
-    const sr_part *p = sr_parts_get(parts, "weight_packed");
+    const sr_part *p = sr_parts_get(parts, "weight_packed"), *scales = sr_parts_get(parts, "weight_scale");
+    int bits = p && scales && scales->n_elements > 0 && p->n_elements / scales->n_elements == 24 ? 6 : 4;
+    (void)spec;
     return dims_bytes(p ? p : sr_parts_get(parts, "weight"), bits, N, K);
 }
 static bool dims_blocks(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
     const sr_part *p = sr_parts_get(parts, "_blocks");
     (void)spec;
-    if (!p || p->n_dims < 3 || p->shape[p->n_dims - 1] != 16 || p->shape[p->n_dims - 2] > INT64_MAX / 64) return false;
+    if (!p) return dims_bytes(sr_parts_get(parts, "weight"), 4, N, K);
+    if (p->n_dims < 3 || p->shape[p->n_dims - 1] != 16 || p->shape[p->n_dims - 2] > INT64_MAX / 64) return false;
     *K = 32 * p->shape[p->n_dims - 2];
     *N = *K ? p->n_elements / (*K / 2) : 0;
     return true;
@@ -113,13 +129,13 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
         return sr_fail(err, SR_INVALID, "%s has groups of %d columns, which do not divide %lld", self->name,
                        self->block, (long long)K);
     sr_planes_add(planes,
-                  blocks     ? "_blocks"
+                  blocks     ? "_blocks|weight"
                   : modelopt ? "weight"
                              : "weight_packed",
-                  "u8", false, N, K * self->spec.bits / 8);
+                  blocks ? "u8|i8" : "u8", false, N, K * self->spec.bits / 8);
     planes->plane[CODES].any_shape = blocks; /* its rank: adopt compares the bytes */
-    sr_planes_add(planes, blocks ? "_scales" : "weight_scale", e4m3 ? "f8_e4m3" : "u8|f8_e8m0", false, N,
-                  K / self->group);
+    sr_planes_add(planes, blocks ? "_scales|weight_scale|weight_scale_inv|scale" : "weight_scale",
+                  e4m3 ? "f8_e4m3" : "u8|f8_e8m0", false, N, K / self->group);
     if (e4m3) {
         sr_planes_add(planes, modelopt ? "weight_scale_2" : "weight_global_scale", "f32", false, 1, 0);
         planes->plane[FACTOR].any_shape = true; /* one, or one an expert */

@@ -335,6 +335,15 @@ static void read_modelopt(sr_qconfig *c) {
     read_skipped(c, algo ? "ignore" : "quantization.exclude_modules");
 }
 
+/* AutoBitLinear multiplies by the scale that BitLinear divides by (transformers: integrations/bitnet.py). */
+static void read_bitnet(sr_qconfig *c) {
+    c->spec.layout = text_of(c, "linear_class");
+    if (bool_of(c, "use_rms_norm", false))
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %suse_rms_norm is true, expected no norm before each matrix",
+                c->file->path, c->prefix);
+    read_skipped(c, "modules_to_not_convert");
+}
+
 static void read_nothing(sr_qconfig *c) {
     read_skipped(c, "modules_to_not_convert");
 }
@@ -346,7 +355,7 @@ static const struct {
     {"gptq", read_gptq},         {"awq", read_awq},          {"mlx", read_mlx},
     {"afq", read_mlx},           {"hqq", read_hqq},          {"fp8", read_fp8},
     {"fbgemm_fp8", read_fp8},    {"bitsandbytes", read_bnb}, {"compressed-tensors", read_ct},
-    {"modelopt", read_modelopt}, {"mxfp4", read_nothing},    {"bitnet", read_nothing},
+    {"modelopt", read_modelopt}, {"mxfp4", read_nothing},    {"bitnet", read_bitnet},
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 

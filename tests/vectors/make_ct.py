@@ -328,6 +328,27 @@ def others():
     assert torch.equal(codes, v)
     write("bitnet", {"m.weight": packed, "m.weight_scale": s, "m.expected": codes * (1 / s.float())},
           {"quant_method": "bitnet"})
+    s = torch.tensor([0.0268], dtype=torch.bfloat16)
+    write("bitnet-auto", {"m.weight": packed, "m.weight_scale": s, "m.expected": codes * s.float()},
+          {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"})
+
+    # DeepSeek's experts: E2M1 in i8, blocks of [1, 32] beside FP8 in blocks of 128 x 128.
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize, _dequantize_fp8_weight
+    e8m0 = torch.float8_e8m0fnu
+    q = torch.randint(-128, 128, (5, 48), generator=g, dtype=torch.int8)
+    s = torch.randint(110, 130, (5, 3), generator=g, dtype=torch.uint8).view(e8m0)
+    t = {}
+    for suffix in ("scale", "weight_scale_inv"):
+        t |= {f"four_{suffix}.weight": q, f"four_{suffix}.{suffix}": s,
+              f"four_{suffix}.expected": Fp8Dequantize(None)._dequantize_one(q, s, torch.float32)}
+    for name, n, k in (("wide", 3, 264), ("tall", 131, 24)):
+        w = weights(n, k, n).to(torch.float8_e4m3fn)
+        s = torch.rand(-(-n // 128), -(-k // 128), generator=g).to(torch.bfloat16)
+        t |= {f"{name}.weight": w, f"{name}.weight_scale_inv": s,
+              f"{name}.expected": _dequantize_fp8_weight(w, s, [128, 128], torch.float32)}
+    t |= {"awq.weight": w, "awq.weight_scale": s[:1, :1], "awq.pre_quant_scale": torch.ones(24)}
+    t |= error("awq", "no format claims the parts of 'awq': weight (f8_e4m3)")
+    write("deepseek", t, {"quant_method": "fp8", "weight_block_size": [128, 128]})
 
 
 ct()

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 
 import torch
-from modelopt.torch.quantization.qtensor import NVFP4QTensor
+from modelopt.torch.quantization.qtensor import MXFP4QTensor, NVFP4QTensor
 from safetensors.torch import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parent / "checkpoints"
@@ -40,6 +40,10 @@ def main():
     w = torch.randn(4, 24)
     t["eight.weight"], t["eight.weight_scale"] = w.to(torch.float8_e4m3fn), torch.tensor(0.013)
     t["eight.expected"] = t["eight.weight"].float() * t["eight.weight_scale"]
+    w = torch.randn(5, 96, generator=torch.Generator().manual_seed(4)) * 0.05
+    q, scale = MXFP4QTensor.quantize(w, 32)
+    t["mx.weight"], t["mx.weight_scale"] = q._quantized_data, scale.reshape(5, 3)
+    t["mx.expected"] = q.dequantize(torch.float32, scale=scale, block_sizes={-1: 32})
     d = ROOT / "modelopt"
     shutil.rmtree(d, ignore_errors=True)
     d.mkdir(parents=True)
