@@ -37,6 +37,15 @@ else()
                   "With clang it comes from libomp-dev (Debian, Ubuntu), libomp-devel (Fedora) or libomp (brew).")
 endif()
 
+# libcurl is optional: without it models by name come from the cache alone.
+pkg_check_modules(CURL QUIET IMPORTED_TARGET GLOBAL libcurl>=7.66)
+if(CURL_FOUND)
+  list(APPEND SIROCCO_LIBRARIES PkgConfig::CURL)
+else()
+  message(WARNING "No libcurl: sirocco will not download models. `make setup` installs it "
+                  "(Debian, Ubuntu: libcurl4-openssl-dev; Fedora: libcurl-devel; macOS: brew install curl).")
+endif()
+
 # libedit is optional: without it `sirocco run` has no line editing.
 pkg_check_modules(EDIT QUIET IMPORTED_TARGET libedit)
 set(SIROCCO_EDIT_FOUND ${EDIT_FOUND})

@@ -4,6 +4,10 @@ set(SIROCCO_PC_LIBS_PRIVATE "-lm")
 if(OpenMP_C_FOUND)
   string(APPEND SIROCCO_PC_LIBS_PRIVATE " ${OpenMP_C_FLAGS}")
 endif()
+set(SIROCCO_PC_REQUIRES "libpcre2-8 libutf8proc")
+if(CURL_FOUND)
+  string(APPEND SIROCCO_PC_REQUIRES " libcurl")
+endif()
 configure_file(sirocco.pc.in sirocco.pc @ONLY)
 
 install(TARGETS libsirocco libsirocco-shared

@@ -319,6 +319,54 @@ SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
  * false. Both texts are static. */
 SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
 
+/* ---------------------------------------------------------------- hub: models by name */
+
+/* Where models by name come from and go to. The cache has the layout of the huggingface_hub package and is shared with
+ * it. Texts are borrowed for the call. */
+typedef struct sr_hub_options {
+    const char *cache;       /* folder of the cache; required */
+    const char *endpoint;    /* NULL: https://huggingface.co */
+    const char *token;       /* sent to the endpoint's host only; NULL: none */
+    const char *revision;    /* branch, tag or commit; NULL: what the name says after '@', else "main" */
+    const char *quant;       /* which GGUF of several: "q4_k_m", a file name, or a number of bits; NULL: the only one */
+    const char *format;      /* "gguf", "plain" or NULL: safetensors where the repository has both */
+    bool tokenizer_only;     /* leave the weights out where tokenizer.json is there */
+    bool offline;            /* use the cache alone */
+    bool copies;             /* files instead of links in snapshots, as where a file system has no links */
+    double timeout;          /* seconds without an answer, or with less than 1 KiB/s, that end an attempt; 0: 10 */
+    double patience;         /* longest wait between attempts, in seconds, also where the server asks for it; 0: 60 */
+    sr_progress_fn progress; /* bytes that this call loads, in all; may be NULL. Returning false cancels, and what has
+                                come so far is used by the next call */
+    void *user;
+} sr_hub_options;
+
+/* Whether a text reads like "organization/model" or "organization/model@revision". Looks at no file. */
+SR_API bool sr_hub_is_name(const char *text);
+/* Whether this build can download; without libcurl only the cache is used. */
+SR_API bool sr_hub_downloads(void);
+/* Brings the files of a model into the cache, as far as they are missing there, and writes the path for sr_model_open
+ * to `path`: the directory of the snapshot, or the GGUF file in it. One call at a time in a process; several processes
+ * may share a cache. Sizes and hashes are checked. SR_INVALID: the name, the revision, or access (the message says
+ * which); SR_IO: network or disk; SR_CORRUPT: the server sent something else than it announced; SR_UNSUPPORTED: the
+ * repository holds nothing that can be opened, or this build cannot download; SR_LIMIT: `cap` is too small. */
+SR_API sr_status sr_hub_resolve(const char *name, const sr_hub_options *options, char *path, size_t cap, sr_err *err);
+
+typedef struct sr_hub_entry {
+    const char *name;     /* "organization/model" */
+    const char *revision; /* "main"; NULL when no branch or tag points to the commit */
+    const char *commit;
+    const char *path;   /* the snapshot's directory */
+    const char *format; /* "gguf", "safetensors gptq" ...; "" when there are no weights */
+    int64_t bytes;
+    int n_files, n_missing; /* missing: entries whose content is gone */
+} sr_hub_entry;
+/* One call for each snapshot in the cache, by name, until it returns false. `e` is valid during the call. */
+typedef bool (*sr_hub_entry_fn)(void *user, const sr_hub_entry *e);
+/* A cache that is not there has no entries. */
+SR_API sr_status sr_hub_list(const sr_hub_options *options, sr_hub_entry_fn each, void *user, sr_err *err);
+/* Removes all snapshots of "organization/model" and writes the bytes that became free. Links are not followed. */
+SR_API sr_status sr_hub_delete(const sr_hub_options *options, const char *name, int64_t *bytes, sr_err *err);
+
 #ifdef __cplusplus
 }
 #endif

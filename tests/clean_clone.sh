@@ -62,7 +62,7 @@ LD_LIBRARY_PATH=$(pkg-config --variable=libdir sirocco) DYLD_LIBRARY_PATH=$(pkg-
 # shellcheck disable=SC2046
 "${CC:-cc}" $(pkg-config --cflags sirocco) "$scratch/client.c" -o "$scratch/static" \
     "$(pkg-config --variable=libdir sirocco)/libsirocco.a" $(pkg-config --static --libs-only-other sirocco) \
-    $(pkg-config --libs libpcre2-8 libutf8proc) -lm
+    $(pkg-config --libs libpcre2-8 libutf8proc) -lm $(pkg-config --libs libcurl 2>/dev/null || true)
 "$scratch/static" >/dev/null
 
 echo "clean clone: runs, repeats itself, installs; it said:"

@@ -24,6 +24,7 @@ allowed() {
     src/dev) echo public base file fmt ;;
     src/cpu | src/cuda | src/metal | src/arch) echo public base file fmt dev ;;
     src/text) echo public base file ;;
+    src/hub) echo public base ;;
     src/core) echo public base file fmt dev arch text ;;
     src/quant) echo public base file fmt dev arch text core ;;
     apps/*) echo public base ;;
@@ -175,6 +176,10 @@ expect include src/arch/a.c '  # include "../cpu/kern.h"'
 expect include src/text/a.c '#include "fmt/fmt.h"'
 expect include src/core/a.c '#include "cpu/kern.h"'
 expect include src/core/a.c '#include "quant/recipe.h"'
+expect include src/core/a.c '#include "hub/hub.h"'
+expect include src/hub/a.c '#include "file/file.h"'
+expect include src/hub/a.c '#include <unistd.h>'
+expect none src/hub/a.c '#include "base/disk.h"'
 expect include apps/cli/a.c '#include "core/core.h"'
 expect include include/sirocco.h '#include "base/err.h"'
 expect include src/newfolder/a.c '#include "base/err.h"'

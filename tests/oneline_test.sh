@@ -9,7 +9,7 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-oneline.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
 sources=()
-for file in src/{base,file,fmt,dev,cpu,arch,text,core,quant}/*.c; do
+for file in src/{base,file,fmt,dev,cpu,arch,text,core,quant,hub}/*.c; do
     if [ -e "$file" ]; then sources+=("$file"); fi
 done
 libraries=(libpcre2-8 libutf8proc)
@@ -23,4 +23,10 @@ C
 "${CC:-cc}" -O2 -Iinclude -Isrc $(pkg-config --cflags "${libraries[@]}") "${sources[@]}" "$scratch/main.c" \
     -o "$scratch/program" $(pkg-config --libs "${libraries[@]}") -lm -pthread
 "$scratch/program"
+
+# The same file with libcurl, where it is there: the define and the library are all that it takes.
+if pkg-config --exists libcurl; then
+    # shellcheck disable=SC2046
+    "${CC:-cc}" -O2 -DSR_HAVE_CURL=1 -Iinclude -Isrc $(pkg-config --cflags libcurl) -c src/hub/http.c -o "$scratch/http.o"
+fi
 echo "oneline: ${#sources[@]} files with ${CC:-cc}"

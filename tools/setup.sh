@@ -55,6 +55,9 @@ package() {
     apt:libutf8proc) echo libutf8proc-dev ;;
     dnf:libutf8proc) echo utf8proc-devel ;;
     *:libutf8proc) echo utf8proc ;;
+    apt:libcurl) echo libcurl4-openssl-dev ;;
+    dnf:libcurl) echo libcurl-devel ;;
+    *:libcurl) echo curl ;;
     apt:libedit) echo libedit-dev ;;
     dnf:libedit) echo libedit-devel ;;
     brew:libedit) ;; # part of macOS
@@ -102,17 +105,17 @@ present() {
 
 needs() {
     case $1 in
-    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc openmp libedit ;;
+    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc openmp libcurl libedit ;;
     test) echo cmocka ;;
     fuzz) echo clang libfuzzer clang-openmp ;;
     format) echo clang-format ;;
     esac
 }
 
-# Ninja, libedit and OpenMP make things better; everything works without them.
+# Ninja, libcurl, libedit and OpenMP make things better; everything works without them.
 optional() {
     case $1 in
-    ninja | libedit | openmp | clang-openmp) ;;
+    ninja | libcurl | libedit | openmp | clang-openmp) ;;
     *) return 1 ;;
     esac
 }
