@@ -125,8 +125,10 @@ static const char *const families[] = {"llama", "llama_linear", "mistral", "qwen
 static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "qwen3", "phi3", "mixed", NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
-static const char *const quantized[] = {"mlx-4",        "mlx-mixed", "mlx-mxfp4", "bnb-nf4",     "bnb-int8", "gptq-4",
-                                        "gptq-4-order", "gptq-3",    "gptq-8",    "gptq-4-phi3", "awq-4",    NULL};
+static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
+                                        "gptq-4",    "gptq-4-order",   "gptq-3",    "gptq-8",  "gptq-4-phi3",
+                                        "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
+                                        "fp8-block", "modelopt-nvfp4", NULL};
 
 static void check_exact(const char *family, const char *suffix) {
     char path[512];

@@ -66,10 +66,10 @@ def qparams(w, args):
     return s.reshape(shape), z.reshape(shape)
 
 
-def compress(name, fmt, n, k, seed, dtype=torch.float32, global_scale=None, random=False, **how):
+def compress(name, fmt, n, k, seed, dtype=torch.float32, global_scale=None, random=False, w=None, **how):
     args = QuantizationArgs(**how)
     scheme = QuantizationScheme(targets=["Linear"], weights=args, format=fmt)
-    w = weights(n, k, seed).to(dtype)
+    w = (weights(n, k, seed) if w is None else w).to(dtype)
     state = {"weight": w}
     if global_scale:
         state["weight_global_scale"] = torch.tensor([global_scale])
@@ -351,6 +351,7 @@ def others():
     write("deepseek", t, {"quant_method": "fp8", "weight_block_size": [128, 128]})
 
 
-ct()
-fp8()
-others()
+if __name__ == "__main__":
+    ct()
+    fp8()
+    others()

@@ -21,9 +21,9 @@ def decode(packed, scale, double, n, k):
     return q.dequantize(torch.float32, scale=scale, double_scale=double, block_sizes={-1: 16})
 
 
-def part(name, n, k, seed, random=False):
+def part(name, n, k, seed, random=False, w=None):
     g = torch.Generator().manual_seed(seed)
-    w = torch.randn(n, k, generator=g) * 0.05 + 0.01
+    w = torch.randn(n, k, generator=g) * 0.05 + 0.01 if w is None else w
     q, scale, double = NVFP4QTensor.quantize(w, 16)
     packed = q._quantized_data
     if random:
@@ -55,4 +55,5 @@ def main():
                          "exclude_modules": ["plain"]}}) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

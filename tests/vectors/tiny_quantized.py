@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A tiny random llama as quantization packages write it, with logits: tiny/<family>-<what>/.
 
-    python tiny_quantized.py bnb|mlx|gptq|awq [WORK]
+    python tiny_quantized.py bnb|mlx|gptq|awq|ct|modelopt [WORK]
 
 One layer of the llama of tiny_models.py with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
 alike for all families. expected.bin as tiny_models.py writes it, 24 positions: the logits of transformers in float32
@@ -11,6 +11,8 @@ property of its checkpoint and is left out.
 bnb   from_pretrained with BitsAndBytesConfig on the CPU, then save_pretrained
 gptq  gptqmodel's packer (make_gptq.py) on weights rounded to nearest: no calibration, the same files
 awq   autoawq's packer (make_awq.py) likewise
+ct    compressed-tensors' compressors on scales of the extremes (make_ct.py); fp8-block: blocks that transformers reads
+modelopt  NVFP4QTensor (make_modelopt.py)
 mlx   mlx.core.quantize of what mlx-lm's predicate takes: embeddings and linear layers whose columns the group divides
 """
 import json
@@ -193,12 +195,62 @@ def awq(work):
            ["quantization_config"], lambda name, w: make_awq.rounded(name, w, 32))
 
 
+# ---------------------------------------------------------------- compressed-tensors, FP8, ModelOpt
+
+
+def ct(work):
+    import make_ct
+    from transformers.integrations.finegrained_fp8 import _dequantize_fp8_weight
+    vocab = base(work)
+
+    def one(name, fmt, dtype=torch.bfloat16, **how):
+        def pack(module, w):
+            factor = 448 * 6 / w.abs().max().item() if "nvfp4" in fmt else None
+            return make_ct.compress(module, fmt, *w.shape, 0, dtype, factor, w=w, **how)
+        group = {k: v for k, v in how.items() if not isinstance(v, torch.dtype)}
+        packed(work, fresh(name), vocab, {**make_ct.config(g0=make_ct.group(["Linear"], fmt, **group)), "format": fmt},
+               pack)
+
+    one("ct-w4a16", "pack-quantized", num_bits=4, type="int", strategy="group", group_size=32, symmetric=False)
+    one("ct-w8a8", "int-quantized", num_bits=8, type="int", strategy="channel", symmetric=True)
+    one("ct-fp8", "float-quantized", num_bits=8, type="float", strategy="channel", symmetric=True)
+    one("ct-nvfp4", "nvfp4-pack-quantized", num_bits=4, type="float", strategy="tensor_group", group_size=16,
+        symmetric=True)
+
+    def blocks(module, w, b=48):  # 48 divides no matrix here
+        n, k = w.shape
+        tall, wide = -(-n // b), -(-k // b)
+        scale = torch.nn.functional.pad(w, (0, wide * b - k, 0, tall * b - n)).reshape(tall, b, wide, b)
+        scale = scale.abs().amax((1, 3)) / 448
+        full = scale.repeat_interleave(b, 0)[:n].repeat_interleave(b, 1)[:, :k]
+        q = (w / full).to(torch.float8_e4m3fn)
+        return {f"{module}.weight": q, f"{module}.weight_scale_inv": scale,
+                f"{module}.expected": _dequantize_fp8_weight(q, scale, [b, b], torch.float32)}
+    packed(work, fresh("fp8-block"), vocab, {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3",
+                                             "weight_block_size": [48, 48], "modules_to_not_convert": ["lm_head"]},
+           blocks)
+
+
+def modelopt(work):
+    import make_modelopt
+    vocab = base(work)
+    target = fresh("modelopt-nvfp4")
+    packed(work, target, vocab, None, lambda name, w: make_modelopt.part(name, *w.shape, 0, w=w))
+    settings = json.loads((target / "config.json").read_text())
+    settings.pop("quantization_config")
+    (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (target / "hf_quant_config.json").write_text(json.dumps({
+        "producer": {"name": "modelopt", "version": "0.47.0"},
+        "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16,
+                         "exclude_modules": ["lm_head"]}}, indent=2) + "\n")
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     work = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq}[sys.argv[1]](work)
+    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq, "ct": ct, "modelopt": modelopt}[sys.argv[1]](work)
 
 
 if __name__ == "__main__":
