@@ -67,7 +67,22 @@ static float noise(void) {
     return (float)(rand() % 2001 - 1000) * 1e-3f;
 }
 
-static double panel_ns(const sr_fast *fast, const sr_weight *w) {
+/* One panel as matmul.c fills it. */
+static void fill(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, int64_t row, int64_t k0, int8_t *code,
+                 float *scale, float *min) {
+    int8_t own[SR_KC];
+    float own_scale[SR_MAX_GROUPS], own_min[SR_MAX_GROUPS];
+    if (fast->panel || !w->fmt->panel) {
+        (fast->panel ? fast->panel : fast->unpack)(w, row, k0, SR_TILE_KC, code, scale, min);
+        return;
+    }
+    for (int i = 0; i < SR_TILE_KC; i += SR_KC) {
+        fast->unpack(w, row, k0 + i, SR_KC, own, own_scale, own_min);
+        kern->coarse(own, own_scale, w->fmt->has_min ? own_min : NULL, w->group, SR_KC, code + i, scale++);
+    }
+}
+
+static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_weight *w) {
     static int8_t code[SR_TILE_KC];
     static float scale[SR_TILE_KC / 16], min[SR_TILE_KC / 16];
     double best = 1e9;
@@ -76,7 +91,7 @@ static double panel_ns(const sr_fast *fast, const sr_weight *w) {
         for (int n = 0; n < 4000; n++) {
             int64_t row = n % 64, k0 = n / 64 % (K / SR_TILE_KC) * SR_TILE_KC;
             if (fast)
-                fast->panel(w, row, k0, SR_TILE_KC, code, scale, min);
+                fill(kern, fast, w, row, k0, code, scale, min);
             else
                 sr_panel_row(w, row, k0, SR_TILE_KC, code, scale, min);
         }
@@ -128,14 +143,21 @@ int main(int argc, char **argv) {
         for (int i = 0; sr_kerns[i]; i++)
             for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
                 const sr_format *fmt = sr_format_by_name(f->format);
-                sr_planes planes = {0};
-                sr_qspec spec = {0};
-                if (!f->dot || fmt->layout(fmt, 1, K, &spec, &planes, NULL) != SR_OK || planes.n != 1) continue;
-                const sr_stored *type = sr_stored_by_name(planes.plane[0].stored);
+                const sr_stored *type = sr_stored_by_name(f->format);
+                sr_arena arena = {0};
                 sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .tile = fmt->tile, .fast = f};
-                w.plane[0].data = data;
-                w.plane[0].stride = (int64_t)K / type->block * type->bytes;
-                w.N = (int64_t)bytes / w.plane[0].stride / SR_DOT_ROWS * SR_DOT_ROWS;
+                if (!f->dot) continue;
+                if (type) {
+                    w.plane[0].data = data;
+                    w.plane[0].stride = (int64_t)K / type->block * type->bytes;
+                    w.N = (int64_t)bytes / w.plane[0].stride / SR_DOT_ROWS * SR_DOT_ROWS;
+                    w.plane[0].bytes = w.N * w.plane[0].stride;
+                } else {
+                    int64_t rows = (int64_t)bytes * 8 / (fmt->spec.bits * K) / SR_DOT_ROWS * SR_DOT_ROWS;
+                    if (sr_weight_create(fmt, rows, K, NULL, &arena, &w, NULL) != SR_OK) continue;
+                    sr_weight_sample(&w, 1);
+                    w.fast = f;
+                }
                 float *y = malloc((size_t)w.N * SR_DOT_MAX * sizeof *y);
                 double rate[2], ns[2];
                 for (int four = 0; four < 2; four++) {
@@ -148,12 +170,13 @@ int main(int argc, char **argv) {
                                               sum + t * (K / SR_SUM));
                     j.w = &w, j.fast = f, j.x = &x8, j.y = y;
                     double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
-                    rate[four] = (double)(w.N * w.plane[0].stride) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
+                    rate[four] = (double)sr_weight_bytes(&w) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
                 }
                 printf("| %s | %s | %.1f | %.2f | %.0f | %.1f | %.2f |\n", sr_kerns[i]->name, f->format, rate[0],
                        rate[0] / read, ns[0], rate[1], rate[1] / read);
                 fflush(stdout);
                 free(y);
+                sr_arena_free(&arena);
             }
         if (n == threads) break;
     }
@@ -163,10 +186,11 @@ int main(int argc, char **argv) {
             sr_arena arena = {0};
             sr_weight w;
             const sr_format *fmt = sr_format_by_name(f->format);
-            if (!f->panel || !sr_format_writable(fmt) || sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK)
-                continue;
-            for (int r = 0; r < 64; r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
-            printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(f, &w), panel_ns(NULL, &w));
+            if ((!f->panel && !f->unpack) || sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
+            sr_weight_sample(&w, 1);
+            for (int r = 0; r < 64 && sr_format_writable(fmt); r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
+            printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, &w),
+                   panel_ns(sr_kerns[i], NULL, &w));
             sr_arena_free(&arena);
         }
     printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "

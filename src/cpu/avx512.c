@@ -60,7 +60,8 @@ static const sr_fast fast[] = {
 #define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
     SR_FMT_KERNELS(ROW)
 #undef ROW
-#define ROW(name, err) {.format = #name, .unpack = unpack_##name, .dot = dot_##name, .dot_err = err},
+#define ROW(name, err)                                                                                                 \
+    {.format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name, .dot_err = err},
         SR_FMT_UNPACKERS(ROW)
 #undef ROW
             {0},

@@ -15,7 +15,8 @@
     X(q5_k)                                                                                                            \
     X(q6_k)
 
-/* Those whose panel is coarse or unpack's own: X(name, dot_err) means unpack_<name> and dot_<name>. */
+/* Those whose panel is coarse or unpack's own: X(name, dot_err) means unpack_<name>, panel_<name> (or NULL: that of
+ * unpack) and dot_<name>. */
 #define SR_FMT_UNPACKERS(X)                                                                                            \
     X(mlx2, 0)                                                                                                         \
     X(mlx3, 0)                                                                                                         \

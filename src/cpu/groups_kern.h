@@ -17,8 +17,7 @@ typedef vf4 groups_block_fn(const uint8_t *b, const float *scale, const float *m
 V_INLINE vf x_sums32(v_x x, int t) {
     return vf_from_i32(vi_madd(x_sum(x, t), vs_set1(1)));
 }
-V_INLINE vf4 sub_mins(vf4 sum, const float *min, v_x x, const int T) {
-    vf m = vf_load(min);
+V_INLINE vf4 sub_mins(vf4 sum, vf m, v_x x, const int T) {
     sum.t0 = vf_fnma(m, x_sums32(x, 0), sum.t0);
     if (T > 1) sum.t1 = vf_fnma(m, x_sums32(x, 1), sum.t1);
     if (T > 2) sum.t2 = vf_fnma(m, x_sums32(x, 2), sum.t2);
@@ -94,4 +93,58 @@ V_INLINE void unpack_groups(const uint8_t *p, const uint8_t *end, int64_t n, int
         memcpy(tail, p, (size_t)bytes);
         vb_store(code, codes(tail));
     }
+}
+
+/* ---------------------------------------------------------------- coarse panels
+ * Where codes have 4 bits at most, the numbers of a group are rounded once, in a table of 16. The result is
+ * sr_coarse_block's to the bit: its products and differences are made here too, and the largest number of a group is
+ * that of one of its codes. */
+
+/* 256 columns: q holds 8 groups of codes 0..15, which stand for the numbers in n0 and n8; largest[8] of each group. */
+V_INLINE void coarse_by_table(vb8 q, vf n0, vf n8, const float *s, const float *lo, vf largest, int8_t *code,
+                              float *scale) {
+    const float max = vf_reduce_max(largest);
+    float inverse = max > 0 ? 127 / max : 0;
+    if (vf_sum(vf_sub(largest, largest)) != 0) { /* something is not finite */
+        *scale = NAN;
+        memset(code, 0, SR_KC);
+        return;
+    }
+    if (!isfinite(inverse)) inverse = 0;
+    *scale = max / 127;
+    const vf mul = vf_set1(inverse);
+    const vb c[8] = {q.c0, q.c1, q.c2, q.c3, q.c4, q.c5, q.c6, q.c7};
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        vf s0 = vf_set1(s[i]), s1 = vf_set1(s[i + 1]), lo0 = vf_set1(lo[i]), lo1 = vf_set1(lo[i + 1]);
+        vb tables = vb_pack4(
+            vi_nearest(vf_mul(vf_sub(vf_mul(s0, n0), lo0), mul)), vi_nearest(vf_mul(vf_sub(vf_mul(s0, n8), lo0), mul)),
+            vi_nearest(vf_mul(vf_sub(vf_mul(s1, n0), lo1), mul)), vi_nearest(vf_mul(vf_sub(vf_mul(s1, n8), lo1), mul)));
+        vb_store(code + 32 * i, vb_lookup(vb_table_ab(tables), c[i]));
+        vb_store(code + 32 * i + 32, vb_lookup(vb_table_cd(tables), c[i + 1]));
+    }
+}
+/* |a| and |b|, the larger; NaN where one of them is not finite. */
+V_INLINE vf largest_of(vf a, vf b) {
+    vf odd = vf_add(vf_sub(a, a), vf_sub(b, b));
+    return vf_add(vf_max(vf_abs(a), vf_abs(b)), odd);
+}
+
+typedef vb codes_fn(const uint8_t *p);
+
+V_INLINE vb8 codes_of_block(const uint8_t *p, const uint8_t *end, const int bytes, codes_fn *codes) {
+    uint8_t tail[MOST_ROW + OVERREAD];
+    if (end - p < 8 * bytes + OVERREAD) {
+        memset(tail, 0, sizeof tail);
+        memcpy(tail, p, (size_t)(8 * bytes));
+        p = tail;
+    }
+    return (vb8){codes(p),
+                 codes(p + bytes),
+                 codes(p + 2 * bytes),
+                 codes(p + 3 * bytes),
+                 codes(p + 4 * bytes),
+                 codes(p + 5 * bytes),
+                 codes(p + 6 * bytes),
+                 codes(p + 7 * bytes)};
 }

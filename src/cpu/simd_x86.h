@@ -216,8 +216,9 @@ V_INLINE vb vb_stream(const uint8_t *p, const int bits) {
     __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p)),
                                         _mm_loadu_si128((const __m128i *)(const void *)(p + 2 * bits)), 1);
     __m256i even = _mm256_srli_epi16(v_windows(v, bits, 0), 8), odd = v_windows(v, bits, 1);
-    const __m256i low = _mm256_set1_epi16(255), mask = _mm256_set1_epi8((char)((1 << bits) - 1));
-    return _mm256_and_si256(_mm256_blendv_epi8(odd, even, low), mask);
+    const short mask = (short)((1 << bits) - 1);
+    return _mm256_or_si256(_mm256_and_si256(even, _mm256_set1_epi16(mask)),
+                           _mm256_and_si256(odd, _mm256_set1_epi16((short)(mask << 8))));
 }
 /* table[code], a table of 16 a half */
 V_INLINE vb vb_lookup(vb table, vb code) {
@@ -239,6 +240,10 @@ typedef struct vb8 {
 V_INLINE vb8 vb8_xor(vb8 v, vb m) {
     return (vb8){vb_xor(v.c0, m), vb_xor(v.c1, m), vb_xor(v.c2, m), vb_xor(v.c3, m),
                  vb_xor(v.c4, m), vb_xor(v.c5, m), vb_xor(v.c6, m), vb_xor(v.c7, m)};
+}
+V_INLINE vb8 vb8_lookup(vb table, vb8 v) {
+    return (vb8){vb_lookup(table, v.c0), vb_lookup(table, v.c1), vb_lookup(table, v.c2), vb_lookup(table, v.c3),
+                 vb_lookup(table, v.c4), vb_lookup(table, v.c5), vb_lookup(table, v.c6), vb_lookup(table, v.c7)};
 }
 /* The largest byte of each half: byte i of the first half is that of c<i>'s first half, and so on. */
 V_INLINE vb vb8_max(vb8 v) {

@@ -94,8 +94,8 @@ static sr_status read_state(const sr_parts *parts, const char *type, state *s, s
         } else if (sr_json_equals(&key, "shape")) {
             if (read_shape(&j, &v, s, suffix, err) != SR_OK) return SR_CORRUPT;
         } else if (sr_json_equals(&key, "nested_blocksize")) {
-            if (!sr_json_int64(&v, &i) || i < 1 || i > MOST_NESTED_BLOCK)
-                return sr_fail(err, SR_CORRUPT, "%s: nested_blocksize is no whole number from 1 to %d", suffix,
+            if (!sr_json_int64(&v, &i) || i < 1 || i > MOST_NESTED_BLOCK || (i & (i - 1)))
+                return sr_fail(err, SR_CORRUPT, "%s: nested_blocksize is no power of two from 1 to %d", suffix,
                                MOST_NESTED_BLOCK);
             s->nested_block = i;
         } else if (sr_json_equals(&key, "nested_offset")) {
@@ -225,6 +225,8 @@ static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena
     }
     if (st != SR_OK) return st;
     fill_map(s);
+    s->shift = __builtin_ctzll((unsigned long long)s->block);
+    s->nested_shift = s->nested_block ? __builtin_ctzll((unsigned long long)s->nested_block) : 0;
     w->aux = s;
     w->plane[WEIGHT].stride = w->K / 2; /* of rows that are whole bytes; its shape has none */
     w->spec.group = (int32_t)s->block;

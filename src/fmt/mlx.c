@@ -63,12 +63,13 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
     if (K % BLOCK || K > INT64_MAX / 8)
         return sr_fail(err, SR_INVALID, "%s has blocks of %d columns, which do not divide %lld", self->name, BLOCK,
                        (long long)K);
-    if (group < 16 || group % 16 || K % group || (!affine && group != self->spec.group))
-        return sr_fail(err, SR_INVALID, "%s has groups of %d columns in rows of %lld, expected %s", self->name, group,
-                       (long long)K,
-                       affine              ? "a multiple of 16 that divides them"
-                       : self->group == 16 ? "16"
-                                           : "32");
+    bool usual = affine ? group == 32 || group == 64 || group == 128 : group == self->spec.group;
+    if (!usual || K % group)
+        return sr_fail(err, SR_INVALID, "%s has groups of %d columns in rows of %lld, expected %s that divide them",
+                       self->name, group, (long long)K,
+                       affine                   ? "32, 64 or 128"
+                       : self->spec.group == 16 ? "16"
+                                                : "32");
     sr_planes_add(planes, "weight", "u32", false, N, K / 32 * bits);
     sr_planes_add(planes, "scales", affine ? "bf16|f16|f32" : "u8", false, N, K / group);
     if (affine) sr_planes_add(planes, "biases", "bf16|f16|f32", false, N, K / group);

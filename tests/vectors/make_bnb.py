@@ -124,8 +124,8 @@ def refused():
             (" " * 5000, "has 5000 bytes, expected at most 4096")]):
         t |= fix("p", f"state_{i}", error, state=state)
     for i, (state, error) in enumerate([
-            ({"nested_blocksize": 0}, "nested_blocksize is no whole number"),
-            ({"nested_blocksize": 10**9}, "nested_blocksize is no whole number"),
+            ({"nested_blocksize": 0}, "nested_blocksize is no power of two"),
+            ({"nested_blocksize": 100}, "nested_blocksize is no power of two"), ({"nested_blocksize": 2**21}, "nested_blocksize is no power of two"),
             ({"nested_offset": "0"}, "nested_offset is no finite number"),
             ({"nested_offset": float("nan")}, "nested_offset is no finite number")]):
         t |= fix("m", f"nested_{i}", error, state=state)
