@@ -12,6 +12,7 @@
 #include "fmt/bnb.h"
 #include "fmt/fp8_bits.h"
 #include "fmt/gguf_bits.h"
+#include "fmt/integer.h"
 
 /* Everything below may use the instruction set; `usable` runs first, on any processor, and is kept plain. */
 static bool usable(void) {
@@ -40,6 +41,7 @@ static bool usable(void) {
 
 #include "fmt/gguf_k_kern.h"
 #include "fmt/gguf_q_kern.h"
+#include "fmt/integer_kern.h"
 
 #include "cpu/groups_kern.h"
 
@@ -61,7 +63,10 @@ static const sr_fast fast[] = {
     {.format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name, .dot_err = err},
         SR_FMT_UNPACKERS(ROW)
 #undef ROW
-            {0},
+#define ROW(name) {.format = #name, .dot = dot_##name},
+            SR_FMT_ALONG_ROWS(ROW)
+#undef ROW
+                {0},
 };
 
 const sr_kern sr_kern_avx2 = {

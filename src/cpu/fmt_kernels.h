@@ -29,4 +29,9 @@
     X(fp4, 1e-4f)                                                                                                      \
     X(bnb_int8, 0)
 
+/* Those whose words run along N: dot_<name>. */
+#define SR_FMT_ALONG_ROWS(X)                                                                                           \
+    X(gptq4)                                                                                                           \
+    X(awq4)
+
 #endif

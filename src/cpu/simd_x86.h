@@ -152,6 +152,25 @@ V_INLINE vb vb_set1(int x) {
 V_INLINE vb vb_twice(const void *p) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
 }
+/* Four bytes in all lanes. */
+V_INLINE vb vb_four(const void *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm256_set1_epi32(v);
+}
+/* Bytes and pairs of bytes in turns, of the first or the last eight bytes of each half. */
+V_INLINE vb vb_zip8_low(vb a, vb b) {
+    return _mm256_unpacklo_epi8(a, b);
+}
+V_INLINE vb vb_zip8_high(vb a, vb b) {
+    return _mm256_unpackhi_epi8(a, b);
+}
+V_INLINE vb vb_zip16_low(vb a, vb b) {
+    return _mm256_unpacklo_epi16(a, b);
+}
+V_INLINE vb vb_zip16_high(vb a, vb b) {
+    return _mm256_unpackhi_epi16(a, b);
+}
 V_INLINE vb vb_and(vb a, vb b) {
     return _mm256_and_si256(a, b);
 }
@@ -348,6 +367,19 @@ V_INLINE vi vi_add(vi a, vi b) {
 }
 V_INLINE vi vi_sub(vi a, vi b) {
     return _mm256_sub_epi32(a, b);
+}
+V_INLINE vi vi_set1(int x) {
+    return _mm256_set1_epi32(x);
+}
+V_INLINE vi vi_mul(vi a, vi b) {
+    return _mm256_mullo_epi32(a, b);
+}
+/* Of lanes 0 4 1 5 in each half of a and 2 6 3 7 in those of b: 0 1 2 3, and 4 5 6 7. */
+V_INLINE vi vi_deal_first(vi a, vi b) {
+    return _mm256_unpacklo_epi64(_mm256_shuffle_epi32(a, 0xd8), _mm256_shuffle_epi32(b, 0xd8));
+}
+V_INLINE vi vi_deal_last(vi a, vi b) {
+    return _mm256_unpackhi_epi64(_mm256_shuffle_epi32(a, 0xd8), _mm256_shuffle_epi32(b, 0xd8));
 }
 V_INLINE vi vi_shift(vi a, const int n) { /* to the left */
     return _mm256_slli_epi32(a, n);
