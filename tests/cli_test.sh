@@ -122,8 +122,9 @@ for name in run inspect tokenize bench; do
 done
 run 1 eval "$scratch/absent" --text "$0"
 run 1 eval "$model" --text "$scratch/absent"
+export HF_HUB_OFFLINE=1 HF_HOME="$scratch/hub" # no test of this file sends anything
 run 1 run some-org/some-model -i x
-warns 'hub'
+warns "cache"
 head -c 100 /dev/urandom >"$scratch/noise.gguf"
 run 1 inspect "$scratch/noise.gguf"
 run 1 run "$scratch/noise.gguf" -i x

@@ -22,11 +22,15 @@ static const struct {
     {"isq", "quantization while loading", true},
     {"line-editing", "history and editing at the prompt (libedit)", HAVE_EDIT},
     {"chat-templates", "conversation by the model's template", false},
-    {"hub", "downloads by model name", false},
+    {"hub", "downloads by model name (libcurl)", true},
     {"server", "HTTP interface", false},
     {"gpu", "devices other than the processor", false},
 };
 enum { N_FEATURES = sizeof features / sizeof *features };
+
+static bool is_built(int i) {
+    return features[i].built && (strcmp(features[i].name, "hub") != 0 || sr_hub_downloads());
+}
 
 static const char *compiler(void) {
 #if defined(__VERSION__) && defined(__clang__)
@@ -68,7 +72,7 @@ static void print_people(const findings *f) {
     fputs("\n\n", stdout);
     out_table t = {.align = "lll"};
     for (int i = 0; i < N_FEATURES; i++) {
-        out_cell(&t, "%s", features[i].built ? "yes" : "no");
+        out_cell(&t, "%s", is_built(i) ? "yes" : "no");
         out_cell(&t, "%s", features[i].name);
         out_cell(&t, "%s", features[i].means);
     }
@@ -97,7 +101,7 @@ static void print_json(const findings *f) {
     for (int i = 0; sr_isq_name(i, &name, &resolved); i++) json_text(&j, name, resolved);
     json_close(&j, '}');
     json_open(&j, "features", '{');
-    for (int i = 0; i < N_FEATURES; i++) json_bool(&j, features[i].name, features[i].built);
+    for (int i = 0; i < N_FEATURES; i++) json_bool(&j, features[i].name, is_built(i));
     json_close(&j, '}');
     json_close(&j, '}');
     putchar('\n');

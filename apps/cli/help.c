@@ -188,7 +188,10 @@ static void print_man(void) {
         roff_line("", exit_codes[i][1]);
     }
     puts(".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nno colours when set to anything\n.TP\n.B XDG_STATE_HOME\n"
-         "the prompt's history is kept in sirocco/history below it (default: ~/.local/state)");
+         "the prompt's history is kept in sirocco/history below it (default: ~/.local/state)\n"
+         ".TP\n.B HF_HOME, HF_HUB_CACHE\nwhere models of the hub are kept (default: ~/.cache/huggingface)\n.TP\n"
+         ".B HF_TOKEN\naccess to gated and private models, sent to the hub only\n.TP\n.B HF_HUB_OFFLINE\n"
+         "1: the cache alone is used\n.TP\n.B HF_ENDPOINT\nanother hub");
 }
 
 /* ---------------------------------------------------------------- Markdown */

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -414,10 +415,16 @@ static void print_json(sr_checkpoint *ck, const summary *s, bool tensors) {
 }
 
 int command_inspect(const cli_args *args) {
-    const char *path = args->operand[0];
+    char *path = NULL;
     sr_checkpoint *ck = NULL;
     sr_err err = {0};
-    if (sr_checkpoint_open(path, args->format, &ck, &err) != SR_OK) return out_failure_about(path, &err);
+    int code = hub_path(args, args->operand[0], args->quant, false, &path);
+    if (code) return code;
+    if (sr_checkpoint_open(path, args->format, &ck, &err) != SR_OK) {
+        code = out_failure_about(path, &err);
+        free(path);
+        return code;
+    }
     summary s = {0};
     sum_up(ck, path, &s);
     if (args->json)
@@ -425,6 +432,7 @@ int command_inspect(const cli_args *args) {
     else
         print_people(ck, &s, !args->summary);
     free(s.type);
+    free(path);
     sr_checkpoint_close(ck);
     return EXIT_FINE;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/map.h"
+#include "cli/hub.h"
 #include "cli/output.h"
 
 /* ---------------------------------------------------------------- Ctrl-C */
@@ -82,18 +83,18 @@ const char *open_name(const char *path, char *to, size_t cap) {
     return to;
 }
 
-/* Whether a missing path reads like "organization/model" of the hub. */
-static bool is_hub_id(const char *path) {
-    const char *slash = strchr(path, '/');
-    return slash && slash != path && slash[1] && !strchr(slash + 1, '/') && path[0] != '.' && path[0] != '~' &&
-           !strstr(path, ".gguf") && !strstr(path, ".safetensors");
-}
-
 static int find_path(const cli_args *args, bool may_bundle, opened *o) {
-    const char *path = args->n_operands ? args->operand[0] : NULL;
+    const char *path = args->n_operands ? args->operand[0] : NULL, *quant = args->quant;
     int n = (path != NULL) + (args->model != NULL) + (args->file != NULL);
-    if (n > 1)
-        return out_error(EXIT_USAGE, "the model is named %d times; give it once, as MODEL, -m DIR or -f FILE", n);
+    if (n == 2 && args->model && args->file && sr_hub_is_name(args->model) &&
+        !exists(args->model)) { /* -m ORG/NAME -f FILE: a file of that model */
+        if (quant)
+            return out_error(EXIT_USAGE, "--quant and -f both choose a file of %s; give one of them", args->model);
+        path = args->model;
+        quant = args->file;
+    } else if (n > 1) {
+        return out_error(EXIT_USAGE, "the model is named %d times; give it once, as MODEL, -m MODEL or -f FILE", n);
+    }
     if (!path) path = args->model ? args->model : args->file;
     char bundled[4096];
     if (!path) {
@@ -105,19 +106,8 @@ static int find_path(const cli_args *args, bool may_bundle, opened *o) {
                              args->command->name);
         path = bundled;
         o->bundled = true;
-    } else if (!exists(path)) {
-        int reason = errno;
-        if (reason == ENOENT && is_hub_id(path))
-            return out_error(EXIT_FAILED,
-                             "%s: no such directory; downloads from the hub are not built in: fetch the "
-                             "model and give its directory",
-                             path);
-        return out_error(EXIT_FAILED, "%s: %s; check the path%s", path, strerror(reason),
-                         may_bundle ? ", or leave it out for the bundled model" : "");
     }
-    o->path = out_alloc(NULL, strlen(path) + 1, 1);
-    strcpy(o->path, path);
-    return EXIT_FINE;
+    return hub_path(args, path, quant, false, &o->path);
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -233,9 +223,8 @@ int open_model(const cli_args *args, bool may_bundle, opened *o) {
 }
 
 int open_reference(const cli_args *args, const char *path, const char *isq, bool exact, opened *o) {
-    if (!exists(path)) return out_error(EXIT_FAILED, "%s: %s; check the path", path, strerror(errno));
-    o->path = out_alloc(NULL, strlen(path) + 1, 1);
-    strcpy(o->path, path);
+    int code = hub_path(args, path, NULL, false, &o->path);
+    if (code) return code;
     o->isq = isq;
     cli_args other = *args;
     other.gqa = 0; /* of the model itself */

@@ -31,7 +31,8 @@ typedef struct cli_args {
     int n_operands;
     bool given[CLI_MAX_OPTIONS]; /* by row of the option table; ask with CLI_GIVEN */
 
-    const char *model, *file, *format, *isq;
+    const char *model, *file, *format, *isq, *quant, *revision, *hf_cache;
+    bool offline, yes;
     int64_t gqa, ctx, threads, batch;
     bool cpu, exact;
     const char *isa;

@@ -4,7 +4,19 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
-enum { RUN = 1, INSPECT = 2, TOKENIZE = 4, EVAL = 8, BENCH = 16, DOCTOR = 32, HELP = 64, FORMATS = 256, ALL = 511 };
+enum {
+    RUN = 1,
+    INSPECT = 2,
+    TOKENIZE = 4,
+    EVAL = 8,
+    BENCH = 16,
+    DOCTOR = 32,
+    HELP = 64,
+    FORMATS = 256,
+    MODELS = 512,
+    ALL = 1023
+};
+enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -15,14 +27,17 @@ const cli_command cli_commands[] = {
      .most_operands = 1,
      .summary = "continue a text, once or in a conversation",
      .description =
-         "Loads a model (a GGUF file, a safetensors file or a Hugging Face directory) and continues text. With -i the "
+         "Loads a model (a GGUF file, a safetensors file, a Hugging Face directory, or a model of the hub by its name, "
+         "which "
+         "is downloaded once) and continues text. With -i the "
          "continuation alone goes to standard output and the command ends; without it a prompt opens and each input is "
          "appended to the text so far. Without a model the small bundled story model is used, quantized in situ to 4 "
          "bits. Ctrl-C stops the generation and keeps the conversation; Ctrl-D leaves.",
      .examples = "sirocco run\tthe bundled model, at the prompt\n"
                  "sirocco run -i \"Once upon a time\" --max-tokens 80\tone shot\n"
                  "sirocco run --format gguf -f model.gguf\ta GGUF file\n"
-                 "sirocco run --isq 4 -m path/to/model\tquantized to 4 bits while loading\n"
+                 "sirocco run --isq 4 -m microsoft/Phi-3-mini-4k-instruct\tfrom the hub, to 4 bits\n"
+                 "sirocco run -m org/model-GGUF --quant q4_k_m\twhich of its files\n"
                  "sirocco run model.gguf -i \"2 + 2 =\" --greedy --json\tthe most probable text, as JSON\n"
                  "git log -5 | sirocco run model.gguf -i - --stop END\tthe prompt from standard input\n",
      .run = command_run},
@@ -48,6 +63,18 @@ const cli_command cli_commands[] = {
      .examples = "sirocco formats\tthe table\n"
                  "sirocco formats --json | jq -r '.[] | select(.isq) | .name'\twhat --isq takes\n",
      .run = command_formats},
+    {.name = "models",
+     .bit = MODELS,
+     .operands = "[rm NAME]",
+     .most_operands = 2,
+     .summary = "list or remove what was downloaded",
+     .description =
+         "Lists the models in the cache of the hub, which is shared with its Python tools: revision, format, "
+         "files, size. 'rm' removes all that is kept of one model; it asks first.",
+     .examples = "sirocco models\twhat is there\n"
+                 "sirocco models rm microsoft/Phi-3-mini-4k-instruct\tmake room\n"
+                 "sirocco models --json | jq -r '.[].path'\tfor programs\n",
+     .run = command_models},
     {.name = "tokenize",
      .bit = TOKENIZE,
      .operands = "PATH [TEXT]",
@@ -120,12 +147,21 @@ const cli_command cli_commands[] = {
 #define SECTION_OUTPUT "Output"
 
 const cli_option cli_options[] = {
-    {"model", "model-id", 'm', "DIR", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(model), 0, 0, NULL,
-     "directory of the model (the same as the operand)"},
+    {"model", "model-id", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(model), 0, 0, NULL,
+     "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
     {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(file), 0, 0, NULL,
-     "file of the model (the same as the operand)"},
-    {"format", NULL, 0, "plain|gguf|ggml", CLI_CHOICE, RUN | EVAL | BENCH | INSPECT, SECTION_MODEL, FIELD(format), 0, 0,
-     NULL, "what the model's files are, instead of looking at their content"},
+     "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
+    {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
+     "of a model of the hub: which of its GGUF files, by type (q4_k_m), bits (4) or name"},
+    {"revision", NULL, 0, "REV", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
+     "of a model of the hub: branch, tag or commit (default: main)"},
+    {"offline", NULL, 0, NULL, CLI_FLAG, OPENS, SECTION_MODEL, FIELD(offline), 0, 0, NULL,
+     "take models of the hub from the cache alone (also: HF_HUB_OFFLINE=1)"},
+    {"hf-cache", NULL, 0, "DIR", CLI_TEXT, OPENS | MODELS, SECTION_MODEL, FIELD(hf_cache), 0, 0, NULL,
+     "cache of the hub (default: HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub)"},
+    {"yes", NULL, 'y', NULL, CLI_FLAG, MODELS, SECTION_MODEL, FIELD(yes), 0, 0, NULL, "do not ask before removing"},
+    {"format", NULL, 0, "plain|gguf|ggml", CLI_CHOICE, OPENS, SECTION_MODEL, FIELD(format), 0, 0, NULL,
+     "what the model's files are, instead of looking at their content"},
     {"gqa", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(gqa), 1, 4096, NULL,
      "of a GGML file: heads a key-value head (default: by the shape of its matrices)"},
     {"isq", NULL, 0, "TYPE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(isq), 0, 0, NULL,
@@ -200,8 +236,8 @@ const cli_option cli_options[] = {
     {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
-    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | TOKENIZE | EVAL | BENCH | DOCTOR, SECTION_OUTPUT,
-     FIELD(json), 0, 0, NULL, "print one JSON object"},
+    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | MODELS | TOKENIZE | EVAL | BENCH | DOCTOR,
+     SECTION_OUTPUT, FIELD(json), 0, 0, NULL, "print one JSON object"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
     {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
      "more notes and speeds on standard error, also when it is not a terminal"},

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -46,12 +47,15 @@ static void print_lines(const sr_tokenizer *t, const int32_t *id, size_t n) {
 }
 
 int command_tokenize(const cli_args *args) {
-    const char *path = args->operand[0];
+    char *path = NULL;
     sr_tokenizer *t = NULL;
     sr_err err = {0};
-    if (sr_tokenizer_open(path, &t, &err) != SR_OK) return out_failure_about(path, &err);
+    int code = hub_path(args, args->operand[0], args->quant, true, &path);
+    if (code) return code;
+    if (sr_tokenizer_open(path, &t, &err) != SR_OK) code = out_failure_about(path, &err);
+    free(path);
+    if (code) return code;
 
-    int code = EXIT_FINE;
     out_text text = {0};
     int32_t *id = NULL;
     unsigned flags = (args->no_bos ? SR_TOKENIZE_NO_BOS : 0u) | (args->no_special ? SR_TOKENIZE_NO_SPECIAL : 0u);

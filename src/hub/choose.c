@@ -159,7 +159,7 @@ static sr_status choose_gguf(const hub *h, hub_list *l, hub_pick *pick, sr_err *
     int n, found = 0;
     qsort(l->at, (size_t)l->n, sizeof *l->at, by_size); /* the order of the choices in a message */
     struct gguf *g = gguf_models(l, &n);
-    if (!g) return hub_no_memory(h, err);
+    if (!g) return sr_hub_no_memory(h, err);
     int matches = h->o->quant ? match_gguf(l, g, n, h->o->quant, &found) : n;
     sr_status s = matches == 1 ? SR_OK : ask_for_quant(h, l, g, n, h->o->quant && matches > 1, err);
     if (s == SR_OK) {
@@ -203,9 +203,9 @@ static bool is_small_text(const hub_file *f) {
     return ends_with(f->path, ".json") || ends_with(f->path, ".jinja") || ends_with(f->path, ".tiktoken");
 }
 
-sr_status hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
+sr_status sr_hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
     const char *format = h->o->format;
-    bool gguf = false, safetensors = false, tokenizer = hub_list_find(l, "tokenizer.json") != NULL;
+    bool gguf = false, safetensors = false, tokenizer = sr_hub_list_find(l, "tokenizer.json") != NULL;
     *pick = (hub_pick){0};
     for (int i = 0; i < l->n; i++) {
         gguf = gguf || is_gguf_model(l->at[i].path);
@@ -219,7 +219,7 @@ sr_status hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
         !(h->o->tokenizer_only && tokenizer && !h->o->quant))
         return choose_gguf(h, l, pick, err);
     for (int i = 0; i < l->n; i++) l->at[i].wanted = is_small_text(&l->at[i]);
-    if (!(h->o->tokenizer_only && tokenizer) && hub_list_find(l, index_name)) pick->index = index_name;
+    if (!(h->o->tokenizer_only && tokenizer) && sr_hub_list_find(l, index_name)) pick->index = index_name;
     return SR_OK;
 }
 
@@ -246,7 +246,8 @@ static sr_status choose_indexed(hub *h, hub_list *l, const char *text, size_t n,
                 return sr_fail(err, SR_LIMIT, "%s: %s changes the file more than %d times", h->repo, index_name,
                                MOST_CHANGES);
             const char *path = kind == SR_JSON_STRING ? sr_json_string(&j, &v, &h->arena, &m) : NULL;
-            hub_file *f = path && strlen(path) == m && ends_with(path, ".safetensors") ? hub_list_find(l, path) : NULL;
+            hub_file *f =
+                path && strlen(path) == m && ends_with(path, ".safetensors") ? sr_hub_list_find(l, path) : NULL;
             last = f;
             if (f)
                 f->wanted = true;
@@ -259,11 +260,11 @@ static sr_status choose_indexed(hub *h, hub_list *l, const char *text, size_t n,
     return named ? SR_OK : sr_fail(err, SR_CORRUPT, "%s: %s: found no weight_map", h->repo, index_name);
 }
 
-sr_status hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const char *index, size_t n, sr_err *err) {
-    hub_file *single = hub_list_find(l, "model.safetensors"), *hqq = hub_list_find(l, "qmodel.pt");
+sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const char *index, size_t n, sr_err *err) {
+    hub_file *single = sr_hub_list_find(l, "model.safetensors"), *hqq = sr_hub_list_find(l, "qmodel.pt");
     const char *pickle = NULL, *missing;
     int weights = 0;
-    if (pick->open || (h->o->tokenizer_only && hub_list_find(l, "tokenizer.json"))) return SR_OK;
+    if (pick->open || (h->o->tokenizer_only && sr_hub_list_find(l, "tokenizer.json"))) return SR_OK;
     if (index) {
         sr_status s = choose_indexed(h, l, index, n, &missing, err);
         if (s != SR_OK || !missing) return s;

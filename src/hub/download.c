@@ -29,20 +29,20 @@ struct blob {
 /* ---------------------------------------------------------------- places in the snapshot */
 
 static const char *snapshot_path(hub *h, const char *path) {
-    const char *dir = hub_path(h, "snapshots", h->commit);
+    const char *dir = sr_hub_path(h, "snapshots", h->commit);
     return dir ? sr_path_join(&h->arena, dir, path) : NULL;
 }
 
-bool hub_is_there(hub *h, const hub_file *f) {
+bool sr_hub_is_there(hub *h, const hub_file *f) {
     const char *path = snapshot_path(h, f->path);
     /* A link that leads out of the cache is somebody's trick or another tool's: it is replaced, not followed. */
     return path && f->size >= 0 && sr_disk_size(path) == f->size && sr_disk_inside(path, h->o->cache);
 }
 
-sr_status hub_make_inside(hub *h, const char *dir, sr_err *err) {
+sr_status sr_hub_make_inside(hub *h, const char *dir, sr_err *err) {
     size_t top = strlen(h->folder);
     char *part = sr_arena_strndup(&h->arena, dir, strlen(dir));
-    if (!part) return hub_no_memory(h, err);
+    if (!part) return sr_hub_no_memory(h, err);
     sr_status s = sr_disk_make(h->folder, err);
     /* From the top down, so that nothing is made behind a link. */
     for (size_t i = top; s == SR_OK && dir[i]; i++) {
@@ -62,8 +62,8 @@ static sr_status give_place(hub *h, struct blob *b, sr_err *err) {
     char target[3 * 64 + 16 + HUB_ETAG];
     const char *path = snapshot_path(h, f->path);
     char *dir = path ? sr_path_dir(&h->arena, path) : NULL;
-    if (!dir) return hub_no_memory(h, err);
-    sr_status s = hub_make_inside(h, dir, err);
+    if (!dir) return sr_hub_no_memory(h, err);
+    sr_status s = sr_hub_make_inside(h, dir, err);
     if (s != SR_OK) return s;
     size_t n = 0;
     int levels = 2;
@@ -96,7 +96,7 @@ static sr_status add_incomplete(struct blob *b, sr_err *err) {
     if (s != SR_OK) return s;
     for (size_t at = 0; at < map.size && s == SR_OK; at += PORTION) {
         sr_digest_add(&b->digest, map.data + at, map.size - at < PORTION ? map.size - at : PORTION);
-        if (!hub_tell(b->hub)) s = sr_fail(err, SR_CANCELLED, "%s: cancelled", b->hub->repo);
+        if (!sr_hub_tell(b->hub)) s = sr_fail(err, SR_CANCELLED, "%s: cancelled", b->hub->repo);
     }
     sr_map_close(&map);
     return s;
@@ -188,9 +188,9 @@ static sr_status name_blob(hub *h, struct blob *b, hub_get *g, hub_file *f, sr_e
     char name[HUB_ETAG + 16];
     const char *folder = sr_path_base(h->folder);
     *b = (struct blob){.hub = h, .file = f, .lock = {-1}, .sink = {.fd = -1}};
-    b->path = hub_path(h, "blobs", f->etag);
+    b->path = sr_hub_path(h, "blobs", f->etag);
     snprintf(name, sizeof name, "%s.incomplete", f->etag);
-    b->incomplete = hub_path(h, "blobs", name);
+    b->incomplete = sr_hub_path(h, "blobs", name);
     snprintf(name, sizeof name, "%s.lock", f->etag);
     char *locks = sr_path_join(&h->arena, h->o->cache, ".locks");
     if (locks) locks = sr_path_join(&h->arena, locks, folder);
@@ -198,28 +198,28 @@ static sr_status name_blob(hub *h, struct blob *b, hub_get *g, hub_file *f, sr_e
     char between[HUB_COMMIT + 16];
     snprintf(between, sizeof between, "/resolve/%s/", h->commit);
     *g = (hub_get){.hub = h,
-                   .url = hub_url(h, "/", between, f->path, true, ""),
-                   .what = hub_what(h, f->path),
+                   .url = sr_hub_url(h, "/", between, f->path, true, ""),
+                   .what = sr_hub_what(h, f->path),
                    .drain = &blob_drain,
                    .ctx = b,
                    .size = f->size,
                    .attempts = 6};
-    return b->path && b->incomplete && b->lock_path && g->url ? SR_OK : hub_no_memory(h, err);
+    return b->path && b->incomplete && b->lock_path && g->url ? SR_OK : sr_hub_no_memory(h, err);
 }
 
 static sr_status make_folders(hub *h, sr_err *err) {
     static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
                               "# Downloaded models; each can be fetched again.\n";
-    const char *blobs = hub_path(h, "blobs", NULL), *snapshot = hub_path(h, "snapshots", h->commit);
+    const char *blobs = sr_hub_path(h, "blobs", NULL), *snapshot = sr_hub_path(h, "snapshots", h->commit);
     char *locks = sr_path_join(&h->arena, h->o->cache, ".locks");
     if (locks) locks = sr_path_join(&h->arena, locks, sr_path_base(h->folder));
     char *tag_path = sr_path_join(&h->arena, h->o->cache, "CACHEDIR.TAG");
-    if (!blobs || !snapshot || !locks || !tag_path) return hub_no_memory(h, err);
+    if (!blobs || !snapshot || !locks || !tag_path) return sr_hub_no_memory(h, err);
     sr_status s = sr_disk_make(h->folder, err);
     if (s == SR_OK && !sr_disk_inside(h->folder, h->o->cache))
         s = sr_fail(err, SR_IO, "%s: leads out of the cache; remove the link", h->folder);
-    if (s == SR_OK) s = hub_make_inside(h, blobs, err);
-    if (s == SR_OK) s = hub_make_inside(h, snapshot, err);
+    if (s == SR_OK) s = sr_hub_make_inside(h, blobs, err);
+    if (s == SR_OK) s = sr_hub_make_inside(h, snapshot, err);
     if (s == SR_OK) s = sr_disk_make(locks, err);
     if (s == SR_OK && sr_path_look(tag_path) == SR_PATH_ABSENT) s = sr_disk_put(tag_path, tag, sizeof tag - 1, err);
     return s;
@@ -232,17 +232,17 @@ static sr_status check_space(hub *h, const char *dir, int64_t needed, sr_err *er
                    h->repo, (double)needed / 1e9, dir, (double)free_bytes / 1e9);
 }
 
-sr_status hub_download(hub *h, hub_list *l, sr_err *err) {
+sr_status sr_hub_download(hub *h, hub_list *l, sr_err *err) {
     int n = 0, wanted = 0;
     for (int i = 0; i < l->n; i++)
-        if (l->at[i].wanted && !hub_is_there(h, &l->at[i])) wanted++;
+        if (l->at[i].wanted && !sr_hub_is_there(h, &l->at[i])) wanted++;
     if (wanted == 0) return SR_OK;
     struct blob *blob = calloc((size_t)wanted, sizeof *blob);
     hub_get *get = calloc((size_t)wanted, sizeof *get);
-    sr_status s = blob && get ? make_folders(h, err) : hub_no_memory(h, err);
+    sr_status s = blob && get ? make_folders(h, err) : sr_hub_no_memory(h, err);
     int64_t needed = 0;
     for (int i = 0; i < l->n && s == SR_OK; i++) {
-        if (!l->at[i].wanted || hub_is_there(h, &l->at[i])) continue;
+        if (!l->at[i].wanted || sr_hub_is_there(h, &l->at[i])) continue;
         s = name_blob(h, &blob[n], &get[n], &l->at[i], err);
         if (s != SR_OK) break;
         int64_t have = sr_disk_size(blob[n].path) == l->at[i].size ? 0 : sr_disk_size(blob[n].incomplete);
@@ -253,7 +253,7 @@ sr_status hub_download(hub *h, hub_list *l, sr_err *err) {
         n++;
     }
     if (s == SR_OK) s = check_space(h, h->folder, needed, err);
-    if (s == SR_OK) s = hub_fetch(h, get, n, err);
+    if (s == SR_OK) s = sr_hub_fetch(h, get, n, err);
     for (int i = 0; i < n && s == SR_OK; i++) s = give_place(h, &blob[i], err);
     for (int i = 0; i < n; i++) { /* after a failure in the middle */
         sr_sink_close(&blob[i].sink, blob[i].incomplete, false, NULL);

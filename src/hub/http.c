@@ -60,13 +60,13 @@ static sr_status text_close(hub_get *g, bool whole, bool *again, sr_err *err) {
 
 static const hub_drain text_drain = {text_open, text_clear, text_write, text_close};
 
-sr_status hub_fetch_text(hub *h, hub_get *g, char **text, size_t *n, sr_err *err) {
+sr_status sr_hub_fetch_text(hub *h, hub_get *g, char **text, size_t *n, sr_err *err) {
     struct text t = {0};
     g->hub = h;
     g->drain = &text_drain;
     g->ctx = &t;
     g->size = -1;
-    sr_status s = hub_fetch(h, g, 1, err);
+    sr_status s = sr_hub_fetch(h, g, 1, err);
     if (s != SR_OK) {
         free(t.at);
         t = (struct text){0};
@@ -82,7 +82,7 @@ bool sr_hub_downloads(void) {
     return false;
 }
 
-sr_status hub_fetch(hub *h, hub_get *get, int n, sr_err *err) {
+sr_status sr_hub_fetch(hub *h, hub_get *get, int n, sr_err *err) {
     (void)h;
     return n == 0 ? SR_OK
                   : sr_fail(err, SR_UNSUPPORTED,
@@ -264,7 +264,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *user) {
 static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
     struct state *s = user;
     (void)a, (void)b, (void)c, (void)d;
-    return hub_tell(s->get->hub) ? 0 : 1;
+    return sr_hub_tell(s->get->hub) ? 0 : 1;
 }
 
 /* ---------------------------------------------------------------- an attempt */
@@ -524,7 +524,7 @@ static sr_status run(CURLM *multi, hub *h, struct state *state, int n, sr_err *e
             open += state[i].stage != DONE;
         }
         if (s != SR_OK || open == 0) return s;
-        if (!hub_tell(h))
+        if (!sr_hub_tell(h))
             return sr_fail(err, SR_CANCELLED, "%s: cancelled; what came is kept for the next time", h->repo);
         curl_multi_perform(multi, &left);
         int settled = 0;
@@ -542,11 +542,11 @@ static sr_status run(CURLM *multi, hub *h, struct state *state, int n, sr_err *e
     }
 }
 
-sr_status hub_fetch(hub *h, hub_get *get, int n, sr_err *err) {
+sr_status sr_hub_fetch(hub *h, hub_get *get, int n, sr_err *err) {
     if (n == 0) return SR_OK;
     struct state *state = calloc((size_t)n, sizeof *state);
     CURLM *multi = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? curl_multi_init() : NULL;
-    sr_status s = state && multi ? SR_OK : hub_no_memory(h, err);
+    sr_status s = state && multi ? SR_OK : sr_hub_no_memory(h, err);
     for (int i = 0; i < n && s == SR_OK; i++) state[i].get = &get[i];
     if (s == SR_OK) s = run(multi, h, state, n, err);
     for (int i = 0; i < n && state; i++) {

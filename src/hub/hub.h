@@ -47,20 +47,21 @@ typedef struct hub {
 /* ---------------------------------------------------------------- name.c */
 
 /* Splits the name, takes the options over and checks both. */
-sr_status hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *err);
-void hub_close(hub *h);
+sr_status sr_hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *err);
+void sr_hub_close(hub *h);
 /* FOLDER/kind/rest into the arena; NULL when out of memory. */
-const char *hub_path(hub *h, const char *kind, const char *rest);
+const char *sr_hub_path(hub *h, const char *kind, const char *rest);
 /* ENDPOINT/before/REPO/between/rest, the rest percent-encoded; `slashes` stay in it or not. */
-const char *hub_url(hub *h, const char *before, const char *between, const char *rest, bool slashes, const char *after);
+const char *sr_hub_url(hub *h, const char *before, const char *between, const char *rest, bool slashes,
+                       const char *after);
 /* "ORG/NAME: thing" */
-const char *hub_what(hub *h, const char *thing);
-sr_status hub_no_memory(const hub *h, sr_err *err);
-bool hub_is_hex(const char *text, size_t n, size_t want);
+const char *sr_hub_what(hub *h, const char *thing);
+sr_status sr_hub_no_memory(const hub *h, sr_err *err);
+bool sr_hub_is_hex(const char *text, size_t n, size_t want);
 /* A path that stays below where it is put: no empty, "." or ".." part, no backslash, no control character. */
-bool hub_path_is_safe(const char *path);
+bool sr_hub_path_is_safe(const char *path);
 /* Calls progress at most ten times a second; false once the caller wants to stop. */
-bool hub_tell(hub *h);
+bool sr_hub_tell(hub *h);
 
 /* ---------------------------------------------------------------- listing.c */
 
@@ -77,15 +78,15 @@ typedef struct hub_list {
     int n, cap;
 } hub_list;
 
-void hub_list_free(hub_list *l);
-hub_file *hub_list_find(const hub_list *l, const char *path);
+void sr_hub_list_free(hub_list *l);
+hub_file *sr_hub_list_find(const hub_list *l, const char *path);
 /* One page of the hub's answer to .../tree/COMMIT?recursive=true. `where` is for messages. */
-sr_status hub_list_read_page(hub *h, hub_list *l, const char *text, size_t n, const char *where, sr_err *err);
+sr_status sr_hub_list_read_page(hub *h, hub_list *l, const char *text, size_t n, const char *where, sr_err *err);
 /* trees/COMMIT.json; *found is false where there is none that can be used. */
-sr_status hub_list_read_cached(hub *h, hub_list *l, bool *found, sr_err *err);
-sr_status hub_list_write_cached(hub *h, const hub_list *l, sr_err *err);
+sr_status sr_hub_list_read_cached(hub *h, hub_list *l, bool *found, sr_err *err);
+sr_status sr_hub_list_write_cached(hub *h, const hub_list *l, sr_err *err);
 /* What the snapshot of h->commit holds. */
-sr_status hub_list_scan(hub *h, hub_list *l, sr_err *err);
+sr_status sr_hub_list_scan(hub *h, hub_list *l, sr_err *err);
 
 /* ---------------------------------------------------------------- choose.c */
 
@@ -95,18 +96,18 @@ typedef struct hub_pick {
 } hub_pick;
 
 /* Marks the small files, or the GGUF file with its pieces. */
-sr_status hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err);
+sr_status sr_hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err);
 /* Marks the weights of a directory. index[n]: text of pick->index, or NULL. */
-sr_status hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const char *index, size_t n, sr_err *err);
+sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const char *index, size_t n, sr_err *err);
 
 /* ---------------------------------------------------------------- download.c */
 
 /* Whether the snapshot holds the file, whole. */
-bool hub_is_there(hub *h, const hub_file *f);
+bool sr_hub_is_there(hub *h, const hub_file *f);
 /* Makes a directory of the model's folder, which no link may lead out of. */
-sr_status hub_make_inside(hub *h, const char *dir, sr_err *err);
+sr_status sr_hub_make_inside(hub *h, const char *dir, sr_err *err);
 /* Loads what of the wanted files is missing and gives all of them their place in the snapshot. */
-sr_status hub_download(hub *h, hub_list *l, sr_err *err);
+sr_status sr_hub_download(hub *h, hub_list *l, sr_err *err);
 
 /* ---------------------------------------------------------------- http.c */
 
@@ -135,8 +136,8 @@ typedef struct hub_get {
 
 /* Runs the transfers, four at a time, until all are done or one has failed. SR_IO: network, server or disk (err says
  * which); SR_INVALID: the server refused. */
-sr_status hub_fetch(hub *h, hub_get *get, int n, sr_err *err);
+sr_status sr_hub_fetch(hub *h, hub_get *get, int n, sr_err *err);
 /* Fetches a small answer: zero-terminated text, owned by the caller (free). */
-sr_status hub_fetch_text(hub *h, hub_get *g, char **text, size_t *n, sr_err *err);
+sr_status sr_hub_fetch_text(hub *h, hub_get *g, char **text, size_t *n, sr_err *err);
 
 #endif

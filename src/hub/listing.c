@@ -19,12 +19,12 @@ enum { MOST_FILES = 100000, SHA1_HEX = 40, SHA256_HEX = 64 };
 
 /* ---------------------------------------------------------------- the list */
 
-void hub_list_free(hub_list *l) {
+void sr_hub_list_free(hub_list *l) {
     free(l->at);
     *l = (hub_list){0};
 }
 
-hub_file *hub_list_find(const hub_list *l, const char *path) {
+hub_file *sr_hub_list_find(const hub_list *l, const char *path) {
     for (int i = 0; i < l->n; i++)
         if (strcmp(l->at[i].path, path) == 0) return &l->at[i];
     return NULL;
@@ -35,7 +35,7 @@ static sr_status add(hub *h, hub_list *l, const hub_file *f, sr_err *err) {
     if (l->n == l->cap) {
         int cap = l->cap ? 2 * l->cap : 64;
         hub_file *grown = realloc(l->at, sizeof *grown * (size_t)cap);
-        if (!grown) return hub_no_memory(h, err);
+        if (!grown) return sr_hub_no_memory(h, err);
         l->at = grown;
         l->cap = cap;
     }
@@ -54,7 +54,7 @@ struct entry {
 };
 
 static void take_hex(const sr_json_value *v, size_t want, char to[HUB_ETAG], bool *bad) {
-    if (v->kind != SR_JSON_STRING || !hub_is_hex(v->text, v->n, want)) {
+    if (v->kind != SR_JSON_STRING || !sr_hub_is_hex(v->text, v->n, want)) {
         *bad = *bad || v->kind != SR_JSON_NULL;
         return;
     }
@@ -69,7 +69,7 @@ static void take_size(const sr_json_value *v, int64_t *size, bool *bad) {
 /* Of an unsafe path nothing is made on disk: the whole listing is refused. */
 static sr_status add_entry(hub *h, hub_list *l, const struct entry *e, const char *where, sr_err *err) {
     hub_file f = {.path = e->path, .size = e->sha256[0] && e->lfs_size >= 0 ? e->lfs_size : e->size};
-    if (!e->path || !hub_path_is_safe(e->path))
+    if (!e->path || !sr_hub_path_is_safe(e->path))
         return sr_fail(err, SR_CORRUPT, "%s: found the path \"%.80s\", expected one below the model's folder", where,
                        e->path ? e->path : "");
     if (e->bad || f.size < 0 || !e->sha1[0])
@@ -115,7 +115,7 @@ static sr_status read_hub_entry(hub *h, hub_list *l, sr_json *j, const char *whe
     return e.is_file ? add_entry(h, l, &e, where, err) : SR_OK;
 }
 
-sr_status hub_list_read_page(hub *h, hub_list *l, const char *text, size_t n, const char *where, sr_err *err) {
+sr_status sr_hub_list_read_page(hub *h, hub_list *l, const char *text, size_t n, const char *where, sr_err *err) {
     sr_json j = sr_json_over(text, n, where, err);
     sr_json_value v;
     sr_json_kind kind = sr_json_next(&j, &v);
@@ -134,7 +134,7 @@ sr_status hub_list_read_page(hub *h, hub_list *l, const char *text, size_t n, co
 static const char *tree_path(hub *h) {
     char name[HUB_COMMIT + 8];
     snprintf(name, sizeof name, "%s.json", h->commit);
-    return hub_path(h, "trees", name);
+    return sr_hub_path(h, "trees", name);
 }
 
 static sr_status read_cached_entry(hub *h, hub_list *l, sr_json *j, struct entry *e, const char *where, sr_err *err) {
@@ -174,12 +174,12 @@ static sr_status read_cached(hub *h, hub_list *l, const char *text, size_t n, co
     return s;
 }
 
-sr_status hub_list_read_cached(hub *h, hub_list *l, bool *found, sr_err *err) {
+sr_status sr_hub_list_read_cached(hub *h, hub_list *l, bool *found, sr_err *err) {
     const char *path = tree_path(h);
     char *text;
     size_t n;
     *found = false;
-    if (!path) return hub_no_memory(h, err);
+    if (!path) return sr_hub_no_memory(h, err);
     if (sr_path_look(path) != SR_PATH_FILE) return SR_OK;
     /* It only spares a question: one that cannot be read is asked again and written anew. */
     sr_err damage = {0};
@@ -188,7 +188,7 @@ sr_status hub_list_read_cached(hub *h, hub_list *l, bool *found, sr_err *err) {
     free(text);
     *found = s == SR_OK;
     if (s != SR_OK) l->n = 0;
-    return s == SR_NOMEM ? hub_no_memory(h, err) : SR_OK;
+    return s == SR_NOMEM ? sr_hub_no_memory(h, err) : SR_OK;
 }
 
 /* Appends text[n]; `out` is large enough. */
@@ -202,15 +202,15 @@ static char *put_text(char *out, const char *text) {
     return out;
 }
 
-sr_status hub_list_write_cached(hub *h, const hub_list *l, sr_err *err) {
+sr_status sr_hub_list_write_cached(hub *h, const hub_list *l, sr_err *err) {
     static const char head[] = "{\"format_version\": 1, \"files\": {";
-    const char *dir = hub_path(h, "trees", NULL), *path = tree_path(h);
+    const char *dir = sr_hub_path(h, "trees", NULL), *path = tree_path(h);
     size_t cap = sizeof head + 4;
     for (int i = 0; i < l->n; i++) cap += 2 * strlen(l->at[i].path) + 2 * HUB_ETAG + 160;
     char *text = malloc(cap), *out = text;
     if (!dir || !path || !text) {
         free(text);
-        return hub_no_memory(h, err);
+        return sr_hub_no_memory(h, err);
     }
     out += snprintf(out, cap, "%s", head);
     for (int i = 0; i < l->n; i++) {
@@ -242,14 +242,14 @@ struct scan {
 static bool scan_one(void *ctx, const char *path, int64_t size) {
     struct scan *s = ctx;
     hub_file f = {.path = sr_arena_strndup(&s->hub->arena, path, strlen(path)), .size = size};
-    s->status = f.path ? add(s->hub, s->list, &f, s->err) : hub_no_memory(s->hub, s->err);
+    s->status = f.path ? add(s->hub, s->list, &f, s->err) : sr_hub_no_memory(s->hub, s->err);
     return s->status == SR_OK;
 }
 
-sr_status hub_list_scan(hub *h, hub_list *l, sr_err *err) {
+sr_status sr_hub_list_scan(hub *h, hub_list *l, sr_err *err) {
     struct scan scan = {h, l, err, SR_OK};
-    const char *dir = hub_path(h, "snapshots", h->commit);
-    if (!dir) return hub_no_memory(h, err);
+    const char *dir = sr_hub_path(h, "snapshots", h->commit);
+    if (!dir) return sr_hub_no_memory(h, err);
     sr_status s = sr_disk_walk(dir, scan_one, &scan, err);
     return s == SR_OK ? scan.status : s;
 }

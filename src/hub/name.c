@@ -32,11 +32,11 @@ static size_t repo_length(const char *text) {
     return org < n && is_part(text, org) && is_part(text + org + 1, n - org - 1) ? n : 0;
 }
 
-bool hub_is_hex(const char *text, size_t n, size_t want) {
+bool sr_hub_is_hex(const char *text, size_t n, size_t want) {
     return n == want && strspn(text, "0123456789abcdef") >= want;
 }
 
-bool hub_path_is_safe(const char *path) {
+bool sr_hub_path_is_safe(const char *path) {
     size_t n = strlen(path);
     if (n == 0 || n > 1000) return false;
     for (const char *at = path;; at++) {
@@ -51,12 +51,12 @@ bool hub_path_is_safe(const char *path) {
 
 bool sr_hub_is_name(const char *text) {
     size_t n = text ? repo_length(text) : 0;
-    return n > 0 && (text[n] == 0 || (hub_path_is_safe(text + n + 1) && strlen(text + n + 1) < HUB_NAME));
+    return n > 0 && (text[n] == 0 || (sr_hub_path_is_safe(text + n + 1) && strlen(text + n + 1) < HUB_NAME));
 }
 
 /* ---------------------------------------------------------------- a call */
 
-sr_status hub_no_memory(const hub *h, sr_err *err) {
+sr_status sr_hub_no_memory(const hub *h, sr_err *err) {
     return sr_fail(err, SR_NOMEM, "%s: no memory", h->repo);
 }
 
@@ -73,7 +73,7 @@ static sr_status take_name(hub *h, const char *name, sr_err *err) {
         return sr_fail(err, SR_INVALID, "%s: found the revisions %s and %.60s, expected one", h->repo, revision,
                        h->o->revision);
     if (!revision) revision = h->o->revision ? h->o->revision : "main";
-    if (!hub_path_is_safe(revision) || strlen(revision) >= sizeof h->revision)
+    if (!sr_hub_path_is_safe(revision) || strlen(revision) >= sizeof h->revision)
         return sr_fail(err, SR_INVALID, "%s: found the revision \"%.60s\", expected a branch, a tag or a commit",
                        h->repo, revision);
     strcpy(h->revision, revision);
@@ -87,7 +87,7 @@ static bool is_one_word(const char *s) {
     return true;
 }
 
-sr_status hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *err) {
+sr_status sr_hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *err) {
     *h = (hub){.o = o};
     if (!o->cache || !*o->cache) return sr_fail(err, SR_INVALID, "found no cache folder in the hub's options");
     if (o->token && !is_one_word(o->token))
@@ -104,14 +104,14 @@ sr_status hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *er
     size_t org = strcspn(h->repo, "/");
     snprintf(folder, sizeof folder, "models--%.*s--%s", (int)org, h->repo, h->repo + org + 1);
     h->folder = sr_path_join(&h->arena, o->cache, folder);
-    return h->endpoint && h->folder ? SR_OK : hub_no_memory(h, err);
+    return h->endpoint && h->folder ? SR_OK : sr_hub_no_memory(h, err);
 }
 
-void hub_close(hub *h) {
+void sr_hub_close(hub *h) {
     sr_arena_free(&h->arena);
 }
 
-bool hub_tell(hub *h) {
+bool sr_hub_tell(hub *h) {
     double now = sr_clock();
     if (h->cancelled || !h->o->progress || now - h->told < 0.1) return !h->cancelled;
     h->told = now;
@@ -121,13 +121,13 @@ bool hub_tell(hub *h) {
 
 /* ---------------------------------------------------------------- texts */
 
-const char *hub_path(hub *h, const char *kind, const char *rest) {
+const char *sr_hub_path(hub *h, const char *kind, const char *rest) {
     char *dir = sr_path_join(&h->arena, h->folder, kind);
     return dir && rest ? sr_path_join(&h->arena, dir, rest) : dir;
 }
 
-const char *hub_url(hub *h, const char *before, const char *between, const char *rest, bool slashes,
-                    const char *after) {
+const char *sr_hub_url(hub *h, const char *before, const char *between, const char *rest, bool slashes,
+                       const char *after) {
     static const char digit[] = "0123456789ABCDEF";
     size_t cap =
         strlen(h->endpoint) + strlen(before) + strlen(h->repo) + strlen(between) + 3 * strlen(rest) + strlen(after) + 1;
@@ -148,7 +148,7 @@ const char *hub_url(hub *h, const char *before, const char *between, const char 
     return url;
 }
 
-const char *hub_what(hub *h, const char *thing) {
+const char *sr_hub_what(hub *h, const char *thing) {
     size_t n = strlen(h->repo) + strlen(thing) + 3;
     char *what = sr_arena_small(&h->arena, n, 1);
     if (what) snprintf(what, n, "%s: %s", h->repo, thing);

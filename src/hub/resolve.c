@@ -16,13 +16,13 @@ enum { REF_CAP = 4096, MOST_PAGES = 1000 };
 
 /* What refs/REVISION says; h->commit stays empty when it says nothing. */
 static sr_status read_ref(hub *h, sr_err *err) {
-    const char *path = hub_path(h, "refs", h->revision);
+    const char *path = sr_hub_path(h, "refs", h->revision);
     char *text;
     size_t n;
-    if (!path) return hub_no_memory(h, err);
+    if (!path) return sr_hub_no_memory(h, err);
     if (sr_path_look(path) != SR_PATH_FILE || sr_file_read(path, REF_CAP, &text, &n, NULL) != SR_OK) return SR_OK;
     while (n > 0 && (unsigned char)text[n - 1] <= ' ') n--;
-    if (hub_is_hex(text, n, HUB_COMMIT)) memcpy(h->commit, text, HUB_COMMIT);
+    if (sr_hub_is_hex(text, n, HUB_COMMIT)) memcpy(h->commit, text, HUB_COMMIT);
     free(text);
     return SR_OK;
 }
@@ -37,10 +37,10 @@ static sr_status write_ref(hub *h, sr_err *err) {
     bool same = strcmp(h->commit, known) == 0;
     memcpy(h->commit, known, sizeof known);
     if (s != SR_OK || same) return s;
-    const char *path = hub_path(h, "refs", h->revision);
+    const char *path = sr_hub_path(h, "refs", h->revision);
     char *dir = path ? sr_path_dir(&h->arena, path) : NULL;
-    if (!dir) return hub_no_memory(h, err);
-    s = hub_make_inside(h, dir, err);
+    if (!dir) return sr_hub_no_memory(h, err);
+    s = sr_hub_make_inside(h, dir, err);
     return s == SR_OK ? sr_disk_put(path, h->commit, HUB_COMMIT, err) : s;
 }
 
@@ -52,7 +52,7 @@ static sr_status read_commit(hub *h, const char *text, size_t n, const char *whe
     bool found = false;
     if (kind == SR_JSON_OBJECT)
         while ((kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR) {
-            if (sr_json_equals(&key, "sha") && kind == SR_JSON_STRING && hub_is_hex(v.text, v.n, HUB_COMMIT)) {
+            if (sr_json_equals(&key, "sha") && kind == SR_JSON_STRING && sr_hub_is_hex(v.text, v.n, HUB_COMMIT)) {
                 memcpy(h->commit, v.text, HUB_COMMIT);
                 found = true;
             }
@@ -65,11 +65,11 @@ static sr_status read_commit(hub *h, const char *text, size_t n, const char *whe
 static sr_status ask_commit(hub *h, int attempts, sr_err *err) {
     char *text;
     size_t n;
-    hub_get g = {.url = hub_url(h, "/api/models/", "/revision/", h->revision, false, ""),
-                 .what = hub_what(h, h->revision),
+    hub_get g = {.url = sr_hub_url(h, "/api/models/", "/revision/", h->revision, false, ""),
+                 .what = sr_hub_what(h, h->revision),
                  .attempts = attempts};
-    if (!g.url) return hub_no_memory(h, err);
-    sr_status s = hub_fetch_text(h, &g, &text, &n, err);
+    if (!g.url) return sr_hub_no_memory(h, err);
+    sr_status s = sr_hub_fetch_text(h, &g, &text, &n, err);
     if (s == SR_OK) s = read_commit(h, text, n, g.what, err);
     free(text);
     return s;
@@ -78,7 +78,7 @@ static sr_status ask_commit(hub *h, int attempts, sr_err *err) {
 /* Sets h->commit. A branch moves: the hub is asked, and where it cannot be reached, or this build cannot ask, the cache
  * answers. A commit is what it is. */
 static sr_status find_commit(hub *h, sr_err *err) {
-    if (hub_is_hex(h->revision, strlen(h->revision), HUB_COMMIT)) {
+    if (sr_hub_is_hex(h->revision, strlen(h->revision), HUB_COMMIT)) {
         memcpy(h->commit, h->revision, HUB_COMMIT);
         return SR_OK;
     }
@@ -104,16 +104,16 @@ static sr_status find_commit(hub *h, sr_err *err) {
 /* ---------------------------------------------------------------- which files */
 
 static sr_status ask_listing(hub *h, hub_list *l, sr_err *err) {
-    hub_get g = {.url = hub_url(h, "/api/models/", "/tree/", h->commit, false, "?recursive=true&expand=false"),
-                 .what = hub_what(h, "list of files"),
+    hub_get g = {.url = sr_hub_url(h, "/api/models/", "/tree/", h->commit, false, "?recursive=true&expand=false"),
+                 .what = sr_hub_what(h, "list of files"),
                  .attempts = 6};
-    sr_status s = g.url ? SR_OK : hub_no_memory(h, err);
+    sr_status s = g.url ? SR_OK : sr_hub_no_memory(h, err);
     for (int page = 0; s == SR_OK && g.url; page++) {
         char *text;
         size_t n;
         if (page == MOST_PAGES) return sr_fail(err, SR_LIMIT, "%s: more than %d pages", g.what, MOST_PAGES);
-        s = hub_fetch_text(h, &g, &text, &n, err);
-        if (s == SR_OK) s = hub_list_read_page(h, l, text, n, g.what, err);
+        s = sr_hub_fetch_text(h, &g, &text, &n, err);
+        if (s == SR_OK) s = sr_hub_list_read_page(h, l, text, n, g.what, err);
         free(text);
         g.url = g.next;
     }
@@ -123,13 +123,13 @@ static sr_status ask_listing(hub *h, hub_list *l, sr_err *err) {
 /* The hub's list of the commit, from the cache where it is there; what the snapshot holds where the hub is not to be
  * asked. *complete: it is the hub's list. */
 static sr_status find_files(hub *h, hub_list *l, bool *complete, sr_err *err) {
-    sr_status s = hub_list_read_cached(h, l, complete, err);
+    sr_status s = sr_hub_list_read_cached(h, l, complete, err);
     if (s != SR_OK || *complete) return s;
     if (h->o->offline || !sr_hub_downloads()) {
-        const char *dir = hub_path(h, "snapshots", h->commit);
-        if (!dir) return hub_no_memory(h, err);
+        const char *dir = sr_hub_path(h, "snapshots", h->commit);
+        if (!dir) return sr_hub_no_memory(h, err);
         h->scanned = sr_path_look(dir) == SR_PATH_DIRECTORY;
-        if (h->scanned) return hub_list_scan(h, l, err);
+        if (h->scanned) return sr_hub_list_scan(h, l, err);
         if (h->o->offline)
             return sr_fail(err, SR_IO, "%s: commit %.12s is not in the cache %.80s; connect and load it once", h->repo,
                            h->commit, h->o->cache);
@@ -141,9 +141,9 @@ static sr_status find_files(hub *h, hub_list *l, bool *complete, sr_err *err) {
 
 /* Brings the wanted files, or says which of them is missing. */
 static sr_status bring(hub *h, hub_list *l, sr_err *err) {
-    if (!h->o->offline) return hub_download(h, l, err);
+    if (!h->o->offline) return sr_hub_download(h, l, err);
     for (int i = 0; i < l->n; i++)
-        if (l->at[i].wanted && !hub_is_there(h, &l->at[i]))
+        if (l->at[i].wanted && !sr_hub_is_there(h, &l->at[i]))
             return sr_fail(err, SR_IO,
                            "%s: %.100s is not in the cache; connect and load it once, without "
                            "HF_HUB_OFFLINE",
@@ -154,14 +154,14 @@ static sr_status bring(hub *h, hub_list *l, sr_err *err) {
 static sr_status bring_all(hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
     char *index = NULL;
     size_t n = 0;
-    sr_status s = hub_choose(h, l, pick, err);
+    sr_status s = sr_hub_choose(h, l, pick, err);
     if (s == SR_OK && pick->index) { /* the small files first: one of them says which weights there are */
         s = bring(h, l, err);
-        const char *dir = hub_path(h, "snapshots", h->commit);
+        const char *dir = sr_hub_path(h, "snapshots", h->commit);
         char *path = dir ? sr_path_join(&h->arena, dir, pick->index) : NULL;
-        if (s == SR_OK) s = path ? sr_file_read(path, HUB_TEXT_CAP, &index, &n, err) : hub_no_memory(h, err);
+        if (s == SR_OK) s = path ? sr_file_read(path, HUB_TEXT_CAP, &index, &n, err) : sr_hub_no_memory(h, err);
     }
-    if (s == SR_OK) s = hub_choose_weights(h, l, pick, index, n, err);
+    if (s == SR_OK) s = sr_hub_choose_weights(h, l, pick, index, n, err);
     free(index);
     return s == SR_OK ? bring(h, l, err) : s;
 }
@@ -180,15 +180,15 @@ static sr_status resolve(hub *h, hub_list *l, char *to, size_t cap, sr_err *err)
         sr_err trouble = {0};
         hub_list known = {0};
         bool has_list = false;
-        s = hub_list_read_cached(h, &known, &has_list, &trouble);
-        hub_list_free(&known);
-        if (s == SR_OK && !has_list) s = hub_list_write_cached(h, l, &trouble);
+        s = sr_hub_list_read_cached(h, &known, &has_list, &trouble);
+        sr_hub_list_free(&known);
+        if (s == SR_OK && !has_list) s = sr_hub_list_write_cached(h, l, &trouble);
         if (s == SR_OK) s = write_ref(h, &trouble);
         if (s != SR_OK) sr_log(SR_LOG_WARNING, "%s", trouble.msg);
     }
-    const char *dir = hub_path(h, "snapshots", h->commit);
+    const char *dir = sr_hub_path(h, "snapshots", h->commit);
     const char *path = dir && pick.open ? sr_path_join(&h->arena, dir, pick.open) : dir;
-    if (!path) return hub_no_memory(h, err);
+    if (!path) return sr_hub_no_memory(h, err);
     if (strlen(path) >= cap) return sr_fail(err, SR_LIMIT, "%s: its path has %zu bytes", h->repo, strlen(path));
     strcpy(to, path);
     return SR_OK;
@@ -199,9 +199,9 @@ sr_status sr_hub_resolve(const char *name, const sr_hub_options *options, char *
     hub_list list = {0};
     sr_err own = {0};
     if (!err) err = &own; /* parsers pass its code on */
-    sr_status s = hub_open(&h, name, options, err);
+    sr_status s = sr_hub_open(&h, name, options, err);
     if (s == SR_OK) s = resolve(&h, &list, path, cap, err);
-    hub_list_free(&list);
-    hub_close(&h);
+    sr_hub_list_free(&list);
+    sr_hub_close(&h);
     return s;
 }

@@ -112,7 +112,7 @@ static void find_method(hub *h, const char *snapshot, char *to, size_t cap) {
 static const char *find_revision(hub *h, const struct names *refs, const char *commit) {
     const char *found = NULL;
     for (int i = 0; i < refs->n; i++) {
-        const char *path = hub_path(h, "refs", refs->at[i]);
+        const char *path = sr_hub_path(h, "refs", refs->at[i]);
         char *text;
         size_t n;
         if (!path || sr_file_read(path, 4096, &text, &n, NULL) != SR_OK) continue;
@@ -137,20 +137,20 @@ static sr_status list_model(const sr_hub_options *o, const char *folder, sr_hub_
     }
     name[n] = 0;
     h.folder = sr_path_join(&h.arena, o->cache, folder);
-    const char *dir = h.folder ? hub_path(&h, "snapshots", NULL) : NULL,
-               *ref_dir = dir ? hub_path(&h, "refs", NULL) : NULL;
+    const char *dir = h.folder ? sr_hub_path(&h, "snapshots", NULL) : NULL,
+               *ref_dir = dir ? sr_hub_path(&h, "refs", NULL) : NULL;
     sr_status s = ref_dir ? SR_OK : sr_fail(err, SR_NOMEM, "%s: no memory", name);
     if (s == SR_OK && sr_path_look(dir) == SR_PATH_DIRECTORY) s = sr_path_list(dir, add_name, &snapshots, err);
     if (s == SR_OK && sr_path_look(ref_dir) == SR_PATH_DIRECTORY) s = sr_disk_walk(ref_dir, add_file_name, &refs, err);
     s = end_names(&snapshots, s, h.folder, err);
     s = end_names(&refs, s, h.folder, err);
     for (int i = 0; i < snapshots.n && s == SR_OK && *go; i++) {
-        const char *path = hub_path(&h, "snapshots", snapshots.at[i]);
+        const char *path = sr_hub_path(&h, "snapshots", snapshots.at[i]);
         char method[32], format[64];
         sr_hub_entry e = {.name = name, .commit = snapshots.at[i], .path = path, .format = format};
         struct content c = {.entry = &e};
         if (!path) s = sr_fail(err, SR_NOMEM, "%s: no memory", name);
-        if (!path || !hub_is_hex(snapshots.at[i], strlen(snapshots.at[i]), HUB_COMMIT)) continue;
+        if (!path || !sr_hub_is_hex(snapshots.at[i], strlen(snapshots.at[i]), HUB_COMMIT)) continue;
         s = sr_disk_walk(path, look_at_file, &c, err);
         find_method(&h, path, method, sizeof method);
         snprintf(format, sizeof format, "%s%s%s",
@@ -188,16 +188,16 @@ sr_status sr_hub_delete(const sr_hub_options *o, const char *name, int64_t *byte
     sr_err own = {0};
     if (!err) err = &own;
     *bytes = 0;
-    sr_status s = hub_open(&h, name, o, err);
+    sr_status s = sr_hub_open(&h, name, o, err);
     if (s == SR_OK && strcmp(h.repo, name) != 0)
         s = sr_fail(err, SR_INVALID, "%s: found a revision; all of them are removed, give organization/model", name);
     if (s == SR_OK && sr_path_look(h.folder) == SR_PATH_ABSENT)
         s = sr_fail(err, SR_INVALID, "%s: not in the cache %.120s; 'sirocco models' lists it", h.repo, o->cache);
     char *locks = s == SR_OK ? sr_path_join(&h.arena, o->cache, ".locks") : NULL;
     if (locks) locks = sr_path_join(&h.arena, locks, sr_path_base(h.folder));
-    if (s == SR_OK && !locks) s = hub_no_memory(&h, err);
+    if (s == SR_OK && !locks) s = sr_hub_no_memory(&h, err);
     if (s == SR_OK) s = sr_disk_remove_tree(h.folder, bytes, err);
     if (s == SR_OK) s = sr_disk_remove_tree(locks, NULL, err);
-    hub_close(&h);
+    sr_hub_close(&h);
     return s;
 }
