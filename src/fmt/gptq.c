@@ -219,7 +219,7 @@ static sr_status order_columns(const sr_part *g_idx, sr_weight *w, sr_arena *are
                            (long long)groups - 1);
         count[g]++;
     }
-    if (count[0] == w->K) return SR_OK; /* all zero, as some tools leave it when there is no order */
+    if (count[0] == w->K) return SR_OK; /* all zero: nobody filled it in. (gptqmodel would give every column group 0) */
     for (int64_t g = 0; g < groups; g++)
         if (count[g] != (g + 1 < groups ? group : w->K - g * group)) return keep_groups(w, g_idx, arena, a, err);
     sr_status st = sr_perm_sort(g_idx, w->K, group, arena, &w->perm, err);
