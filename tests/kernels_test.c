@@ -454,6 +454,55 @@ static void float_dots_equal_double(void **s) {
                 }
 }
 
+/* Panels of bfloat16 are decode, rounded: NaN for NaN. Weights also with every code there is, and scales of other
+ * blocks than the row's default. */
+static void bf16_panels_equal_decode_rounded(void **s) {
+    static const int64_t sizes[] = {8, 100, 512, 1000};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+            for (int n = 0; f->panel_bf16 && n < 8; n++) {
+                sr_weight w;
+                int mark = n_maps;
+                int64_t K = sizes[n / 2];
+                if (!make_weight(sr_format_by_name(f->format), 6, K, false, &w)) continue;
+                for (int64_t b = 0; n % 2 && b < w.plane[0].bytes; b++) w.plane[0].data[b] = (uint8_t)(next_u32() >> 8);
+                uint16_t *got = guarded((size_t)K * sizeof *got);
+                float want[1000];
+                for (int64_t r = 0; r < w.N; r++)
+                    for (int64_t k0 = 0; k0 < K; k0 += SR_TILE_KC) {
+                        int64_t m = K - k0 < SR_TILE_KC ? K - k0 : SR_TILE_KC;
+                        f->panel_bf16(&w, r, k0, m, got + K - m);
+                        w.fmt->decode(&w, r, k0, m, want);
+                        for (int64_t k = 0; k < m; k++) {
+                            float a = sr_bf16_to_f32(got[K - m + k]), b = sr_bf16_to_f32(sr_f32_to_bf16(want[k]));
+                            if (!same_or_both_nan(a, b))
+                                fail_msg("%s %s K %d row %d column %d: got %a, want %a", sr_kerns[i]->name, f->format,
+                                         (int)K, (int)r, (int)(k0 + k), (double)a, (double)b);
+                        }
+                    }
+                release_to(mark);
+            }
+}
+
+static void a_nan_among_the_weights_of_a_float_dot_shows(void **s) {
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+            for (int at = 0; f->dot_float && at < 40; at += 13) {
+                sr_weight w;
+                int mark = n_maps;
+                if (!make_weight(sr_format_by_name(f->format), 3, 40, false, &w)) continue;
+                int64_t size = w.plane[0].stride / 40;
+                memset(w.plane[0].data + w.plane[0].stride + at * size, 0xff, (size_t)size);
+                float x[2 * 40], y[2 * 3];
+                for (int k = 0; k < 80; k++) x[k] = 1;
+                f->dot_float(&w, 0, 3, x, 40, 2, y, 3);
+                for (int j = 0; j < 6; j++) assert_int_equal(y[j] != y[j], j % 3 == 1);
+                release_to(mark);
+            }
+}
+
 /* ---------------------------------------------------------------- whole products through the device */
 
 static sr_dev *open_cpu(const sr_kern *kern, int threads, int batch) {
@@ -531,8 +580,8 @@ static void batches_equal_decoded_weights_times_x(void **s) {
             }
 }
 
-/* Plain weights, any x: at least 16 bits of x count (gemm_bf16.c keeps two bfloat16 of it), for odd shapes and tails.
- */
+/* Any x: at least 16 bits of it count (gemm_bf16.c keeps two bfloat16 of it), for odd shapes and tails. Weights with
+ * scales are rounded to bfloat16 once. */
 static void batches_on_plain_types_keep_sixteen_bits_of_x(void **s) {
     static const int batches[] = {5, 12, 33}, rows[] = {1, 31, 33};
     static const int64_t columns[] = {6, 500, 1030};
@@ -556,7 +605,9 @@ static void batches_on_plain_types_keep_sixteen_bits_of_x(void **s) {
                             want += (double)v[k] * (double)x[t * K + k];
                             size += fabs((double)v[k] * (double)x[t * K + k]);
                         }
-                        if (!(fabs((double)y[t * N + r] - want) <= (0x1p-16 + U * ((double)K / 4 + 32)) * size))
+                        double rounding = w.fmt->panel_err > 0 ? 0x1p-8 : 0;
+                        if (!(fabs((double)y[t * N + r] - want) <=
+                              (rounding + 0x1p-16 + U * ((double)K / 4 + 32)) * size))
                             fail_msg("%s %s K %d N %d T %d row %d column %d: got %.9g, want %.9g", sr_kerns[i]->name,
                                      w.fmt->name, (int)K, N, T, r, t, (double)y[t * N + r], want);
                     }
@@ -819,6 +870,8 @@ int main(void) {
         cmocka_unit_test(kernels_agree_on_what_packages_wrote),
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),
         cmocka_unit_test(float_dots_equal_double),
+        cmocka_unit_test(bf16_panels_equal_decode_rounded),
+        cmocka_unit_test(a_nan_among_the_weights_of_a_float_dot_shows),
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
         cmocka_unit_test(batches_on_plain_types_keep_sixteen_bits_of_x),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),

@@ -10,6 +10,7 @@
 #include "cpu/gemm.h"
 #include "cpu/kern.h"
 #include "fmt/bnb.h"
+#include "fmt/fp8.h"
 #include "fmt/fp8_bits.h"
 #include "fmt/gguf_bits.h"
 #include "fmt/integer.h"
@@ -49,6 +50,7 @@ static bool usable(void) {
 #include "cpu/groups_kern.h"
 
 #include "fmt/bnb_kern.h"
+#include "fmt/fp8_kern.h"
 #include "fmt/mlx_kern.h"
 
 #if defined(__clang__)
@@ -59,6 +61,7 @@ static bool usable(void) {
 
 static const sr_fast fast[] = {
     SR_FAST_PLAIN,
+    SR_FAST_FP8,
 #define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
     SR_FMT_KERNELS(ROW)
 #undef ROW

@@ -176,7 +176,8 @@ struct sr_format {
      * error energy. Fast panels equal it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     uint16_t panel_group; /* columns a scale of `panel`, which has no mins */
-    float panel_err;      /* rms(panel - decode) / rms(w) of N(0,1) rows that coarsening may cost; 0: exact */
+    float panel_err; /* rms(panel - decode) / rms(w) of N(0,1) rows that coarsening, or rounding to bfloat16, may cost;
+                        0: exact */
 };
 
 /* All rows, NULL-terminated. table.c is the only file that names implementations. */

@@ -15,15 +15,11 @@
 #include <string.h>
 
 #include "fmt/fmt.h"
+#include "fmt/fp8.h"
 #include "fmt/fp8_bits.h"
 
-enum { WEIGHT, SCALE };
+enum { WEIGHT = SR_FP8_WEIGHT, SCALE = SR_FP8_SCALE };
 static const char SCALE_NAMES[] = "weight_scale_inv|weight_scale|qscale_weight|scale|_scale_inv";
-
-/* aux: how scales lie over the weight. */
-typedef struct blocks {
-    int64_t gn, gk, pitch; /* rows and columns of a block, scales a row of blocks */
-} blocks;
 
 static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     const sr_part *weight = sr_parts_get(parts, "weight");
@@ -43,7 +39,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
 
 /* What the shape of the scale says; blocks where the config gives their size. */
 static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
-    blocks *b = sr_arena_alloc(arena, 1, sizeof *b);
+    sr_fp8 *b = sr_arena_alloc(arena, 1, sizeof *b);
     if (!b) return sr_fail(err, SR_NOMEM, "no memory to describe its scales");
     w->aux = b;
     int64_t rows = 0, cols = 1, n = w->plane[SCALE].bytes / w->plane[SCALE].type->bytes;
@@ -60,15 +56,15 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
     }
     if (!parts) rows = (w->N - 1) / gn + 1, cols = (w->K - 1) / gk + 1;
     if (n == 1) {
-        *b = (blocks){w->N, w->K, 1};
+        *b = (sr_fp8){w->N, w->K, 1};
     } else if (matrix && rows == (w->N - 1) / gn + 1 && cols == (w->K - 1) / gk + 1 && rows * cols == n) {
-        *b = (blocks){gn, gk, cols};
+        *b = (sr_fp8){gn, gk, cols};
     } else if (n == w->N && (cols == 1 || rows == 1 || cols == w->N)) {
-        *b = (blocks){1, w->K, 1};
+        *b = (sr_fp8){1, w->K, 1};
     } else if (gn == 1 && rows == w->N && cols && w->K % cols == 0) {
-        *b = (blocks){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
+        *b = (sr_fp8){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
     } else if (rows >= (w->N - 1) / gn + 1 && cols >= (w->K - 1) / gk + 1 && rows * cols == n && gn > 1) {
-        *b = (blocks){gn, gk, cols};
+        *b = (sr_fp8){gn, gk, cols};
     } else {
         return sr_fail(err, SR_CORRUPT,
                        "its scale has %lld x %lld elements, expected 1, %lld, or one a block of weight_block_size "
@@ -82,13 +78,10 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
 
 static inline void decode_with(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out,
                                float (*value)(uint8_t)) {
-    const blocks *b = w->aux;
     const uint8_t *p = w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0;
-    const int64_t scales = row / b->gn * b->pitch;
-    for (int64_t k = 0; k < n;) {
-        int64_t end = ((k0 + k) / b->gk + 1) * b->gk - k0;
-        float scale = sr_plane_float(w, SCALE, scales + (k0 + k) / b->gk);
-        for (end = end < n ? end : n; k < end; k++) out[k] = value(p[k]) * scale;
+    for (int64_t k = 0, end; k < n;) {
+        float scale = sr_fp8_scale(w, row, k0 + k, &end);
+        for (end = end - k0 < n ? end - k0 : n; k < end; k++) out[k] = value(p[k]) * scale;
     }
 }
 static void decode_e4m3(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
@@ -131,6 +124,7 @@ static void sample(sr_weight *w, uint64_t seed) {
         .layout = layout,                                                                                              \
         .adopt = adopt,                                                                                                \
         .sample = sample,                                                                                              \
+        .panel_err = 0.0017f, /* value * scale to bfloat16 */                                                          \
         __VA_ARGS__,                                                                                                   \
     }
 
