@@ -457,6 +457,15 @@ static void wrong_sizes_are_refused(void **state) {
     put_line(f, "org/new/model.safetensors", "x");
     fault(f, "config.json", -1, FAULT_SHORT, 10, NULL);
     check_error("less", resolve(f, "org/new"), &f->err, SR_IO, "config.json", "gave up", NULL);
+    no_faults(f);
+    /* Attempts that bring much, but come no further, end too. */
+    enum { MUCH = 2 << 20 };
+    char *much = calloc(1, MUCH);
+    put_line(f, "org/much/config.json", "{}");
+    put_file(f, "org/much/model.safetensors", much, MUCH);
+    free(much);
+    fault(f, "/data/org/much/", -1, FAULT_SHORT, 10, NULL);
+    check_error("much", resolve(f, "org/much"), &f->err, SR_IO, "model.safetensors", "gave up", NULL);
 }
 
 static void busy_server_is_asked_again(void **state) {
@@ -729,6 +738,9 @@ static void cache_serves_without_a_network(void **state) {
     f->o.offline = true;
     unlink(model(f, "trees/1111111111111111111111111111111111111111.json"));
     resolves(f, "org/tiny");
+    f->o.offline = false;
+    resolves(f, "org/tiny"); /* nor the hub */
+    f->o.offline = true;
     unlink(snapshot(f, "model.safetensors"));
     check_error("no weights", resolve(f, "org/tiny"), &f->err, SR_IO, "no weights", "cache", NULL);
     unlink(snapshot(f, "config.json"));

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/map.h"
 #include "cli/commands.h"
 #include "cli/open.h"
 #include "cli/output.h"
@@ -62,10 +63,21 @@ static void find_token(const char *home, char *to) {
 
 static bool show_progress(void *user, const char *what, double done, double total) {
     out_progress *p = user;
-    char have[OUT_NUMBER], all[OUT_NUMBER];
-    snprintf(p->note, sizeof p->note, "%s of %s", out_size(have, done), out_size(all, total));
-    out_progress_to(p, what, done, total);
+    char have[OUT_NUMBER], all[OUT_NUMBER], rate[OUT_NUMBER];
+    if (total > 0) { /* else it is asking what there is */
+        double spent = p->what ? sr_clock() - p->started : 0;
+        snprintf(p->note, sizeof p->note, "%s of %s, %s/s", out_size(have, done), out_size(all, total),
+                 out_size(rate, spent > 0 ? done / spent : 0));
+        out_progress_to(p, what, done, total);
+    }
     return !interrupted();
+}
+
+static int report(const sr_err *err) {
+    if (err->code == SR_CANCELLED) out_note("%s", err->msg);
+    /* Most messages of the hub say themselves what to do. */
+    return strchr(err->msg, ';') && err->code != SR_CANCELLED ? out_error(EXIT_FAILED, "%s", err->msg)
+                                                              : out_failure(err);
 }
 
 static void find_place(const cli_args *args, place *p) {
@@ -97,9 +109,9 @@ int hub_path(const cli_args *args, const char *name, const char *quant, bool tok
     struct stat st;
     char found[PATH];
     if (stat(name, &st) == 0) { /* what is here opens no socket */
-        if (quant)
-            return out_error(EXIT_USAGE, "--quant chooses among the files of a model of the hub, but %s is a path",
-                             name);
+        if (quant || args->revision)
+            return out_error(EXIT_USAGE, "--%s chooses among what the hub has of a model, but %s is a path",
+                             quant ? "quant" : "revision", name);
         *path = out_alloc(NULL, strlen(name) + 1, 1);
         strcpy(*path, name);
         return EXIT_FINE;
@@ -115,7 +127,7 @@ int hub_path(const cli_args *args, const char *name, const char *quant, bool tok
     sr_status s = sr_hub_resolve(name, &p->o, found, sizeof found, &err);
     out_progress_end(&p->progress);
     free(p);
-    if (s != SR_OK) return out_failure(&err);
+    if (s != SR_OK) return report(&err);
     *path = out_alloc(NULL, strlen(found) + 1, 1);
     strcpy(*path, found);
     return EXIT_FINE;
@@ -192,7 +204,7 @@ static int remove_model(const cli_args *args, place *p, const char *name) {
     if (!args->yes && !isatty(STDIN_FILENO))
         return out_error(EXIT_USAGE, "'sirocco models rm' asks before it removes; give --yes where nobody can answer");
     if (!args->yes && !agreed(name, p->cache)) return out_error(EXIT_FAILED, "nothing was removed");
-    if (sr_hub_delete(&p->o, name, &bytes, &err) != SR_OK) return out_failure(&err);
+    if (sr_hub_delete(&p->o, name, &bytes, &err) != SR_OK) return report(&err);
     out_note("removed %s: %s are free", name, out_size(size, (double)bytes));
     return EXIT_FINE;
 }

@@ -74,7 +74,20 @@ bool open_bundled_path(char *to, size_t cap) {
     return false;
 }
 
+/* "ORG/NAME" and what follows of ".../models--ORG--NAME/snapshots/COMMIT/...": a commit tells people nothing. */
+static bool name_of_snapshot(const char *path, char *to, size_t cap) {
+    static const char mark[] = "/models--", inner[] = "/snapshots/";
+    const char *end = strstr(path, inner), *at = NULL;
+    for (const char *next = path; end && (next = strstr(next, mark)) && next < end; next++) at = next + sizeof mark - 1;
+    const char *between = at ? strstr(at, "--") : NULL;
+    if (!between || between > end) return false;
+    const char *rest = end + sizeof inner - 1 + strcspn(end + sizeof inner - 1, "/");
+    snprintf(to, cap, "%.*s/%.*s%s", (int)(between - at), at, (int)(end - between - 2), between + 2, rest);
+    return true;
+}
+
 const char *open_name(const char *path, char *to, size_t cap) {
+    if (name_of_snapshot(path, to, cap)) return to;
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     size_t start = n;
@@ -241,7 +254,7 @@ void open_release(opened *o) {
 }
 
 void open_banner(const opened *o, const sr_session *s) {
-    char name[128], params[OUT_NUMBER], size[OUT_NUMBER], kv[OUT_NUMBER], ctx[96] = "";
+    char name[256], params[OUT_NUMBER], size[OUT_NUMBER], kv[OUT_NUMBER], ctx[96] = "";
     if (s) {
         int32_t n = sr_session_n_ctx(s);
         snprintf(ctx, sizeof ctx, ", ctx %d (%s)", n, out_size(kv, (double)sr_session_bytes(o->model, n)));

@@ -27,7 +27,7 @@ void open_release(opened *o);
 int open_engine(const cli_args *args, bool exact, sr_engine **e);
 /* Model, sizes, context (0: not shown), kernel set and threads in one line on standard error. */
 void open_banner(const opened *o, const sr_session *s);
-/* Last part of a path, without slashes at its end, into `to`. */
+/* Last part of a path, without slashes at its end, into `to`; of the hub's cache, the model's name. */
 const char *open_name(const char *path, char *to, size_t cap);
 /* Path of the bundled model into `to`; false when it is not installed. */
 bool open_bundled_path(char *to, size_t cap);

@@ -21,6 +21,7 @@ struct blob {
     sr_lock lock;
     sr_sink sink;
     sr_digest digest;
+    int64_t planned; /* bytes that to_fetch counts for it */
     bool mismatched; /* once already */
     bool fresh;      /* made by this call */
     bool copied;     /* its places in the snapshot are copies */
@@ -119,7 +120,7 @@ static sr_status drain_open(hub_get *g, int64_t *from, bool *busy, bool *done, s
     }
     int64_t size = sr_disk_size(b->path);
     if (size == b->file->size) { /* another process, or another file with the same content, has brought it */
-        b->hub->to_fetch -= size;
+        b->hub->to_fetch -= b->planned;
         *done = true;
         return close_blob(b, false, err);
     }
@@ -245,11 +246,12 @@ sr_status sr_hub_download(hub *h, hub_list *l, sr_err *err) {
         if (!l->at[i].wanted || sr_hub_is_there(h, &l->at[i])) continue;
         s = name_blob(h, &blob[n], &get[n], &l->at[i], err);
         if (s != SR_OK) break;
-        int64_t have = sr_disk_size(blob[n].path) == l->at[i].size ? 0 : sr_disk_size(blob[n].incomplete);
+        int64_t have = sr_disk_size(blob[n].incomplete);
         if (have < 0 || have > l->at[i].size) have = 0;
         bool whole = sr_disk_size(blob[n].path) == l->at[i].size;
-        h->to_fetch += whole ? l->at[i].size : l->at[i].size - have; /* a whole one is taken off again */
-        needed += whole ? 0 : l->at[i].size - have;
+        blob[n].planned = whole ? 0 : l->at[i].size - have;
+        h->to_fetch += blob[n].planned;
+        needed += blob[n].planned;
         n++;
     }
     if (s == SR_OK) s = check_space(h, h->folder, needed, err);

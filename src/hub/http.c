@@ -3,9 +3,10 @@
  * Redirects by hand, because the token must not travel: it goes to the endpoint's own origin (scheme, host, port) and
  * nowhere else; the address of a large file's storage has its own signature.
  *
- * An attempt ends after `timeout` seconds without an answer, or at less than 1 KiB/s. Attempts that bring less than
- * 1 MiB count, and there are few of them; the pauses between are 0.5, 1, 2 ... 8 s, or what Retry-After says if that is
- * at most `patience`. So the time without result is bounded, while a slow but living download may take its hours. */
+ * An attempt ends after `timeout` seconds without an answer, or at less than 1 KiB/s. Attempts that come less
+ * than 1 MiB further than those before count, and there are few of them; the pauses between are 0.5, 1, 2 ... 8 s, or
+ * what Retry-After says if that is at most `patience`. So the time without result is bounded, while a slow but living
+ * download may take its hours. */
 #include "hub/hub.h"
 
 #include <stdio.h>
@@ -112,6 +113,7 @@ struct state {
     double due; /* when the next attempt may begin */
     int tries, hops;
     int64_t from, got; /* bytes before this attempt, and in it */
+    int64_t furthest;  /* most of both, over all attempts */
     /* of the answer */
     long status;
     int64_t length, range_from, range_of; /* -1: not said */
@@ -416,7 +418,9 @@ static sr_status follow(struct state *s, sr_err *err) {
 static sr_status retry(struct state *s, const char *reason, double now, sr_err *err) {
     hub_get *g = s->get;
     double patience = g->hub->o->patience > 0 ? g->hub->o->patience : 60, pause = 0.5;
-    s->tries = s->got >= WORTH ? 1 : s->tries + 1;
+    int64_t at = s->from + s->got;
+    s->tries = at >= s->furthest + WORTH ? 1 : s->tries + 1;
+    if (at > s->furthest) s->furthest = at;
     if (s->tries >= g->attempts)
         return sr_fail(err, SR_IO, "%s: %s; gave up after %d attempts%s", g->what, reason, s->tries,
                        s->from + s->got > 0 && g->size > 0 ? ", what came is kept for the next one" : "");

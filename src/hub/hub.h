@@ -40,6 +40,7 @@ typedef struct hub {
     char commit[HUB_COMMIT + 1];
     int64_t fetched, to_fetch; /* bytes of this call */
     double told;               /* when progress was last reported */
+    bool alone;                /* the cache alone answers: as asked, or because the hub cannot be reached */
     bool scanned;              /* the list is what the cache holds, not what the hub has */
     bool cancelled;
 } hub;

@@ -88,7 +88,7 @@ static bool is_one_word(const char *s) {
 }
 
 sr_status sr_hub_open(hub *h, const char *name, const sr_hub_options *o, sr_err *err) {
-    *h = (hub){.o = o};
+    *h = (hub){.o = o, .alone = o->offline};
     if (!o->cache || !*o->cache) return sr_fail(err, SR_INVALID, "found no cache folder in the hub's options");
     if (o->token && !is_one_word(o->token))
         return sr_fail(err, SR_INVALID, "the token holds white space or other characters that no token has");

@@ -12,6 +12,11 @@
 
 enum { REF_CAP = 4096, MOST_PAGES = 1000 };
 
+static sr_status not_there(const hub *h, const char *what, sr_err *err) {
+    return sr_fail(err, SR_IO, "%s: %.60s is not in the cache %.80s; connect and load it once%s", h->repo, what,
+                   h->o->cache, h->o->offline ? ", without --offline and HF_HUB_OFFLINE" : "");
+}
+
 /* ---------------------------------------------------------------- which commit */
 
 /* What refs/REVISION says; h->commit stays empty when it says nothing. */
@@ -84,10 +89,9 @@ static sr_status find_commit(hub *h, sr_err *err) {
     }
     sr_status s = read_ref(h, err);
     if (s != SR_OK) return s;
-    if (h->o->offline || (!sr_hub_downloads() && h->commit[0])) {
+    if (h->alone || (!sr_hub_downloads() && h->commit[0])) {
         if (h->commit[0]) return SR_OK;
-        return sr_fail(err, SR_IO, "%s: %s is not in the cache %.80s; connect and load it once, without HF_HUB_OFFLINE",
-                       h->repo, h->revision, h->o->cache);
+        return not_there(h, h->revision, err);
     }
     char known[HUB_COMMIT + 1];
     memcpy(known, h->commit, sizeof known);
@@ -95,6 +99,7 @@ static sr_status find_commit(hub *h, sr_err *err) {
     s = ask_commit(h, known[0] ? 2 : 6, &trouble); /* whoever has it waits no minute for a network that is not there */
     if (s == SR_IO && known[0]) {
         memcpy(h->commit, known, sizeof known);
+        h->alone = true;
         sr_log(SR_LOG_WARNING, "%s; using what the cache has of %s", trouble.msg, h->revision);
         return SR_OK;
     }
@@ -125,14 +130,12 @@ static sr_status ask_listing(hub *h, hub_list *l, sr_err *err) {
 static sr_status find_files(hub *h, hub_list *l, bool *complete, sr_err *err) {
     sr_status s = sr_hub_list_read_cached(h, l, complete, err);
     if (s != SR_OK || *complete) return s;
-    if (h->o->offline || !sr_hub_downloads()) {
+    if (h->alone || !sr_hub_downloads()) {
         const char *dir = sr_hub_path(h, "snapshots", h->commit);
         if (!dir) return sr_hub_no_memory(h, err);
         h->scanned = sr_path_look(dir) == SR_PATH_DIRECTORY;
         if (h->scanned) return sr_hub_list_scan(h, l, err);
-        if (h->o->offline)
-            return sr_fail(err, SR_IO, "%s: commit %.12s is not in the cache %.80s; connect and load it once", h->repo,
-                           h->commit, h->o->cache);
+        if (h->alone) return not_there(h, h->commit, err);
     }
     s = ask_listing(h, l, err);
     *complete = s == SR_OK;
@@ -141,13 +144,9 @@ static sr_status find_files(hub *h, hub_list *l, bool *complete, sr_err *err) {
 
 /* Brings the wanted files, or says which of them is missing. */
 static sr_status bring(hub *h, hub_list *l, sr_err *err) {
-    if (!h->o->offline) return sr_hub_download(h, l, err);
+    if (!h->alone) return sr_hub_download(h, l, err);
     for (int i = 0; i < l->n; i++)
-        if (l->at[i].wanted && !sr_hub_is_there(h, &l->at[i]))
-            return sr_fail(err, SR_IO,
-                           "%s: %.100s is not in the cache; connect and load it once, without "
-                           "HF_HUB_OFFLINE",
-                           h->repo, l->at[i].path);
+        if (l->at[i].wanted && !sr_hub_is_there(h, &l->at[i])) return not_there(h, l->at[i].path, err);
     return SR_OK;
 }
 
@@ -175,7 +174,7 @@ static sr_status resolve(hub *h, hub_list *l, char *to, size_t cap, sr_err *err)
     if (s == SR_OK) s = find_files(h, l, &complete, err);
     if (s == SR_OK) s = bring_all(h, l, &pick, err);
     if (s != SR_OK) return s;
-    if (!h->o->offline && complete) {
+    if (!h->alone && complete) {
         /* Both only spare questions: a cache that cannot be written serves as well. */
         sr_err trouble = {0};
         hub_list known = {0};
