@@ -615,7 +615,10 @@ static void links_in_the_cache_do_not_lead_out(void **state) {
     check_error("snapshots", resolve(f, "org/tiny"), &f->err, SR_IO, "leads out", NULL);
     unlink(model(f, "snapshots"));
     assert_int_equal(symlink(outside, model(f, "refs")), 0);
-    resolves(f, "org/tiny"); /* works, without remembering the branch */
+    assert_int_equal(symlink(outside, model(f, "trees")), 0);
+    resolves(f, "org/tiny"); /* works, without remembering either */
+    assert_int_equal(unlink(model(f, "trees")), 0);
+    resolves(f, "org/tiny");
     unlink(model(f, "refs"));
     /* the file that grows */
     unlink(blob(f, ""));

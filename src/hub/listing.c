@@ -224,7 +224,7 @@ sr_status sr_hub_list_write_cached(hub *h, const hub_list *l, sr_err *err) {
     }
     memcpy(out, "}}", 2);
     out += 2;
-    sr_status s = sr_disk_make(dir, err);
+    sr_status s = sr_hub_make_inside(h, dir, err);
     if (s == SR_OK) s = sr_disk_put(path, text, (size_t)(out - text), err);
     free(text);
     return s;
