@@ -52,6 +52,7 @@ static bool usable(void) {
 #include "fmt/bnb_kern.h"
 #include "fmt/fp8_kern.h"
 #include "fmt/mlx_kern.h"
+#include "fmt/mx_kern.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -72,7 +73,10 @@ static const sr_fast fast[] = {
 #define ROW(name) {.format = #name, .dot = dot_##name},
             SR_FMT_ALONG_ROWS(ROW)
 #undef ROW
-                {0},
+#define ROW(name) {.format = #name, .unpack = unpack_##name},
+                SR_FMT_UNPACK_ONLY(ROW)
+#undef ROW
+                    {0},
 };
 
 const sr_kern sr_kern_avx512 = {

@@ -29,6 +29,14 @@
     X(fp4, 1e-4f)                                                                                                      \
     X(bnb_int8, 0)
 
+/* Those whose panel is coarse and whose dot is made of unpacked codes: unpack_<name>. */
+#define SR_FMT_UNPACK_ONLY(X)                                                                                          \
+    X(ct_pack4)                                                                                                        \
+    X(ct_mxfp4)                                                                                                        \
+    X(gptoss_mxfp4)                                                                                                    \
+    X(ct_nvfp4)                                                                                                        \
+    X(modelopt_nvfp4)
+
 /* Those whose words run along N: dot_<name>. */
 #define SR_FMT_ALONG_ROWS(X)                                                                                           \
     X(gptq4)                                                                                                           \
