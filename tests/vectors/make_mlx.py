@@ -76,7 +76,7 @@ def error(name, text):
 
 
 def main():
-    for bits in (2, 3, 4, 5, 6, 8):
+    for bits in (1, 2, 3, 4, 5, 6, 8):
         t = {}
         t |= affine("a", 5, 320, bits, 64, "f32", bits)
         t |= affine("b", 3, 128, bits, 64, "f16", bits + 10)
