@@ -53,7 +53,7 @@ is_json() {
 
 # ---------------------------------------------------------------- help and usage
 
-commands="run inspect tokenize eval bench doctor help"
+commands="run inspect formats models tokenize eval bench doctor help"
 run 0 --version
 says '^sirocco [0-9]'
 run 0 --help
@@ -115,6 +115,12 @@ run 2 bench --prompt-len 5,x
 run 2 help nosuch
 
 # ---------------------------------------------------------------- files that are not there, or no models
+
+# docs/formats.md begins with what the program prints.
+run 0 formats --markdown
+says '^| q4_k | GGUF'
+head -n "$(wc -l <"$out")" "$source/docs/formats.md" | cmp -s - "$out" ||
+    fail "docs/formats.md begins with something else: write it again"
 
 for name in run inspect tokenize bench; do
     run 1 $name "$scratch/absent"
