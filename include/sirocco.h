@@ -73,7 +73,7 @@ typedef struct sr_tensor_info {
     int64_t n_elements;
     int64_t bytes;
     const char *file; /* path of the shard that holds it */
-    int64_t offset;   /* of its first byte in that shard */
+    int64_t offset;   /* of its first byte in that shard; -1: its bytes lie there in another order */
     bool matrix;      /* one of the parts of a matrix that sr_checkpoint_matrix lists with a format; known once
                          sr_checkpoint_n_matrices was called */
 } sr_tensor_info;

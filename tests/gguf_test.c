@@ -161,6 +161,303 @@ static void gguf_accepts_any_order_holes_and_alignments(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- v1 and big-endian */
+
+/* Writes the values and tensors of a v3 file once more in another spelling. */
+struct speller {
+    const uint8_t *at;
+    struct bytes out;
+    unsigned size; /* of counts, lengths, dimensions */
+    bool swap;
+};
+static uint64_t spell(struct speller *s, unsigned width, unsigned out_width) {
+    uint64_t v = 0;
+    for (unsigned i = 0; i < width; i++) v |= (uint64_t)*s->at++ << 8 * i;
+    for (unsigned i = 0; i < out_width; i++) put_int(&s->out, v >> 8 * (s->swap ? out_width - 1 - i : i) & 255, 1);
+    return v;
+}
+static uint64_t spell_size(struct speller *s) {
+    return spell(s, 8, s->size);
+}
+static void spell_text(struct speller *s) {
+    uint64_t n = spell_size(s);
+    put(&s->out, s->at, (size_t)n);
+    s->at += n;
+}
+static void spell_value(struct speller *s, uint64_t type) {
+    static const unsigned width[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    if (type == G_STRING) {
+        spell_text(s);
+    } else if (type == G_ARRAY) {
+        uint64_t of = spell(s, 4, 4), n = spell_size(s);
+        while (n--) spell_value(s, of);
+    } else {
+        spell(s, width[type], width[type]);
+    }
+}
+/* data: what stands behind the padding. */
+static struct bytes respelled(const struct bytes *v3, uint32_t version, bool swap, const void *data, size_t n) {
+    struct speller s = {v3->data + 8, {0}, version == 1 ? 4 : 8, swap};
+    put(&s.out, "GGUF", 4);
+    for (unsigned i = 0; i < 4; i++) put_int(&s.out, version >> 8 * (swap ? 3 - i : i) & 255, 1);
+    uint64_t tensors = spell_size(&s), values = spell_size(&s);
+    while (values--) {
+        spell_text(&s);
+        spell_value(&s, spell(&s, 4, 4));
+    }
+    while (tensors--) {
+        spell_text(&s);
+        for (uint64_t d = spell(&s, 4, 4); d > 0; d--) spell_size(&s);
+        spell(&s, 4, 4);
+        spell(&s, 8, 8);
+    }
+    pad_to(&s.out, 32);
+    put(&s.out, data, n);
+    return s.out;
+}
+
+static void assert_same_values(sr_file *a, sr_file *b) {
+    assert_int_equal(a->n_values, b->n_values);
+    for (int i = 0; i < a->n_values; i++) {
+        const sr_value *v = &a->value[i], *w = &b->value[i];
+        assert_string_equal(v->key, w->key);
+        assert_int_equal(v->kind, w->kind);
+        assert_int_equal(v->stored, w->stored);
+        if (v->kind == SR_KIND_ARRAY) {
+            assert_int_equal(v->v.a.kind, w->v.a.kind);
+            assert_int_equal(v->v.a.n, w->v.a.n);
+            assert_int_equal(v->v.a.bytes, w->v.a.bytes);
+            assert_memory_equal(v->v.a.data, w->v.a.data, v->v.a.bytes);
+        } else if (v->kind == SR_KIND_STRING) {
+            assert_int_equal(v->v.s.n, w->v.s.n);
+            if (v->v.s.n) assert_memory_equal(v->v.s.text, w->v.s.text, v->v.s.n);
+        } else if (v->kind == SR_KIND_BOOL) {
+            assert_int_equal(v->v.b, w->v.b);
+        } else {
+            assert_true(v->v.u == w->v.u);
+        }
+    }
+}
+static void assert_same_parts(sr_file *a, sr_file *b) {
+    assert_int_equal(a->n_parts, b->n_parts);
+    for (int i = 0; i < a->n_parts; i++) {
+        const sr_part *p = &a->part[i], *q = sr_file_part(b, p->name);
+        assert_non_null(q);
+        assert_ptr_equal(p->type, q->type);
+        assert_int_equal(p->n_dims, q->n_dims);
+        assert_memory_equal(p->shape, q->shape, sizeof p->shape);
+        assert_int_equal(p->bytes, q->bytes);
+        assert_memory_equal(p->data, q->data, p->bytes);
+    }
+}
+
+/* A value of every type, arrays of all element types, a matrix of f32 and an f16 stack of experts. */
+static struct bytes everything(void) {
+    struct bytes b = {0};
+    static const unsigned width[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    g_header(&b, 3, 2, 25);
+    for (unsigned type = 0; type < 13; type++) {
+        char key[16];
+        snprintf(key, sizeof key, "scalar.%u", type);
+        if (type != G_ARRAY) {
+            g_key(&b, key, type);
+            if (type == G_STRING) g_text(&b, "text");
+            put_int(&b, type == G_BOOL ? 1 : 0xf1e2d3c4b5a69788, width[type]);
+        }
+        snprintf(key, sizeof key, "array.%u", type);
+        if (type == G_ARRAY) {
+            g_array(&b, key, G_I16, 0);
+            continue;
+        }
+        g_array(&b, key, type, 3);
+        for (uint64_t i = 0; i < 3; i++) {
+            if (type == G_STRING) g_text(&b, i ? "a token" : "");
+            put_int(&b, type == G_BOOL ? i & 1 : 0x0123456789abcdef * (i + 1), width[type]);
+        }
+    }
+    g_tensor(&b, "matrix", 3, 2, 0, 0);
+    g_text(&b, "experts");
+    put_int(&b, 3, 4);
+    for (uint64_t d = 0; d < 3; d++) put_int(&b, 4 - d, 8);
+    put_int(&b, 1, 4);
+    put_int(&b, 32, 8);
+    pad_to(&b, 32);
+    return b;
+}
+enum { EVERYTHING_BYTES = 32 + 48 };
+/* 6 numbers of 4 bytes, 8 bytes between, 24 of 2 bytes. */
+static void everything_data(uint8_t data[EVERYTHING_BYTES], bool swap) {
+    for (int i = 0; i < EVERYTHING_BYTES; i++) {
+        int width = i < 24 ? 4 : i < 32 ? 1 : 2, at = i % width;
+        data[swap ? i - at + width - 1 - at : i] = (uint8_t)(7 * i + 1);
+    }
+}
+
+static const char *const containers[2][4] = {{"", "GGUF v1", "GGUF v2", "GGUF v3"},
+                                             {"", "GGUF v1, big-endian", "GGUF v2, big-endian", "GGUF v3, big-endian"}};
+
+static void gguf_of_any_version_and_endianness_reads_the_same(void **state) {
+    (void)state;
+    uint8_t data[EVERYTHING_BYTES];
+    struct bytes v3 = everything();
+    everything_data(data, false);
+    put(&v3, data, sizeof data);
+    sr_file *want, *got;
+    sr_err err = {0};
+    assert_int_equal(sr_file_from_memory(v3.data, v3.n, "t.gguf", &want, &err), SR_OK);
+    const sr_part *experts = sr_file_part(want, "experts");
+    assert_int_equal(experts->n_dims, 3);
+    assert_true(experts->shape[0] == 2 && experts->shape[1] == 3 && experts->shape[2] == 4);
+    for (int swap = 0; swap < 2; swap++)
+        for (uint32_t version = 1; version <= 3; version++) {
+            everything_data(data, swap);
+            struct bytes b = respelled(&v3, version, swap, data, sizeof data);
+            uint8_t *copy;
+            if (open_bytes(&b, &got, &copy, &err) != SR_OK) fail_msg("v%u swap %d: %s", version, swap, err.msg);
+            assert_string_equal(got->container, containers[swap][version]);
+            assert_same_values(want, got);
+            assert_same_parts(want, got);
+            sr_file_close(got);
+            free(copy);
+            drop(&b);
+        }
+    sr_file_close(want);
+    drop(&v3);
+}
+
+static void gguf_of_any_version_and_endianness_rejects_every_truncation_point(void **state) {
+    (void)state;
+    struct bytes v3 = everything();
+    uint8_t data[EVERYTHING_BYTES] = {0};
+    for (int kind = 0; kind < 3; kind++) {
+        struct bytes b = respelled(&v3, kind == 1 ? 3 : 1, kind > 0, data, sizeof data);
+        for (size_t n = 4; n < b.n; n++) {
+            struct bytes cut = {b.data, n, n};
+            sr_file *f;
+            uint8_t *copy;
+            sr_err err = {0};
+            check_error("cut", open_bytes(&cut, &f, &copy, &err), &err, SR_CORRUPT, "t.gguf", NULL);
+            free(copy);
+        }
+        drop(&b);
+    }
+    drop(&v3);
+}
+
+static void gguf_v1_and_big_endian_reject_counts_that_the_file_cannot_hold(void **state) {
+    (void)state;
+    for (int which = 0; which < 2; which++) {
+        struct bytes b = {0};
+        put(&b, "GGUF", 4);
+        put_int(&b, 1, 4);
+        put_int(&b, which ? UINT32_MAX : 0, 4);
+        put_int(&b, which ? 0 : UINT32_MAX, 4);
+        put_zeros(&b, 19);
+        assert_rejected(&b, SR_CORRUPT, "4294967295", "19 bytes are left");
+        put(&b, "GGUF", 4);
+        put_int(&b, 3u << 24, 4);
+        put_int(&b, which ? UINT64_MAX : 0, 8);
+        put_int(&b, which ? 0 : UINT64_MAX, 8);
+        put_zeros(&b, 19);
+        assert_rejected(&b, SR_CORRUPT, "18446744073709551615", "19 bytes are left");
+    }
+}
+
+/* tests/vectors/gguf/big_endian.py: one file as gguf's writer made it, and as the same package's converter did. */
+static void gguf_big_endian_equals_what_the_reference_converted(void **state) {
+    (void)state;
+    sr_file *little, *big;
+    sr_err err = {0};
+    const char *dir = SR_SOURCE_DIR "/tests/vectors/gguf";
+    if (sr_file_open(in(dir, "little.gguf"), NULL, &little, &err) != SR_OK) fail_msg("%s", err.msg);
+    if (sr_file_open(in(dir, "big.gguf"), NULL, &big, &err) != SR_OK) fail_msg("%s", err.msg);
+    assert_string_equal(big->container, "GGUF v3, big-endian");
+    assert_int_equal(little->n_parts, 9);
+    assert_same_values(little, big);
+    assert_same_parts(little, big);
+    sr_file_close(little);
+    sr_file_close(big);
+}
+
+/* The fields of a block in order, "2" two bytes that are one number, "2*3" three of these, "1*16" bytes. */
+static const struct {
+    const char *type, *fields;
+} blocks[] = {
+    {"f32", "4"},
+    {"f16", "2"},
+    {"bf16", "2"},
+    {"f64", "8"},
+    {"i8", "1"},
+    {"i16", "2"},
+    {"i32", "4"},
+    {"i64", "8"},
+    {"q4_0", "2 1*16"},
+    {"q4_1", "2 2 1*16"},
+    {"q8_0", "2 1*32"},
+    {"q8_1", "2 2 1*32"},
+    {"q2_k", "1*80 2 2"},
+    {"q3_k", "1*108 2"},
+    {"q4_k", "2 2 1*140"},
+    {"q5_k", "2 2 1*172"},
+    {"q6_k", "1*208 2"},
+    {"q8_k", "4 1*256 2*16"},
+    {"iq2_xs", "2 2*32 1*8"},
+    {"iq2_s", "2 1*80"},
+    {"iq3_s", "2 1*108"},
+    {"iq1_s", "2 1*32 2*8"},
+    {"iq4_nl", "2 1*16"},
+    {"iq4_xs", "2 2 1*132"},
+    {"tq1_0", "1*52 2"},
+    {"tq2_0", "1*64 2"},
+    {"mxfp4", "1*17"},
+    {"nvfp4", "1*36"},
+    {"q1_0", "2 1*16"},
+    {"q2_0", "2 1*16"},
+};
+
+static void gguf_big_endian_swaps_every_field_of_a_block_once(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        const sr_stored *type = sr_stored_by_name(blocks[i].type);
+        uint8_t from[2 * 292], want[2 * 292], got[2 * 292];
+        int n = 0;
+        for (int b = 0; b < 2 * type->bytes; b++) from[b] = (uint8_t)(31 * b + 5);
+        for (int block = 0; block < 2; block++)
+            for (const char *at = blocks[i].fields; *at;) {
+                char *end;
+                int width = (int)strtol(at, &end, 10), count = 1;
+                if (*end == '*') count = (int)strtol(end + 1, &end, 10);
+                at = *end ? end + 1 : end;
+                for (; count > 0; count--, n += width)
+                    for (int b = 0; b < width; b++) want[n + b] = from[n + width - 1 - b];
+            }
+        assert_int_equal(n, 2 * type->bytes);
+        assert_true(sr_stored_swap(type, from, n, got));
+        if (memcmp(got, want, (size_t)n)) fail_msg("%s", type->name);
+    }
+}
+
+static void gguf_big_endian_names_types_whose_order_nobody_defines(void **state) {
+    (void)state;
+    int refused = 0;
+    for (uint32_t id = 0; id <= 42; id++) {
+        const sr_stored *type = sr_stored_by_gguf(id);
+        bool known = false;
+        for (size_t i = 0; type && i < sizeof blocks / sizeof *blocks; i++)
+            known = known || !strcmp(blocks[i].type, type->name);
+        if (!type || known) continue;
+        struct bytes v3 = {0};
+        uint8_t data[256] = {0};
+        g_header(&v3, 3, 1, 0);
+        g_tensor(&v3, "victim", type->block, 0, id, 0);
+        struct bytes b = respelled(&v3, 3, true, data, sizeof data);
+        drop(&v3);
+        assert_rejected(&b, SR_UNSUPPORTED, "\"victim\"", type->name, "big-endian", "convert the model again");
+        refused++;
+    }
+    assert_int_equal(refused, 5);
+}
+
 /* ---------------------------------------------------------------- header and metadata */
 
 static void gguf_rejects_bad_magic(void **state) {
@@ -181,21 +478,15 @@ static void gguf_rejects_bad_magic(void **state) {
     drop(&b);
 }
 
-static void gguf_rejects_versions_0_1_and_future(void **state) {
+static void gguf_rejects_versions_0_and_future(void **state) {
     (void)state;
-    static const uint32_t versions[] = {0, 1, 4, 0xffff};
-    for (int i = 0; i < 4; i++) {
+    static const uint32_t versions[] = {0, 4, 0xffff};
+    for (int i = 0; i < 3; i++) {
         char version[32];
         struct bytes b = good(versions[i]);
         snprintf(version, sizeof version, "version %u,", versions[i]);
-        assert_rejected(&b, SR_UNSUPPORTED, version, "expected 2 or 3");
+        assert_rejected(&b, SR_UNSUPPORTED, version, "expected 1 to 3");
     }
-}
-
-static void gguf_names_a_byte_swapped_file(void **state) {
-    (void)state;
-    struct bytes b = good(3u << 24);
-    assert_rejected(&b, SR_UNSUPPORTED, "byte-swapped");
 }
 
 static void gguf_rejects_a_file_of_4_bytes(void **state) {
@@ -1011,8 +1302,13 @@ int main(void) {
         cmocka_unit_test(gguf_reads_every_value_type_at_its_extremes),
         cmocka_unit_test(gguf_accepts_any_order_holes_and_alignments),
         WITH_FILES(gguf_rejects_bad_magic),
-        cmocka_unit_test(gguf_rejects_versions_0_1_and_future),
-        cmocka_unit_test(gguf_names_a_byte_swapped_file),
+        cmocka_unit_test(gguf_rejects_versions_0_and_future),
+        cmocka_unit_test(gguf_of_any_version_and_endianness_reads_the_same),
+        cmocka_unit_test(gguf_of_any_version_and_endianness_rejects_every_truncation_point),
+        cmocka_unit_test(gguf_big_endian_equals_what_the_reference_converted),
+        cmocka_unit_test(gguf_big_endian_swaps_every_field_of_a_block_once),
+        cmocka_unit_test(gguf_big_endian_names_types_whose_order_nobody_defines),
+        cmocka_unit_test(gguf_v1_and_big_endian_reject_counts_that_the_file_cannot_hold),
         cmocka_unit_test(gguf_rejects_a_file_of_4_bytes),
         cmocka_unit_test(gguf_rejects_every_truncation_point),
         cmocka_unit_test(gguf_rejects_counts_that_the_file_cannot_hold),

@@ -43,13 +43,15 @@ int sr_checkpoint_n_tensors(const sr_checkpoint *ck) {
 void sr_checkpoint_tensor(const sr_checkpoint *ck, int i, sr_tensor_info *info) {
     const sr_part *part = &ck->file->part[i];
     const sr_shard *shard = &ck->file->shard[part->shard];
+    uintptr_t at = (uintptr_t)part->data, map = (uintptr_t)shard->map.data;
+    bool in_map = at >= map && at - map <= shard->map.size;
     *info = (sr_tensor_info){.name = part->name,
                              .type = part->type->name,
                              .n_dims = part->n_dims,
                              .n_elements = part->n_elements,
                              .bytes = part->bytes,
                              .file = shard->path,
-                             .offset = part->data - shard->map.data,
+                             .offset = in_map ? (int64_t)(at - map) : -1,
                              .matrix = ck->in_matrix && ck->in_matrix[i]};
     memcpy(info->shape, part->shape, sizeof info->shape);
 }

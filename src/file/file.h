@@ -35,6 +35,10 @@ const sr_stored *sr_stored_by_name(const char *name);       /* NULL: no such typ
 /* Bytes that n elements take. False: no whole number of blocks (bytes), or more than an int64_t holds. */
 bool sr_stored_bytes(const sr_stored *type, int64_t n, int64_t *bytes);
 
+/* Copies whole blocks from a file of the other endianness: every number of more than a byte, where its block has one,
+ * changes the order of its bytes. False, with nothing written: that order is defined by no program. */
+bool sr_stored_swap(const sr_stored *type, const uint8_t *from, int64_t bytes, uint8_t *to);
+
 /* One tensor on disk. shape is in torch order (outermost first, K last). All memory is borrowed from the sr_file. */
 typedef struct sr_part {
     const char *name;
@@ -42,7 +46,7 @@ typedef struct sr_part {
     int n_dims;
     int64_t shape[SR_MAX_DIMS];
     int64_t n_elements;
-    const uint8_t *data; /* `bytes` bytes inside a read-only map, at any alignment */
+    const uint8_t *data; /* `bytes` bytes inside a read-only map (or the arena), at any alignment */
     int64_t bytes;
     uint16_t shard; /* index into sr_file.shard */
 } sr_part;
@@ -91,6 +95,7 @@ typedef struct sr_shard {
     const char *path;
     sr_map map;
     bool borrowed; /* the bytes belong to the caller of sr_file_from_memory */
+    bool swapped;  /* a big-endian file: its parts are copies in the arena */
 } sr_shard;
 
 typedef struct sr_file {

@@ -432,7 +432,7 @@ static sr_status join(const struct piece *p, int n, int count) {
         to += (part->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
     for (int k = 1; k < count; k++) sr_map_close(&file->shard[k].map);
-    file->shard[1] = (sr_shard){path, {memory, (size_t)total}, true};
+    file->shard[1] = (sr_shard){.path = path, .map = {memory, (size_t)total}, .borrowed = true};
     file->n_shards = 2;
     file->n_parts = n;
     return SR_OK;

@@ -1,11 +1,16 @@
-/* GGUF v2 and v3, little-endian, one file or the numbered pieces of a split one.
+/* GGUF v1 to v3, of either endianness, one file or the numbered pieces of a split one.
  *
  *   "GGUF"  u32 version  u64 n_tensors  u64 n_kv
  *   n_kv times:       string key, u32 type, value
  *   n_tensors times:  string name, u32 n_dims, u64 ne[n_dims] (ne[0] is K), u32 type, u64 offset
  *   padding to general.alignment, then the data; offsets count from here
  *
- * string = u64 length, bytes. array = u32 element type, u64 n, elements.
+ * string = u64 length, bytes. array = u32 element type, u64 n, elements. In v1 all counts, lengths and dimensions are
+ * u32; offsets are u64 there too.
+ *
+ * In a big-endian file every number has its bytes in the other order, also those inside blocks, and only the magic has
+ * not. Its values are read in order, and its tensors become copies in the arena, once (sr_stored_swap).
+ *
  * Source: ggml docs/gguf.md and src/gguf.cpp at commit d99724f2. Unlike ggml, tensors may lie in any order and with
  * holes between them. Every count is compared with what the bytes left could hold before anything is sized by it. */
 #include <inttypes.h>
@@ -37,11 +42,7 @@ static const struct {
     [T_F64] = {"f64", SR_KIND_F64, 8},
 };
 
-enum {
-    MIN_VALUE = 8 + 1 + 4 + 1,          /* key of one byte, type, a value of one byte */
-    MIN_TENSOR = 8 + 1 + 4 + 8 + 4 + 8, /* name of one byte, one dimension */
-    MAX_DIMS = 4
-};
+enum { MAX_DIMS = 4 };
 
 /* One file while it is parsed. */
 struct piece {
@@ -52,8 +53,13 @@ struct piece {
     const char *path; /* for messages */
     sr_err *err;
     uint32_t version;
+    unsigned size;                                /* bytes of a count, length or dimension: 4 in v1, else 8 */
     int64_t split_no, split_count, split_tensors; /* -1: the key is absent */
 };
+
+static uint64_t read_size(struct piece *p) {
+    return sr_cursor_uint(&p->c, p->size);
+}
 
 static sr_status past_end(const struct piece *p, const char *what) {
     if (p->map->size > SR_GGUF_METADATA_CAP)
@@ -66,7 +72,7 @@ static sr_status past_end(const struct piece *p, const char *what) {
 /* A key or tensor name: copied, zero-terminated. NULL: err is set. */
 static const char *read_name(struct piece *p, const char *what) {
     size_t offset = sr_cursor_offset(&p->c);
-    uint64_t n = sr_cursor_u64(&p->c);
+    uint64_t n = read_size(p);
     if (!p->c.failed && (n == 0 || n > SR_NAME_CAP)) {
         sr_fail(p->err, n == 0 ? SR_CORRUPT : SR_LIMIT,
                 "%s: %s at byte %zu: found a name of %" PRIu64 " bytes, expected 1 to %d", p->path, what, offset, n,
@@ -91,7 +97,7 @@ static const char *read_name(struct piece *p, const char *what) {
 /* ---------------------------------------------------------------- values */
 
 static sr_status read_string(struct piece *p, sr_value *v) {
-    v->v.s.n = sr_cursor_u64(&p->c);
+    v->v.s.n = read_size(p);
     v->v.s.text = (const char *)sr_cursor_bytes(&p->c, v->v.s.n);
     if (!v->v.s.text) return past_end(p, v->key);
     size_t n = (size_t)v->v.s.n;
@@ -109,10 +115,35 @@ static void skip_string(sr_cursor *c) {
     sr_cursor_bytes(c, n);
 }
 
+/* The elements as sr_value has them, little-endian and with lengths of 8 bytes, from those of a file that has them
+ * otherwise, which were walked before. */
+static sr_status respell(struct piece *p, sr_value *v, const uint8_t *from) {
+    unsigned width = v->stored == T_STRING ? p->size : types[v->stored].bytes;
+    size_t bytes = (size_t)(p->c.at - from);
+    if (v->stored == T_STRING) bytes += (size_t)v->v.a.n * (8 - width);
+    uint8_t *to = sr_arena_alloc(&p->file->arena, bytes ? bytes : 1, 1);
+    if (!to)
+        return sr_fail(p->err, SR_NOMEM, "%s: key \"%s\": no memory for %zu bytes", p->path, sr_show_name(v->key).text,
+                       bytes);
+    v->v.a.data = to;
+    v->v.a.bytes = bytes;
+    sr_cursor c = sr_cursor_over(from, (size_t)(p->c.at - from));
+    c.swap = p->c.swap;
+    for (uint64_t i = 0; i < v->v.a.n; i++) {
+        uint64_t u = sr_cursor_uint(&c, width);
+        unsigned out = v->stored == T_STRING ? 8 : width;
+        for (unsigned b = 0; b < out; b++) *to++ = (uint8_t)(u >> 8 * b);
+        if (v->stored != T_STRING || !u) continue;
+        memcpy(to, sr_cursor_bytes(&c, u), (size_t)u);
+        to += u;
+    }
+    return SR_OK;
+}
+
 /* Token strings may be any bytes, so only the lengths inside an array are checked. */
 static sr_status read_array(struct piece *p, sr_value *v) {
     uint32_t type = sr_cursor_u32(&p->c);
-    uint64_t n = sr_cursor_u64(&p->c);
+    uint64_t n = read_size(p);
     if (p->c.failed) return past_end(p, v->key);
     if (type == T_ARRAY)
         return sr_fail(p->err, SR_UNSUPPORTED, "%s: key \"%s\": found an array of arrays, expected one of plain values",
@@ -120,7 +151,7 @@ static sr_status read_array(struct piece *p, sr_value *v) {
     if (type >= N_TYPES)
         return sr_fail(p->err, SR_CORRUPT, "%s: key \"%s\": found element type %" PRIu32 ", expected 0 to %d", p->path,
                        sr_show_name(v->key).text, type, N_TYPES - 1);
-    uint64_t least = type == T_STRING ? 8 : types[type].bytes;
+    uint64_t least = type == T_STRING ? p->size : types[type].bytes;
     if (n > sr_cursor_left(&p->c) / least) {
         if (p->map->size > SR_GGUF_METADATA_CAP) return past_end(p, v->key);
         return sr_fail(p->err, SR_CORRUPT, "%s: key \"%s\": found an array of %" PRIu64 " %s, %zu bytes are left",
@@ -131,12 +162,18 @@ static sr_status read_array(struct piece *p, sr_value *v) {
     v->v.a.n = n;
     v->v.a.data = p->c.at;
     sr_cursor c = p->c; /* a copy stays in registers: vocabularies are long */
+    bool plain = !c.swap && p->size == 8;
     if (type == T_STRING)
-        for (uint64_t i = 0; i < n && !c.failed; i++) skip_string(&c);
+        for (uint64_t i = 0; i < n && !c.failed; i++)
+            if (plain)
+                skip_string(&c);
+            else
+                sr_cursor_bytes(&c, sr_cursor_uint(&c, p->size));
     else
         sr_cursor_bytes(&c, n * least);
     p->c = c;
     if (p->c.failed) return past_end(p, v->key);
+    if (type == T_STRING ? !plain : c.swap && least > 1) return respell(p, v, v->v.a.data);
     v->v.a.bytes = (uint64_t)(p->c.at - v->v.a.data);
     return SR_OK;
 }
@@ -233,7 +270,7 @@ static sr_status read_dims(struct piece *p, sr_part *part) {
     part->n_dims = (int)n_dims;
     part->n_elements = 1;
     for (int i = part->n_dims - 1; i >= 0; i--) { /* stored innermost first */
-        uint64_t ne = sr_cursor_u64(&p->c);
+        uint64_t ne = read_size(p);
         if (p->c.failed) return past_end(p, part->name);
         if (ne == 0 || ne > INT64_MAX || !sr_times(part->n_elements, (int64_t)ne, &part->n_elements))
             return sr_fail(p->err, SR_CORRUPT,
@@ -322,17 +359,21 @@ static sr_status read_header(struct piece *p, uint64_t *n_tensors, uint64_t *n_v
                        sr_show((const char *)p->map->data, p->map->size < 4 ? p->map->size : 4).text);
     p->version = sr_cursor_u32(&p->c);
     if (p->c.failed) return past_end(p, "the header");
-    if (p->version != 0 && (p->version & 0xffff) == 0)
-        return sr_fail(p->err, SR_UNSUPPORTED,
-                       "%s: found a byte-swapped (big-endian) GGUF file, expected little-endian", p->path);
-    if (p->version < 2 || p->version > 3)
-        return sr_fail(p->err, SR_UNSUPPORTED, "%s: found GGUF version %" PRIu32 ", expected 2 or 3", p->path,
+    if (p->version != 0 && (p->version & 0xffff) == 0) {
+        p->c.swap = p->file->shard[p->shard].swapped = true;
+        p->version = p->version >> 24 | (p->version >> 8 & 0xff00);
+    }
+    if (p->version < 1 || p->version > 3)
+        return sr_fail(p->err, SR_UNSUPPORTED, "%s: found GGUF version %" PRIu32 ", expected 1 to 3", p->path,
                        p->version);
-    *n_tensors = sr_cursor_u64(&p->c);
-    *n_values = sr_cursor_u64(&p->c);
+    p->size = p->version == 1 ? 4 : 8;
+    *n_tensors = read_size(p);
+    *n_values = read_size(p);
     if (p->c.failed) return past_end(p, "the header");
     size_t left = sr_cursor_left(&p->c);
-    if (*n_values > left / MIN_VALUE || *n_tensors > (left - *n_values * MIN_VALUE) / MIN_TENSOR)
+    uint64_t least_value = p->size + 1 + 4 + 1;                /* key of one byte, type, a value of one byte */
+    uint64_t least_tensor = p->size + 1 + 4 + p->size + 4 + 8; /* name of one byte, one dimension */
+    if (*n_values > left / least_value || *n_tensors > (left - *n_values * least_value) / least_tensor)
         return sr_fail(p->err, SR_CORRUPT,
                        "%s: found counts of %" PRIu64 " metadata values and %" PRIu64 " tensors, %zu bytes are left",
                        p->path, *n_values, *n_tensors, left);
@@ -357,6 +398,34 @@ static sr_status parse(struct piece *p) {
     return s == SR_OK ? place(p, alignment) : s;
 }
 
+static const char *container(const struct piece *p) {
+    static const char *const names[2][4] = {
+        {NULL, "GGUF v1", "GGUF v2", "GGUF v3"},
+        {NULL, "GGUF v1, big-endian", "GGUF v2, big-endian", "GGUF v3, big-endian"}};
+    return names[p->c.swap][p->version];
+}
+
+/* The tensors of big-endian files, once all files are known to be good. */
+static sr_status swap_parts(sr_file *file, sr_err *err) {
+    for (int i = 0; i < file->n_parts; i++) {
+        sr_part *part = &file->part[i];
+        const sr_shard *shard = &file->shard[part->shard];
+        if (!shard->swapped) continue;
+        const char *path = sr_show_path(shard->path);
+        uint8_t *copy = sr_arena_alloc(&file->arena, (size_t)part->bytes, 1);
+        if (!copy)
+            return sr_fail(err, SR_NOMEM, "%s: tensor \"%s\": no memory for its %" PRId64 " bytes in order", path,
+                           sr_show_name(part->name).text, part->bytes);
+        if (!sr_stored_swap(part->type, part->data, part->bytes, copy))
+            return sr_fail(err, SR_UNSUPPORTED,
+                           "%s: tensor \"%s\": found %s in a big-endian file, whose order of bytes no program defines; "
+                           "convert the model again",
+                           path, sr_show_name(part->name).text, part->type->name);
+        part->data = copy;
+    }
+    return SR_OK;
+}
+
 /* Keeps the model's values only: those of the first piece without the keys of splitting. */
 static void drop_split_keys(sr_file *file) {
     int kept = 0;
@@ -371,12 +440,12 @@ sr_status sr_gguf_parse_alone(sr_file *file, sr_err *err) {
     file->container = "GGUF";
     sr_status s = parse(&p);
     if (s != SR_OK) return s;
-    file->container = p.version == 2 ? "GGUF v2" : "GGUF v3";
+    file->container = container(&p);
     if (p.split_count > 1)
         return sr_fail(err, SR_UNSUPPORTED, "%s: found piece %d of %d, expected a whole model", p.path,
                        (int)p.split_no + 1, (int)p.split_count);
     drop_split_keys(file);
-    return SR_OK;
+    return swap_parts(file, err);
 }
 
 /* ---------------------------------------------------------------- pieces */
@@ -449,9 +518,10 @@ sr_status sr_gguf_open(sr_file *file, const char *path, sr_err *err) {
     struct piece p = {0};
     file->gguf = true;
     sr_status s = open_piece(&p, file, path, err);
-    file->container = p.version == 2 ? "GGUF v2" : "GGUF v3";
+    if (s == SR_OK) file->container = container(&p);
     if (s == SR_OK && p.split_count > 1) s = open_split(&p, path, err);
     if (s != SR_OK) return s;
     drop_split_keys(file);
-    return sr_file_index(file, err);
+    s = sr_file_index(file, err);
+    return s == SR_OK ? swap_parts(file, err) : s;
 }

@@ -97,6 +97,63 @@ bool sr_stored_bytes(const sr_stored *type, int64_t n, int64_t *bytes) {
     return n % type->block == 0 && sr_times(n / type->block, type->bytes, bytes);
 }
 
+/* Numbers of more than one byte in a block: `n` of `width` bytes from byte `at` on. Source: the block structs; those
+ * that ggml's own converter handles (gguf-py: gguf_convert_endian.py: Q4_0, Q8_0, Q4_K, Q6_K, plain floats) are the
+ * same there. Absent are the types whose blocks ggml's code reads as other words than their fields are: Q5_0, Q5_1,
+ * IQ2_XXS, IQ3_XXS, IQ1_M. Types of one byte, MXFP4 and NVFP4 have nothing to swap. */
+static const struct swap {
+    const char *type;
+    struct {
+        uint16_t at, width, n;
+    } field[2];
+} swaps[] = {
+    {"f32", {{0, 4, 1}}},
+    {"f16", {{0, 2, 1}}},
+    {"bf16", {{0, 2, 1}}},
+    {"f64", {{0, 8, 1}}},
+    {"i8", {{0}}},
+    {"i16", {{0, 2, 1}}},
+    {"i32", {{0, 4, 1}}},
+    {"i64", {{0, 8, 1}}},
+    {"q4_0", {{0, 2, 1}}},
+    {"q4_1", {{0, 2, 2}}},
+    {"q8_0", {{0, 2, 1}}},
+    {"q8_1", {{0, 2, 2}}},
+    {"q2_k", {{80, 2, 2}}},
+    {"q3_k", {{108, 2, 1}}},
+    {"q4_k", {{0, 2, 2}}},
+    {"q5_k", {{0, 2, 2}}},
+    {"q6_k", {{208, 2, 1}}},
+    {"q8_k", {{0, 4, 1}, {260, 2, 16}}},
+    {"iq2_xs", {{0, 2, 33}}},
+    {"iq2_s", {{0, 2, 1}}},
+    {"iq3_s", {{0, 2, 1}}},
+    {"iq1_s", {{0, 2, 1}, {34, 2, 8}}},
+    {"iq4_nl", {{0, 2, 1}}},
+    {"iq4_xs", {{0, 2, 2}}},
+    {"tq1_0", {{52, 2, 1}}},
+    {"tq2_0", {{64, 2, 1}}},
+    {"mxfp4", {{0}}},
+    {"nvfp4", {{0}}},
+    {"q1_0", {{0, 2, 1}}},
+    {"q2_0", {{0, 2, 1}}},
+};
+
+bool sr_stored_swap(const sr_stored *type, const uint8_t *from, int64_t bytes, uint8_t *to) {
+    const struct swap *s = NULL;
+    for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++)
+        if (!strcmp(swaps[i].type, type->name)) s = &swaps[i];
+    if (!s) return false;
+    memcpy(to, from, (size_t)bytes);
+    for (int64_t block = 0; block < bytes; block += type->bytes)
+        for (int f = 0; f < 2; f++)
+            for (int i = 0; i < s->field[f].n; i++) {
+                int width = s->field[f].width, at = s->field[f].at + i * width;
+                for (int b = 0; b < width; b++) to[block + at + b] = from[block + at + width - 1 - b];
+            }
+    return true;
+}
+
 const char *sr_stored_not_read(uint32_t id) {
     static const char *const removed[] = {
         [4] = "q4_2",      [5] = "q4_3",        [31] = "q4_0_4_4",   [32] = "q4_0_4_8",

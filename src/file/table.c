@@ -125,7 +125,7 @@ sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_f
     file->shard = calloc(1, sizeof *file->shard);
     if (file->shard) {
         file->n_shards = 1;
-        file->shard[0] = (sr_shard){file->path, {data, n}, true};
+        file->shard[0] = (sr_shard){.path = file->path, .map = {data, n}, .borrowed = true};
         enum content content = look(data, n, &what);
         file->container = "safetensors";
         if (content == GGUF)
