@@ -369,8 +369,8 @@ static void symbolic_links_into_a_blob_store_work(void **state) {
 
 static void directories_without_a_model_say_what_is_expected(void **state) {
     assert_rejected(*state, SR_INVALID, "no weights", "*.safetensors");
-    write_text(in(*state, "pytorch_model.bin"), "x");
-    assert_rejected(*state, SR_UNSUPPORTED, "pytorch_model.bin", "*.safetensors");
+    write_text(in(*state, "consolidated.00.pth"), "x");
+    assert_rejected(*state, SR_UNSUPPORTED, "consolidated.00.pth", "*.safetensors");
     write_text(in(*state, "some.gguf"), "x");
     assert_rejected(*state, SR_INVALID, "some.gguf", "its own path");
     write_weights(in(*state, "one.safetensors"), "a");

@@ -3,7 +3,7 @@
  *
  * The containers: GGUF (one file, or the numbered pieces of a split one), the LLaMA files before it (GGML, GGMF, GGJT),
  * and the Hugging Face directory (config.json, generation_config.json, tokenizer files, safetensors single or sharded,
- * or UQFF).
+ * UQFF, or the zip archives of torch.save).
  * All fill the same sr_file, so
  * nothing above asks which one it was, except where names or conventions differ (sr_file.gguf). */
 #ifndef SR_FILE_FILE_H
@@ -46,7 +46,8 @@ typedef struct sr_part {
     int n_dims;
     int64_t shape[SR_MAX_DIMS];
     int64_t n_elements;
-    const uint8_t *data; /* `bytes` bytes inside a read-only map (or the arena), at any alignment */
+    const uint8_t *data; /* `bytes` bytes inside a read-only map, at any alignment; in the arena where bytes were swapped,
+                          * and for a PyTorch file's values that are no tensors (numbers, texts) */
     int64_t bytes;
     uint16_t shard; /* index into sr_file.shard */
 } sr_part;
@@ -122,12 +123,12 @@ typedef struct sr_file_options {
     int threads;        /* for reading cold files ahead; 0 = do not */
 } sr_file_options;
 
-/* Opens a .gguf file (any piece of a split one), a GGML file, a .safetensors or .uqff file, or a directory. On failure
- * nothing is left open. Errors: SR_IO, SR_CORRUPT (bytes contradict the format), SR_UNSUPPORTED (version, removed
- * type), SR_LIMIT. */
+/* Opens a .gguf file (any piece of a split one), a GGML file, a .safetensors, .uqff or PyTorch file, or a directory. On
+ * failure nothing is left open. Errors: SR_IO, SR_CORRUPT (bytes contradict the format), SR_UNSUPPORTED (version,
+ * removed type), SR_LIMIT. */
 sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file **file, sr_err *err);
 void sr_file_close(sr_file *file); /* NULL is allowed */
-/* The same for the bytes of one GGUF, GGML, safetensors or UQFF (by its name) file in memory, borrowed until
+/* The same for the bytes of one GGUF, GGML, safetensors, PyTorch or UQFF (by its name) file in memory, borrowed until
  * sr_file_close. `name` is for messages. */
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **file, sr_err *err);
 

@@ -1,7 +1,8 @@
 /* The Hugging Face model directory: configuration as values, tokenizer.json as it is, weights from safetensors.
  *
  * Which weights: all files that model.safetensors.index.json names, if they are there; else model.safetensors; else the
- * UQFF files, else the numbered pieces or the one *.safetensors file in the directory. What a tensor is and where it
+ * UQFF files, else the numbered pieces or the one *.safetensors file in the directory; else what torch.save wrote:
+ * qmodel.pt (HQQ), the files of pytorch_model.bin.index.json, or pytorch_model.bin. What a tensor is and where it
  * lies comes from the headers of these files alone: an index may be stale, and often is. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,9 +21,16 @@ static sr_status no_memory(const char *path, sr_err *err) {
     return sr_fail(err, SR_NOMEM, "%s: no memory to open it", sr_show_path(path));
 }
 
+static bool is_torch(const char *name) {
+    return sr_ends_with(name, ".bin") || sr_ends_with(name, ".pth") || sr_ends_with(name, ".pt");
+}
+
 static sr_status open_shard(sr_file *file, const char *path, sr_err *err) {
     sr_status s = sr_file_add_shard(file, path, err);
-    return s == SR_OK ? sr_safetensors_parse(file, file->n_shards - 1, err) : s;
+    if (s != SR_OK) return s;
+    const sr_map *map = &file->shard[file->n_shards - 1].map;
+    bool torch = is_torch(path) || (map->size >= 4 && memcmp(map->data, "PK\3\4", 4) == 0);
+    return (torch ? sr_pickle_parse : sr_safetensors_parse)(file, file->n_shards - 1, err);
 }
 
 /* ---------------------------------------------------------------- configuration */
@@ -83,6 +91,7 @@ struct claim {
 };
 
 struct index {
+    const char *suffix; /* of the files that it names */
     sr_map map;
     sr_json map_object;  /* bookmark inside "weight_map" */
     sr_arena arena;      /* texts below */
@@ -102,9 +111,9 @@ static int by_file(const void *a, const void *b) {
 }
 
 /* A file beside the index and nothing else: no way out of the directory. */
-static bool is_plain_name(const char *name, size_t n) {
-    size_t m = sizeof suffix - 1;
-    return n > m && n < 256 && memcmp(name + n - m, suffix, m) == 0 && name[0] != '.' && !memchr(name, '/', n) &&
+static bool is_plain_name(const char *name, size_t n, const char *tail) {
+    size_t m = strlen(tail);
+    return n > m && n < 256 && memcmp(name + n - m, tail, m) == 0 && name[0] != '.' && !memchr(name, '/', n) &&
            !memchr(name, '\\', n) && !memchr(name, 0, n);
 }
 
@@ -117,9 +126,9 @@ static sr_json_kind next_claim(struct index *x, sr_json *j, struct claim *claim,
     claim->tensor = sr_json_string(j, &key, &x->arena, &m);
     if (kind == SR_JSON_STRING && claim->tensor) claim->file = sr_json_string(j, &v, &x->arena, &n);
     if (j->failed) return SR_JSON_ERROR;
-    if (kind == SR_JSON_STRING && is_plain_name(claim->file, n)) return kind;
+    if (kind == SR_JSON_STRING && is_plain_name(claim->file, n, x->suffix)) return kind;
     sr_fail(err, SR_CORRUPT, "%s: tensor \"%s\": found the file \"%s\", expected a plain name ending in %s", x->path,
-            sr_show(claim->tensor, m).text, sr_show(v.text, v.n).text, suffix);
+            sr_show(claim->tensor, m).text, sr_show(v.text, v.n).text, x->suffix);
     return SR_JSON_ERROR;
 }
 
@@ -142,8 +151,8 @@ static sr_status find_weight_map(struct index *x, sr_err *err) {
     return found ? SR_OK : sr_fail(err, SR_CORRUPT, "%s: found no object \"weight_map\"", x->path);
 }
 
-static sr_status open_index(struct index *x, const char *path, sr_err *err) {
-    *x = (struct index){.path = sr_show_path(path)};
+static sr_status open_index(struct index *x, const char *path, const char *tail, sr_err *err) {
+    *x = (struct index){.path = sr_show_path(path), .suffix = tail};
     sr_status s = sr_map_open(path, &x->map, err);
     if (s == SR_OK && x->map.size > SR_INDEX_CAP)
         s = sr_fail(err, SR_LIMIT, "%s: found %zu bytes, expected at most %d", x->path, x->map.size, SR_INDEX_CAP);
@@ -261,7 +270,7 @@ static bool scan_one(void *ctx, const char *name) {
     struct scan *s = ctx;
     if (strlen(name) >= sizeof s->weights || name[0] == '.') return true;
     if (sr_ends_with(name, ".gguf")) strcpy(s->gguf, name);
-    if (sr_ends_with(name, ".bin") || sr_ends_with(name, ".pth") || sr_ends_with(name, ".pt")) strcpy(s->torch, name);
+    if (is_torch(name)) strcpy(s->torch, name);
     if (!sr_ends_with(name, suffix)) return true;
     bool first = !s->weights[0] || strcmp(name, s->weights) < 0;
     if (s->weights[0] && !same_pieces(name, s->weights)) strcpy(s->other, first ? s->weights : name);
@@ -269,18 +278,52 @@ static bool scan_one(void *ctx, const char *name) {
     return true;
 }
 
+static sr_status missing_file(const struct index *x, int shard, const char *dir, const char *name, sr_err *err) {
+    return sr_fail(err, SR_IO, "%s: missing in %s, but %s needs it for tensor \"%s\"; download it again",
+                   x->shard[shard].file, sr_show_path(dir), name, sr_show_name(x->shard[shard].tensor).text);
+}
+
+/* *found is false when there are none. */
+static sr_status open_torch(sr_file *file, const char *dir, bool *found, sr_err *err) {
+    static const char torch_index[] = "pytorch_model.bin.index.json";
+    static const char *const names[] = {"qmodel.pt", torch_index, "pytorch_model.bin"};
+    const char *path = NULL;
+    int i;
+    *found = false;
+    for (i = 0; i < 3; i++) {
+        path = sr_path_join(&file->arena, dir, names[i]);
+        if (!path) return no_memory(dir, err);
+        *found = sr_path_look(path) != SR_PATH_ABSENT;
+        if (*found) break;
+    }
+    if (!*found) return SR_OK;
+    if (i != 1) return open_one(file, path, err);
+    struct index x;
+    sr_status s = open_index(&x, path, ".bin", err);
+    int missing = s == SR_OK ? missing_shard(&x, dir, &x.arena) : -1;
+    if (missing >= 0)
+        s = missing_file(&x, missing, dir, torch_index, err);
+    else if (s == SR_OK)
+        s = open_indexed(file, dir, &x, err);
+    close_index(&x);
+    return s;
+}
+
 static sr_status open_scanned(sr_file *file, const char *dir, sr_err *err) {
     struct scan found = {0};
     sr_status s = sr_path_list(dir, scan_one, &found, err);
     if (s != SR_OK) return s;
     const char *where = sr_show_path(dir);
+    bool torch = false;
+    if (!found.weights[0]) s = open_torch(file, dir, &torch, err);
+    if (s != SR_OK || torch) return s;
     if (!found.weights[0] && found.gguf[0])
         return sr_fail(err, SR_INVALID, "%s: found %s, expected *.safetensors; open that file by its own path", where,
                        found.gguf);
     if (!found.weights[0])
         return sr_fail(err, found.torch[0] ? SR_UNSUPPORTED : SR_INVALID,
-                       "%s: found %s, expected weights in *.safetensors or a .gguf file", where,
-                       found.torch[0] ? found.torch : "no weights");
+                       "%s: found %s, expected weights in *.safetensors, pytorch_model.bin, qmodel.pt or a .gguf file",
+                       where, found.torch[0] ? found.torch : "no weights");
     if (found.other[0])
         return sr_fail(err, SR_INVALID, "%s: found %s and %s, expected one model; open one by its own path", where,
                        found.weights, found.other);
@@ -300,7 +343,7 @@ static sr_status open_weights(sr_file *file, const char *dir, sr_err *err) {
         return s == SR_OK && !uqff ? open_scanned(file, dir, err) : s;
     }
     struct index x;
-    sr_status s = open_index(&x, index, err);
+    sr_status s = open_index(&x, index, suffix, err);
     int missing = s == SR_OK ? missing_shard(&x, dir, &x.arena) : -1;
     if (s == SR_OK && missing < 0) {
         s = open_indexed(file, dir, &x, err);
@@ -308,8 +351,7 @@ static sr_status open_weights(sr_file *file, const char *dir, sr_err *err) {
         sr_log(SR_LOG_WARNING, "%s names files that are not there; using model.safetensors", x.path);
         s = open_one(file, single, err);
     } else if (s == SR_OK) {
-        s = sr_fail(err, SR_IO, "%s: missing in %s, but %s needs it for tensor \"%s\"; download it again",
-                    x.shard[missing].file, sr_show_path(dir), index_name, sr_show_name(x.shard[missing].tensor).text);
+        s = missing_file(&x, missing, dir, index_name, err);
     }
     close_index(&x);
     return s;

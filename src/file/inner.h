@@ -15,7 +15,8 @@ enum {
     SR_GGUF_METADATA_CAP = 256 << 20,
     SR_ST_HEADER_CAP = 100 * 1000 * 1000, /* the reference implementation's */
     SR_CONFIG_CAP = 16 << 20,
-    SR_INDEX_CAP = 64 << 20
+    SR_INDEX_CAP = 64 << 20,
+    SR_PICKLE_CAP = 64 << 20 /* 20 numbers a matrix in HQQ's: 1.5 KB */
 };
 
 /* ---- table.c: the directory while it is being filled ---- */
@@ -62,6 +63,23 @@ bool sr_split_name(const char *path, const char *suffix, size_t *prefix, int *no
 /* Path of another piece, in the arena; NULL when out of memory. */
 char *sr_split_path(sr_arena *a, const char *path, size_t prefix, int no, int count, const char *suffix);
 
+/* ---- zip.c: an archive's directory ---- */
+
+typedef struct sr_zip_entry {
+    const char *name;    /* "archive/data/0": relative, UTF-8, without ".." */
+    const uint8_t *data; /* stored as it is, inside the map */
+    int64_t bytes;
+} sr_zip_entry;
+typedef struct sr_zip {
+    sr_zip_entry *at; /* in the order of the directory */
+    int n;
+    struct sr_names names;
+} sr_zip;
+/* Names go to `arena`; sr_names_free(&zip->names) also after a failure. Errors: SR_CORRUPT (cut off, contradicting
+ * itself, overlapping), SR_UNSUPPORTED (compressed), SR_LIMIT, SR_NOMEM. */
+sr_status sr_zip_read(const sr_map *map, const char *path, sr_arena *arena, sr_zip *zip, sr_err *err);
+const sr_zip_entry *sr_zip_find(const sr_zip *zip, const char *name); /* NULL when absent */
+
 /* ---- the readers ---- */
 
 /* Fills the directory of a GGUF file, with all pieces where it is split. */
@@ -75,6 +93,9 @@ sr_status sr_ggml_open(sr_file *file, const char *path, int gqa, sr_err *err);
 sr_status sr_ggml_parse_alone(sr_file *file, sr_err *err);
 /* Appends the parts of file->shard[shard]. */
 sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
+/* Appends the tensors of file->shard[shard], an archive that torch.save wrote, under dotted names. Nothing in it is
+ * executed. */
+sr_status sr_pickle_parse(sr_file *file, int shard, sr_err *err);
 /* Opens the UQFF files of a directory with their residual.safetensors; want: name of one of them, or NULL for the only
  * ones there. *found is false when there are none. */
 sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *found, sr_err *err);

@@ -34,7 +34,7 @@ void sr_file_close(sr_file *file) {
     free(file);
 }
 
-enum content { GGUF, GGML, SAFETENSORS, OTHER };
+enum content { GGUF, GGML, SAFETENSORS, TORCH, OTHER };
 
 static bool starts(const uint8_t *p, size_t n, const char *magic, size_t m) {
     return n >= m && memcmp(p, magic, m) == 0;
@@ -44,8 +44,8 @@ static bool starts(const uint8_t *p, size_t n, const char *magic, size_t m) {
 static enum content look(const uint8_t *p, size_t n, const char **what) {
     *what = n == 0 ? "an empty file" : "no format that I know";
     if (starts(p, n, "GGUF", 4)) return GGUF;
-    if (starts(p, n, "PK\3\4", 4)) *what = "a zip archive (a PyTorch checkpoint?)";
-    if (starts(p, n, "\x80\2", 2)) *what = "a Python pickle (a PyTorch checkpoint?)";
+    if (starts(p, n, "PK\3\4", 4)) return TORCH;
+    if (starts(p, n, "\x80\2", 2)) *what = "a Python pickle (a PyTorch checkpoint from before 1.6?)";
     if (starts(p, n, "lmgg", 4) || starts(p, n, "fmgg", 4) || starts(p, n, "tjgg", 4)) return GGML;
     if (starts(p, n, "algg", 4)) *what = "a LoRA adapter (GGLA), which is no model";
     if (starts(p, n, "nsgg", 4)) *what = "a saved session of llama.cpp";
@@ -78,8 +78,9 @@ static sr_status open_by_content(sr_file *file, const char *path, const sr_file_
     sr_map_close(&map);
     if (content == OTHER && (gguf || sr_ends_with(path, ".gguf"))) content = GGUF; /* its reader says what is wrong */
     if (content == OTHER && sr_ends_with(path, ".safetensors")) content = SAFETENSORS;
-    static const char *const found[] = {"GGUF", "GGML", "safetensors"};
-    if (content != OTHER && o->format && (plain ? SAFETENSORS : gguf ? GGUF : GGML) != content)
+    static const char *const found[] = {"GGUF", "GGML", "safetensors", "PyTorch"};
+    enum content kind = content == TORCH ? SAFETENSORS : content; /* "plain" is both */
+    if (content != OTHER && o->format && (plain ? SAFETENSORS : gguf ? GGUF : GGML) != kind)
         return sr_fail(err, SR_INVALID, "%s: found a %s file, expected %s (format \"%s\")", sr_show_path(path),
                        found[content],
                        found[plain  ? SAFETENSORS
@@ -89,7 +90,7 @@ static sr_status open_by_content(sr_file *file, const char *path, const sr_file_
     if (content == GGML) return sr_ggml_open(file, path, o->gqa, err);
     if (o->gqa) return no_gqa(path, err);
     if (content == GGUF) return sr_gguf_open(file, path, err);
-    if (content == SAFETENSORS) return sr_hf_open(file, path, false, err);
+    if (content == SAFETENSORS || content == TORCH) return sr_hf_open(file, path, false, err);
     return sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected GGUF, GGML, safetensors or a model directory",
                    sr_show_path(path), what);
 }
@@ -132,6 +133,8 @@ sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_f
             s = sr_gguf_parse_alone(file, err);
         else if (content == GGML)
             s = sr_ggml_parse_alone(file, err);
+        else if (content == TORCH)
+            s = sr_pickle_parse(file, 0, err);
         else if (content == SAFETENSORS)
             s = (sr_ends_with(name, ".uqff") ? sr_uqff_parse_alone(file, err) : sr_safetensors_parse(file, 0, err));
         else
