@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the gguf, ggml, safetensors, uqff, json and config targets: small files that reach every branch of a good one.
+"""Writes the seeds of the gguf, ggml, safetensors, uqff, pickle, json and config targets: small files that reach every branch of a good one.
 
     fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
 
@@ -138,6 +138,50 @@ save("uqff", "f8q8", uqff([("a.weight", "U8", [66], bytes(66)), ("a.weight.forma
                            ("a.weight.shape", "U32", [2], u32s(1, 64))]))
 save("uqff", "mxfp4", uqff([("a.weight", "U8", [2, 16], bytes(32)), ("a.weight.format", "U8", [], b"\6"), ("a.weight.scales", "U8", [2, 1], bytes(2))]))
 save("uqff", "numbered", safetensors({"0": entry("U8", [5], 0, 5), "1": entry("U8", [5], 5, 10)}, 10))
+
+
+def pickled(*parts):
+    return b"\x80\x02" + b"".join(p if isinstance(p, bytes) else p.encode() for p in parts) + b"."
+
+
+def unicode(s):
+    return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+
+def tensor(storage, n, offset=b"K\0", size=b")", stride=b")", parameter=False):
+    t = (b"ctorch._utils\n_rebuild_tensor_v2\n((" + unicode("storage") + b"ctorch\n" + storage.encode() + b"\n" +
+         unicode("0") + unicode("cpu") + b"K" + bytes([n]) + b"tQ" + offset + size + stride +
+         b"\x89ccollections\nOrderedDict\n)RtR")
+    return b"ctorch._utils\n_rebuild_parameter\n" + t + b"\x89N\x87R" if parameter else t
+
+
+save("pickle", "tensors", pickled("}q\0(", unicode("a"), tensor("FloatStorage", 6, b"K\1", b"K\5\x85", b"K\1\x85"), "q\1",
+                                  unicode("b"), tensor("HalfStorage", 12, b"M\2\0", b"K\2K\4\x86", b"K\4K\1\x86", True),
+                                  unicode("c"), "h\1", unicode("d"), tensor("ByteStorage", 24, b"J\0\0\0\0"), "u"))
+save("pickle", "values", pickled("ccollections\nOrderedDict\n)Rr\0\0\0\0", unicode("m"), "}(", unicode("bits"), "K\4",
+                                 unicode("long"), b"\x8a\x06\0\0\0\0\0\1", unicode("scale"), b"G\x3f\xf8\0\0\0\0\0\0",
+                                 unicode("shape"), b"ctorch\nSize\nK\2K\3\x86\x85R", unicode("on"), b"\x88",
+                                 unicode("type"), "ctorch\nfloat16\n", unicode("none"), "N", unicode("list"), "](K\1K\2e",
+                                 unicode("device"), "ctorch\ndevice\n", unicode("cpu"), b"\x85R", "us", "K\5](}Nes",
+                                 "}", unicode("_metadata"), "}sb"))
+save("pickle", "protocol4", b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94(\x8c\1a\x94\x8c\5torch\x94\x8c\5int64\x94\x93\x94"
+                            b"\x8d\1\0\0\0\0\0\0\0b\x94K\1Na1ju.")
+save("pickle", "shared", pickled("}q\0", unicode("x"), "K\1s0}q\1K\1h\0sK\2h\0s0}K\3h\1sK\4h\1s"))
+
+
+def archive(entries):
+    body = directory = b""
+    for name, data in entries:
+        shared = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 0, 0, len(data), len(data), len(name), 0)
+        directory += b"PK\1\2\24\0" + shared + struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + name.encode()
+        body += b"PK\3\4" + shared + name.encode() + data
+    end = struct.pack("<HHHHIIH", 0, 0, len(entries), len(entries), len(directory), len(body), 0)
+    return body + directory + b"PK\5\6" + end
+
+
+save("pickle", "archive", archive([("t/data.pkl", pickled("}", unicode("a"), tensor("FloatStorage", 2, size=b"K\2\x85", stride=b"K\1\x85"), "s")),
+                                   ("t/byteorder", b"little"), ("t/data/0", bytes(8)), ("t/.data/id", b"")]))
+
 
 save("json", "values", b'[null, true, false, 0, -0, -1.25e+10, 9223372036854775807, NaN, -Infinity, "", []]')
 save("json", "strings", b'["\\"\\\\\\/\\b\\f\\n\\r\\t", "\\u00e9\\ud83d\\ude00\\ud83d", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"]')

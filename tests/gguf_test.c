@@ -1232,7 +1232,7 @@ static void open_names_other_formats(void **state) {
         const char *name, *bytes, *says;
         sr_status status;
     } files[] = {
-        {"pytorch_model.bin", "PK\3\4xxxxxxxxxx", "zip", SR_UNSUPPORTED},
+        {"pytorch_model.bin", "PK\3\4xxxxxxxxxx", "zip", SR_CORRUPT},
         {"lora.bin", "algg\1", "LoRA", SR_UNSUPPORTED},
         {"model.bin", "version https://git-lfs.github.com/spec/v1", "LFS pointer", SR_UNSUPPORTED},
         {"notes.txt", "hello", "expected GGUF, GGML, safetensors", SR_UNSUPPORTED},

@@ -128,7 +128,7 @@ static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "q
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
                                         "gptq-4",    "gptq-4-order",   "gptq-3",    "gptq-8",  "gptq-4-phi3",
                                         "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
-                                        "fp8-block", "modelopt-nvfp4", NULL};
+                                        "fp8-block", "modelopt-nvfp4", "hqq-3-pt",  "hqq-4",   NULL};
 
 static void check_exact(const char *family, const char *suffix) {
     char path[512];

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A tiny random llama as quantization packages write it, with logits: tiny/<family>-<what>/.
 
-    python tiny_quantized.py bnb|mlx|gptq|awq|ct|modelopt [WORK]
+    python tiny_quantized.py bnb|mlx|gptq|awq|ct|modelopt|hqq [WORK]
 
 One layer of the llama of tiny_models.py with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
 alike for all families. expected.bin as tiny_models.py writes it, 24 positions: the logits of transformers in float32
@@ -13,6 +13,8 @@ gptq  gptqmodel's packer (make_gptq.py) on weights rounded to nearest: no calibr
 awq   autoawq's packer (make_awq.py) likewise
 ct    compressed-tensors' compressors on scales of the extremes (make_ct.py); fp8-block: blocks that transformers reads
 modelopt  NVFP4QTensor (make_modelopt.py)
+hqq   hqq-3-pt: AutoHQQHFModel.quantize_model and save_quantized; hqq-4: HQQLinear's encoded state_dict under HqqConfig, the
+      files of transformers 4 (5 writes none: "not available yet")
 mlx   mlx.core.quantize of what mlx-lm's predicate takes: embeddings and linear layers whose columns the group divides
 """
 import json
@@ -245,12 +247,37 @@ def modelopt(work):
                          "exclude_modules": ["lm_head"]}}, indent=2) + "\n")
 
 
+# ---------------------------------------------------------------- HQQ
+
+
+def hqq(work):
+    import make_hqq
+    from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
+    from hqq.models.hf.base import AutoHQQHFModel
+    vocab = base(work)
+    target = fresh("hqq-3-pt")
+    model = transformers.AutoModelForCausalLM.from_pretrained(work, dtype=torch.bfloat16)
+    AutoHQQHFModel.quantize_model(model, BaseQuantizeConfig(nbits=3, group_size=64, axis=0), torch.bfloat16, "cpu")
+    AutoHQQHFModel.save_quantized(model, str(target))
+    found = {path: make_hqq.expected(m) for path, m in model.named_modules() if isinstance(m, HQQLinear)}
+    assert len(found) == 7
+    write_expected(work, target, vocab, found)
+
+    def pack(module, w):
+        linear = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
+        linear.weight.data = w
+        m = HQQLinear(linear, BaseQuantizeConfig(nbits=4, group_size=64, axis=1), compute_dtype=torch.bfloat16,
+                      device="cpu")
+        return {**make_hqq.encoded(module, m), f"{module}.expected": make_hqq.expected(m)}
+    packed(work, fresh("hqq-4"), vocab, transformers.HqqConfig(nbits=4, group_size=64, axis=1).to_dict(), pack)
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     work = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq, "ct": ct, "modelopt": modelopt}[sys.argv[1]](work)
+    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq, "ct": ct, "modelopt": modelopt, "hqq": hqq}[sys.argv[1]](work)
 
 
 if __name__ == "__main__":
