@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/cursor.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/half.h"
 #include "base/json.h"
@@ -442,8 +443,55 @@ static void json_numbers_convert_exactly_or_not_at_all(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- digests */
+
+static void digest_is(sr_digest d, const void *data, size_t n, size_t portion, const char *want) {
+    char hex[SR_DIGEST_HEX];
+    const char *p = data;
+    for (size_t at = 0; at < n; at += portion) sr_digest_add(&d, p + at, n - at < portion ? n - at : portion);
+    sr_digest_hex(&d, hex);
+    if (strcmp(hex, want) != 0) fail_msg("%zu bytes by %zu: got %s, want %s", n, portion, hex, want);
+}
+
+static void digests_are_those_of_the_standard(void **state) {
+    (void)state;
+    /* FIPS 180-4's own examples, then i * 7 + n modulo 256 for each byte i of n, from Python's hashlib: lengths at
+     * which the padding changes its shape. */
+    digest_is(sr_sha256(), "abc", 3, 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    digest_is(sr_sha1(), "abc", 3, 3, "a9993e364706816aba3e25717850c26c9cd0d89d");
+    static const struct {
+        size_t n;
+        const char *sha256, *sha1;
+    } want[] = {
+        {0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+         "da39a3ee5e6b4b0d3255bfef95601890afd80709"},
+        {55, "81afe5b788dc2ce138ff83d9b20164db75a94d75d2b2432eea4a0ef605088c72",
+         "63ac9708fb581dd150d3647549f9e0cb51dcf1df"},
+        {56, "2aba54f0ac632420a2b502431408866e40e1d5e430df4cd822642c78ab2eb9c1",
+         "5a0c4d0eb2f15e05bbbff6b8dada9ae767fc03f0"},
+        {64, "79322907b3e9d013d7dc2c2f256674dbf733045cde01df3539271c6f5605feb8",
+         "5f55a35e13f1865e7ffc22dca1275b1a49b0ff56"},
+        {119, "6c87eedf096b345de205b702e5223b73b447a3207791ded3ea007ba15ed6736e",
+         "774001b5ad1f46b40c48e1b94cb092c593ead25b"},
+        {1000000, "9b94f0c6efa8633610bef496c2c4ab30f57066f3678a49318f778077e998fc51",
+         "44735cb9646eddefa32e64daad22c56323be4f2f"},
+    };
+    uint8_t *data = malloc(1000000);
+    assert_non_null(data);
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++) {
+        static const size_t portions[] = {1, 63, 64, 65, 4096, 1000000};
+        for (size_t i = 0; i < want[k].n; i++) data[i] = (uint8_t)(i * 7 + want[k].n);
+        for (size_t p = 0; p < sizeof portions / sizeof *portions; p++) {
+            digest_is(sr_sha256(), data, want[k].n, portions[p], want[k].sha256);
+            digest_is(sr_sha1(), data, want[k].n, portions[p], want[k].sha1);
+        }
+    }
+    free(data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(digests_are_those_of_the_standard),
         cmocka_unit_test(err_keeps_the_first_failure),
         cmocka_unit_test(err_message_is_one_cut_line_of_whole_characters),
         cmocka_unit_test(every_status_has_a_name),

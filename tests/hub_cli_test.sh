@@ -30,7 +30,8 @@ mv "$root/org/phi3-GGUF/phi3.gguf" "$root/org/phi3-GGUF/phi3-f32.gguf"
 cp "$tiny/mixed.gguf" "$root/org/phi3-GGUF/phi3-Q4_0.gguf"
 
 mkfifo "$scratch/stdin"
-"$server" "$root" <"$scratch/stdin" >"$scratch/address" 2>"$scratch/requests" &
+repository org/stalled "$tiny/phi3"
+"$server" "$root" /data/org/stalled/ 100000 <"$scratch/stdin" >"$scratch/address" 2>"$scratch/requests" &
 exec 3>"$scratch/stdin"
 for _ in $(seq 100); do
     [ -s "$scratch/address" ] && break
@@ -74,6 +75,27 @@ fi
 before=$(requests)
 check "offline" "$sirocco" run --offline -m microsoft/Phi-3-mini-4k-instruct --isq 4 -i "the" --max-tokens 4 --greedy
 [ "$(requests)" = "$before" ] || { echo "hub_cli: --offline asked the hub"; failures=$((failures + 1)); }
+
+# Ctrl-C keeps what came, and the next call goes on from there.
+code=0
+"$sirocco" run -m org/stalled -i "the" --max-tokens 4 --greedy >"$scratch/out" 2>"$scratch/err" &
+pid=$!
+for _ in $(seq 100); do
+    [ "$(cat "$HF_HOME"/hub/models--org--stalled/blobs/*.incomplete 2>/dev/null | wc -c)" -ge 100000 ] && break
+    sleep 0.05
+done
+kill -INT $pid
+wait $pid || code=$?
+if [ "$code" != 130 ] || ! grep -q 'kept' "$scratch/err"; then
+    echo "hub_cli: Ctrl-C in a download: exit code $code, $(cat "$scratch/err")"
+    failures=$((failures + 1))
+fi
+check "after Ctrl-C" "$sirocco" run -m org/stalled -i "the" --max-tokens 4 --greedy
+if ! grep -q '/data/org/stalled/.* 100000$' "$scratch/requests"; then
+    echo "hub_cli: the next call did not go on from 100000 bytes:"
+    grep stalled "$scratch/requests"
+    failures=$((failures + 1))
+fi
 
 check "models" "$sirocco" models
 for word in microsoft/Phi-3-mini-4k-instruct gptq mlx-community/tiny-llama-4bit org/phi3-GGUF; do

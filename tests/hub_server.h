@@ -32,6 +32,7 @@
 enum fault_kind {
     FAULT_STATUS,      /* answers `n`, with the header lines of `text` */
     FAULT_CUT,         /* closes the connection after n bytes of the body */
+    FAULT_STALL,       /* says nothing more after n bytes of the body */
     FAULT_FLIP,        /* damages byte n of the body */
     FAULT_SHORT,       /* says and sends n bytes less */
     FAULT_LONG,        /* says and sends n bytes more */
@@ -87,6 +88,12 @@ static bool send_all(int fd, const void *data, size_t n) {
         n -= (size_t)w;
     }
     return true;
+}
+
+/* Says nothing until the other side goes away. */
+static void wait_for_end(struct server *s, int fd) {
+    struct timespec pause = {0, 20000000};
+    for (struct pollfd p = {fd, POLLIN, 0}; !s->quit && poll(&p, 1, 0) == 0;) nanosleep(&pause, NULL);
 }
 
 static void answer(int fd, int status, const char *headers, const char *body) {
@@ -190,13 +197,14 @@ static void answer_file(struct server *s, int fd, const char *path, long from, c
         m += snprintf(head + m, sizeof head - (size_t)m, "Content-Range: bytes %zu-%zu/%zu\r\n", at, n - 1, n);
     m += snprintf(head + m, sizeof head - (size_t)m, "\r\n");
     send_all(fd, head, (size_t)m);
-    if (f && f->kind == FAULT_CUT)
+    if (f && (f->kind == FAULT_CUT || f->kind == FAULT_STALL))
         send_all(fd, data + at, (size_t)f->n < n - at ? (size_t)f->n : n - at);
     else if (f && f->kind == FAULT_DRIP)
         for (struct timespec pause = {0, 20000000}; at < n && !s->quit && send_all(fd, data + at, 1); at++)
             nanosleep(&pause, NULL);
     else
         send_all(fd, data + at, n - at);
+    if (f && f->kind == FAULT_STALL) wait_for_end(s, fd);
     free(data);
 }
 
@@ -306,8 +314,7 @@ static void *connection_main(void *arg) {
             snprintf(location, sizeof location, "Location: %s\r\n", f.text);
             answer(c.fd, 302, location, "");
         } else if (faulty && f.kind == FAULT_HANG) {
-            struct timespec pause = {0, 20000000};
-            for (struct pollfd p = {c.fd, POLLIN, 0}; !s->quit && poll(&p, 1, 0) == 0;) nanosleep(&pause, NULL);
+            wait_for_end(s, c.fd);
         } else if (c.port == 0 && !strstr(text, wanted)) {
             answer(c.fd, 401, q.token ? "" : "X-Error-Code: GatedRepo\r\n", "{}");
         } else if (c.port == 0) {
