@@ -70,7 +70,7 @@ static const sr_fast fast[] = {
     {.format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name, .dot_err = err},
         SR_FMT_UNPACKERS(ROW)
 #undef ROW
-#define ROW(name) {.format = #name, .dot = dot_##name},
+#define ROW(name) {.format = #name, .unpack = unpack_##name, .dot = dot_##name},
             SR_FMT_ALONG_ROWS(ROW)
 #undef ROW
 #define ROW(name) {.format = #name, .unpack = unpack_##name},

@@ -37,7 +37,7 @@
     X(ct_nvfp4)                                                                                                        \
     X(modelopt_nvfp4)
 
-/* Those whose words run along N: dot_<name>. */
+/* Those whose words run along N: unpack_<name> and dot_<name>. */
 #define SR_FMT_ALONG_ROWS(X)                                                                                           \
     X(gptq4)                                                                                                           \
     X(awq4)

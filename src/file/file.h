@@ -46,8 +46,8 @@ typedef struct sr_part {
     int n_dims;
     int64_t shape[SR_MAX_DIMS];
     int64_t n_elements;
-    const uint8_t *data; /* `bytes` bytes inside a read-only map, at any alignment; in the arena where bytes were swapped,
-                          * and for a PyTorch file's values that are no tensors (numbers, texts) */
+    const uint8_t *data; /* `bytes` bytes inside a read-only map, at any alignment; in the arena where bytes were
+                          * swapped, and for a PyTorch file's values that are no tensors (numbers, texts) */
     int64_t bytes;
     uint16_t shard; /* index into sr_file.shard */
 } sr_part;

@@ -1,6 +1,6 @@
-/* Fast dots of formats whose words run along N (gptq.c, awq.c), written once in the vocabulary of cpu/simd_x86.h. A
- * lane is a row, so that nothing is summed across lanes: 64 rows share each broadcast of x. Sums of a group are exact
- * in int32; scale and x's scale come after, in one fused multiply-add a group, for every row alike. */
+/* Fast dots and unpackers of formats whose words run along N (gptq.c, awq.c), written once in the vocabulary of
+ * cpu/simd_x86.h. A lane is a row, so that nothing is summed across lanes: 64 rows share each broadcast of x. Sums of a
+ * group are exact in int32; scale and x's scale come after, in one fused multiply-add a group, for every row alike. */
 
 enum { ROWS = 64, VECTORS = ROWS / 8 };
 
@@ -180,4 +180,61 @@ static void dot_gptq4(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 
 }
 static void dot_awq4(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y) {
     dot_along_rows(w, row0, n_rows, x, y, ld_y, awq4_product);
+}
+
+/* ---------------------------------------------------------------- unpacking one row
+ * Its words lie N apart: sixteen rows of a panel share each cache line. */
+
+/* q[SR_KC] of up to SR_KC columns from k on; what lies behind n is undefined. */
+typedef void raw_fn(const sr_weight *w, int64_t row, int64_t k, int n, uint8_t *q);
+
+V_INLINE void gptq4_raw(const sr_weight *w, int64_t row, int64_t k, int n, uint8_t *q) {
+    const int64_t step = 4 * w->N;
+    const uint8_t *p = w->plane[SR_INTEGER_CODES].data + k / 8 * step + 4 * row;
+    uint8_t words[SR_KC / 2] = {0};
+    for (int i = 0; i < (n + 7) / 8; i++, p += step) memcpy(words + 4 * i, p, 4);
+    for (int i = 0; i < n; i += 64) {
+        vb v = vb_load(words + i / 2), low = vb_low4(v), high = vb_high4(v);
+        vb first = vb_zip8_low(low, high), last = vb_zip8_high(low, high);
+        vb_store(q + i, vb_halves0(first, last));
+        vb_store(q + i + 32, vb_halves1(first, last));
+    }
+}
+V_INLINE void awq4_raw(const sr_weight *w, int64_t row, int64_t k, int n, uint8_t *q) {
+    static const uint8_t byte[8] = {0, 2, 0, 2, 1, 3, 1, 3}, high[8] = {0, 0, 1, 1, 0, 0, 1, 1};
+    const int64_t step = w->plane[SR_INTEGER_CODES].stride;
+    const uint8_t *p = w->plane[SR_INTEGER_CODES].data + k * step + row / 8 * 4 + byte[row % 8];
+    for (int i = 0; i < n; i++, p += step) q[i] = *p;
+    for (int i = 0; i < n; i += 32) {
+        vb v = vb_load(q + i);
+        vb_store(q + i, high[row % 8] ? vb_high4(v) : vb_low4(v));
+    }
+}
+
+V_INLINE void unpack_row(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                         raw_fn *raw) {
+    const sr_integer *a = w->aux;
+    for (int64_t i = 0; i < n; i += SR_KC) {
+        const int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
+        uint8_t q[SR_KC + 64] = {0};
+        raw(w, row, k0 + i, m, q);
+        for (int at = 0; at < m; at += w->group) {
+            const int64_t g = (k0 + i + at) / w->spec.group;
+            const int end = at + w->group < m ? at + w->group : m, zero = a->zero(w, row, g);
+            int j = at;
+            *scale++ = sr_plane_float(w, SR_INTEGER_SCALES, g * w->N + row);
+            for (; j + 32 <= end; j += 32) vb_store(code + i + j, vb_sub(vb_load(q + j), vb_set1(zero)));
+            for (; j < end; j++) code[i + j] = (int8_t)(q[j] - zero);
+        }
+    }
+}
+static void unpack_gptq4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                         float *min) {
+    (void)min;
+    unpack_row(w, row, k0, n, code, scale, gptq4_raw);
+}
+static void unpack_awq4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    (void)min;
+    unpack_row(w, row, k0, n, code, scale, awq4_raw);
 }
