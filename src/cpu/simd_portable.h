@@ -93,9 +93,11 @@ V_INLINE vf vf_pow2(vf n) {
     for (int i = 0; i < 8; i++) e[i] = sr_f32_from_bits((uint32_t)((int32_t)e[i] + 127) << 23);
     return vf_load(e);
 }
-V_INLINE vf vf_from_f16(const uint16_t *p) {
+V_INLINE vf vf_from_f16(const uint16_t *p) { /* files put them at any address */
     float e[8];
-    for (int i = 0; i < 8; i++) e[i] = sr_f16_to_f32(p[i]);
+    uint16_t h[8];
+    memcpy(h, p, sizeof h);
+    for (int i = 0; i < 8; i++) e[i] = sr_f16_to_f32(h[i]);
     return vf_load(e);
 }
 V_INLINE void vf_to_f16(uint16_t *p, vf v) {
@@ -105,7 +107,9 @@ V_INLINE void vf_to_f16(uint16_t *p, vf v) {
 }
 V_INLINE vf vf_from_bf16(const uint16_t *p) {
     float e[8];
-    for (int i = 0; i < 8; i++) e[i] = sr_bf16_to_f32(p[i]);
+    uint16_t h[8];
+    memcpy(h, p, sizeof h);
+    for (int i = 0; i < 8; i++) e[i] = sr_bf16_to_f32(h[i]);
     return vf_load(e);
 }
 /* 256 columns of quantized x: code = x * mul to the nearest, halves to even, and the sums of 16 codes. */
