@@ -406,95 +406,28 @@ static void sample_hqq(sr_weight *w, uint64_t seed) {
 
 /* ---------------------------------------------------------------- rows */
 
-const sr_format sr_fmt_hqq8 = {
-    .name = "hqq8",
-    .block = 1,
-    .lane = 1,
-    .spec = {.method = "hqq", .bits = 8, .axis = 1, .group = 64},
-    .reference = "hqq 0.2.8",
-    .tile = SR_TILE_I8,
-    .has_min = true,
-    .claim = claim_hqq,
-    .layout = layout_hqq,
-    .decode = decode_hqq,
-    .unpack = unpack_hqq,
-    .dims = dims_hqq,
-    .adopt = adopt_hqq,
-    .sample = sample_hqq,
-};
-const sr_format sr_fmt_hqq4 = {
-    .name = "hqq4",
-    .block = 1,
-    .lane = 1,
-    .spec = {.method = "hqq", .bits = 4, .axis = 1, .group = 64},
-    .reference = "hqq 0.2.8",
-    .tile = SR_TILE_I8,
-    .has_min = true,
-    .claim = claim_hqq,
-    .layout = layout_hqq,
-    .decode = decode_hqq,
-    .unpack = unpack_hqq,
-    .dims = dims_hqq,
-    .adopt = adopt_hqq,
-    .sample = sample_hqq,
-    .panel = sr_panel_coarse,
-    .panel_group = SR_KC,
-    .panel_err = 0.0085f,
-};
-const sr_format sr_fmt_hqq3 = {
-    .name = "hqq3",
-    .block = 1,
-    .lane = 1,
-    .spec = {.method = "hqq", .bits = 3, .axis = 1, .group = 64},
-    .reference = "hqq 0.2.8",
-    .tile = SR_TILE_I8,
-    .has_min = true,
-    .claim = claim_hqq,
-    .layout = layout_hqq,
-    .decode = decode_hqq,
-    .unpack = unpack_hqq,
-    .dims = dims_hqq,
-    .adopt = adopt_hqq,
-    .sample = sample_hqq,
-    .panel = sr_panel_coarse,
-    .panel_group = SR_KC,
-    .panel_err = 0.0085f,
-};
-const sr_format sr_fmt_hqq2 = {
-    .name = "hqq2",
-    .block = 1,
-    .lane = 1,
-    .spec = {.method = "hqq", .bits = 2, .axis = 1, .group = 64},
-    .reference = "hqq 0.2.8",
-    .tile = SR_TILE_I8,
-    .has_min = true,
-    .claim = claim_hqq,
-    .layout = layout_hqq,
-    .decode = decode_hqq,
-    .unpack = unpack_hqq,
-    .dims = dims_hqq,
-    .adopt = adopt_hqq,
-    .sample = sample_hqq,
-    .panel = sr_panel_coarse,
-    .panel_group = SR_KC,
-    .panel_err = 0.0085f,
-};
-const sr_format sr_fmt_hqq1 = {
-    .name = "hqq1",
-    .block = 1,
-    .lane = 1,
-    .spec = {.method = "hqq", .bits = 1, .axis = 1, .group = 64},
-    .reference = "hqq 0.2.8",
-    .tile = SR_TILE_I8,
-    .has_min = true,
-    .claim = claim_hqq,
-    .layout = layout_hqq,
-    .decode = decode_hqq,
-    .unpack = unpack_hqq,
-    .dims = dims_hqq,
-    .adopt = adopt_hqq,
-    .sample = sample_hqq,
-    .panel = sr_panel_coarse,
-    .panel_group = SR_KC,
-    .panel_err = 0.0085f,
-};
+#define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
+#define HQQ(n, ...)                                                                                                    \
+    const sr_format sr_fmt_hqq##n = {                                                                                  \
+        .name = "hqq" #n,                                                                                              \
+        .block = 1,                                                                                                    \
+        .lane = 1,                                                                                                     \
+        .spec = {.method = "hqq", .bits = n, .axis = 1, .group = 64},                                                  \
+        .reference = "hqq 0.2.8",                                                                                      \
+        .tile = SR_TILE_I8,                                                                                            \
+        .has_min = true,                                                                                               \
+        .claim = claim_hqq,                                                                                            \
+        .layout = layout_hqq,                                                                                          \
+        .decode = decode_hqq,                                                                                          \
+        .unpack = unpack_hqq,                                                                                          \
+        .dims = dims_hqq,                                                                                              \
+        .adopt = adopt_hqq,                                                                                            \
+        .sample = sample_hqq,                                                                                          \
+        __VA_ARGS__,                                                                                                   \
+    }
+
+HQQ(8, .panel_err = 0);
+HQQ(4, COARSE);
+HQQ(3, COARSE);
+HQQ(2, COARSE);
+HQQ(1, COARSE);
