@@ -31,6 +31,11 @@ endif()
 if(TARGET sirocco AND CURL_FOUND)
   sirocco_test(hub_cli 300 bash ${PROJECT_SOURCE_DIR}/tests/hub_cli_test.sh $<TARGET_FILE:sirocco>
                $<TARGET_FILE:hub_server> ${PROJECT_SOURCE_DIR})
+  # clang 14's leak checker itself faults at the end of a process that used libcurl and OpenMP's threads. What the
+  # library allocates here is checked by hub_test.
+  if(SIROCCO_SANITIZE)
+    set_property(TEST hub_cli APPEND PROPERTY ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+  endif()
 endif()
 if(NOT SIROCCO_SANITIZE) # what these look at does not depend on the flags of a build
   sirocco_test(oneline 900 bash ${PROJECT_SOURCE_DIR}/tests/oneline_test.sh ${PROJECT_SOURCE_DIR})

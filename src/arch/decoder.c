@@ -203,7 +203,11 @@ static bool is_known_extra(const char *name) {
                                        /* scales of activations and of keys and values, which are quantized here as
                                           they come */
                                        ".input_scale", ".activation_scale", ".input_global_scale", ".qscale_act",
-                                       ".k_scale", ".v_scale", ".output_scale", ".input_zero_point", NULL};
+                                       ".k_scale", ".v_scale", ".output_scale", ".input_zero_point",
+                                       /* what HQQ writes beside a matrix and its bits do not depend on */
+                                       ".unpack_view_dtype", ".quant_scale", ".quant_zero", ".compute_dtype",
+                                       ".offload_meta", ".stores_quant_config", ".channel_wise", ".optimize",
+                                       ".round_zero", ".encoded_state_dict", NULL};
     for (const char *const *e = ends; *e; e++) {
         size_t n = strlen(name), m = strlen(*e);
         if (n >= m && strcmp(name + n - m, *e) == 0) return true;

@@ -297,8 +297,8 @@ sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const
     if (h->scanned) return sr_fail(err, SR_IO, "%s: no weights are in the cache; connect and load it once", h->repo);
     if (pickle)
         return sr_fail(err, SR_UNSUPPORTED,
-                       "%s: found %.80s, expected *.safetensors or *.gguf; pickles are programs "
-                       "and are never loaded",
+                       "%s: found %.80s, expected *.safetensors or *.gguf; pickles are "
+                       "not fetched",
                        h->repo, pickle);
     return sr_fail(err, SR_UNSUPPORTED, "%s: found %d files, but no *.safetensors or *.gguf among them", h->repo, l->n);
 }
