@@ -364,13 +364,19 @@ static void kernels_agree_on_what_packages_wrote(void **s) {
     assert_true(compared > 0 || !any);
 }
 
-/* Where the f16 factors of a block lie: with factors and a scale of x of one, every product is a whole number. */
+/* Where the f16 factors of a block lie, and the upper byte of the d (1, 4 or 8) with which, with a scale of x of one,
+ * every product is a whole number. */
 static const struct factors {
     const char *format;
-    int bytes, d, dmin;
+    int bytes, d, dmin, one;
 } factors[] = {
-    {"q4_0", 18, 0, -1},  {"q4_1", 20, 0, 2},     {"q5_0", 22, 0, -1}, {"q5_1", 24, 0, 2},  {"q8_0", 34, 0, -1},
-    {"q2_k", 84, 80, 82}, {"q3_k", 110, 108, -1}, {"q4_k", 144, 0, 2}, {"q5_k", 176, 0, 2}, {"q6_k", 210, 208, -1},
+    {"q4_0", 18, 0, -1, 0x3c},    {"q4_1", 20, 0, 2, 0x3c},    {"q5_0", 22, 0, -1, 0x3c},
+    {"q5_1", 24, 0, 2, 0x3c},     {"q8_0", 34, 0, -1, 0x3c},   {"q2_k", 84, 80, 82, 0x3c},
+    {"q3_k", 110, 108, -1, 0x3c}, {"q4_k", 144, 0, 2, 0x3c},   {"q5_k", 176, 0, 2, 0x3c},
+    {"q6_k", 210, 208, -1, 0x3c}, {"iq1_s", 50, 0, -1, 0x48},  {"iq2_xxs", 66, 0, -1, 0x48},
+    {"iq2_xs", 74, 0, -1, 0x48},  {"iq2_s", 82, 0, -1, 0x48},  {"iq3_xxs", 98, 0, -1, 0x44},
+    {"iq3_s", 110, 0, -1, 0x3c},  {"iq4_nl", 18, 0, -1, 0x3c}, {"iq4_xs", 136, 0, -1, 0x3c},
+    {"tq1_0", 54, 52, -1, 0x3c},  {"tq2_0", 66, 64, -1, 0x3c},
 };
 
 /* bytes: -1 random, else all of them; x likewise. What is below 2^24 must come back exactly. */
@@ -382,7 +388,7 @@ static void whole_numbers(const struct factors *f, int byte, int x_code, int lar
     for (int64_t b = 0; b < w.plane[0].bytes; b += f->bytes) {
         uint8_t *p = w.plane[0].data + b;
         if (byte >= 0) memset(p, byte, (size_t)f->bytes);
-        p[f->d] = 0, p[f->d + 1] = 0x3c;
+        p[f->d] = 0, p[f->d + 1] = (uint8_t)f->one;
         if (f->dmin >= 0) p[f->dmin] = 0, p[f->dmin + 1] = 0x3c;
     }
     int8_t code[K];

@@ -13,6 +13,9 @@
 #include "fmt/fp8.h"
 #include "fmt/fp8_bits.h"
 #include "fmt/gguf_bits.h"
+#include "fmt/gguf_iq.h"
+#include "fmt/gguf_iq_bits.h"
+#include "fmt/gguf_tq_bits.h"
 #include "fmt/integer.h"
 
 /* Everything below may use the instruction set; `usable` runs first, on any processor, and is kept plain. */
@@ -51,6 +54,7 @@ static bool usable(void) {
 
 #include "fmt/bnb_kern.h"
 #include "fmt/fp8_kern.h"
+#include "fmt/gguf_iq_kern.h"
 #include "fmt/mlx_kern.h"
 #include "fmt/mx_kern.h"
 

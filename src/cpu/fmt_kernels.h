@@ -13,7 +13,20 @@
     X(q3_k)                                                                                                            \
     X(q4_k)                                                                                                            \
     X(q5_k)                                                                                                            \
-    X(q6_k)
+    X(q6_k)                                                                                                            \
+    X(iq1_s)                                                                                                           \
+    X(iq1_m)                                                                                                           \
+    X(iq2_xxs)                                                                                                         \
+    X(iq2_xs)                                                                                                          \
+    X(iq2_s)                                                                                                           \
+    X(iq3_xxs)                                                                                                         \
+    X(iq3_s)                                                                                                           \
+    X(iq4_nl)                                                                                                          \
+    X(iq4_xs)                                                                                                          \
+    X(tq1_0)                                                                                                           \
+    X(tq2_0)                                                                                                           \
+    X(mxfp4)                                                                                                           \
+    X(nvfp4)
 
 /* Those whose panel is coarse or unpack's own: X(name, dot_err) means unpack_<name>, panel_<name> (or NULL: that of
  * unpack) and dot_<name>. */

@@ -134,6 +134,11 @@ V_INLINE vf vf_from_i32(vi v) {
     return _mm256_cvtepi32_ps(v);
 }
 
+/* The first number in the first half, the second in the second. */
+V_INLINE vf vf_halves(const float *p) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(p)), _mm_broadcast_ss(p + 1), 1);
+}
+
 /* One f16 in all lanes, and one as a scalar. */
 V_INLINE float v_f16(const uint8_t *p) {
     uint16_t h;
@@ -210,6 +215,25 @@ V_INLINE vb vb_sub(vb a, vb b) {
 V_INLINE vb vb_max_u8(vb a, vb b) {
     return _mm256_max_epu8(a, b);
 }
+V_INLINE vb vb_abs(vb a) {
+    return _mm256_abs_epi8(a);
+}
+/* a where s > 0, -a where s < 0, 0 where s is 0. a is not -128 where s < 0. */
+V_INLINE vb vb_sign(vb a, vb s) {
+    return _mm256_sign_epi8(a, s);
+}
+/* -1 where a >= k, both unsigned; else 0. */
+V_INLINE vb vb_at_least(vb a, const int k) {
+    return _mm256_cmpeq_epi8(_mm256_max_epu8(a, _mm256_set1_epi8((char)k)), a);
+}
+/* Four vectors of 8 bytes, or eight of 4, from a table. */
+V_INLINE vb vb_grid8(const uint64_t *table, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return _mm256_set_epi64x((long long)table[d], (long long)table[c], (long long)table[b], (long long)table[a]);
+}
+V_INLINE vb vb_grid4(const uint32_t *table, int a, int b, int c, int d, int e, int f, int g, int h) {
+    return _mm256_set_epi32((int)table[h], (int)table[g], (int)table[f], (int)table[e], (int)table[d], (int)table[c],
+                            (int)table[b], (int)table[a]);
+}
 /* a & 15, a >> 4 */
 V_INLINE vb vb_low4(vb a) {
     return _mm256_and_si256(a, _mm256_set1_epi8(15));
@@ -225,6 +249,12 @@ V_INLINE vb vb_shift(vb a, const int n) {
 V_INLINE vb vb_nibbles(const uint8_t *p) {
     const __m256i shift = _mm256_set_epi64x(4, 4, 0, 0);
     return _mm256_and_si256(_mm256_srlv_epi64(vb_twice(p), shift), _mm256_set1_epi8(15));
+}
+/* The same of the first eight bytes to the first half, and of the last eight to the second. */
+V_INLINE vb vb_nibbles_by_8(const uint8_t *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p), high = _mm_srli_epi16(v, 4);
+    __m256i both = _mm256_set_m128i(_mm_unpackhi_epi64(v, high), _mm_unpacklo_epi64(v, high));
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
 }
 /* 16 bytes of two nibbles in order, each byte's low one first or its high one. */
 V_INLINE vb vb_pairs_low_first(const uint8_t *p) {

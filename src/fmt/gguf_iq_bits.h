@@ -16,14 +16,17 @@ SR_BITS_FN unsigned sr_u16_le(SR_BITS_IN p) {
 SR_BITS_FN unsigned sr_u32_le(SR_BITS_IN p) {
     return sr_u16_le(p) | sr_u16_le(p + 2) << 16;
 }
-/* Four sign masks of 8 bits from the low 28 bits of v, 7 stored of each: the number of negative elements is even, so
- * the eighth bit is the parity of the others. Bit j set: element j is negative. */
-SR_BITS_FN unsigned sr_iq_signs(unsigned v) {
-    unsigned m = (v & 0x7f) | (v << 1 & 0x7f00) | (v << 2 & 0x7f0000) | (v << 3 & 0x7f000000);
+/* Four sign masks of 8 bits from four bytes of 7: the number of negative elements is even, so the eighth bit is the
+ * parity of the others. Bit j set: element j is negative. */
+SR_BITS_FN unsigned sr_iq_parity(unsigned m) {
     unsigned p = m ^ m >> 4;
     p ^= p >> 2;
     p ^= p >> 1;
     return m | (p & 0x01010101) << 7;
+}
+/* The same from the low 28 bits of v, 7 for each. */
+SR_BITS_FN unsigned sr_iq_signs(unsigned v) {
+    return sr_iq_parity((v & 0x7f) | (v << 1 & 0x7f00) | (v << 2 & 0x7f0000) | (v << 3 & 0x7f000000));
 }
 /* 2 s + 1 of nibble i at p. */
 SR_BITS_FN int sr_iq_scale4(SR_BITS_IN p, int i) {
