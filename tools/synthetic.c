@@ -97,16 +97,9 @@ static void layout_of(const struct model *m, const struct tensor *t, sr_planes *
     if (fmt->layout(fmt, t->n, t->k, &spec, planes, &err) != SR_OK) fail(err.msg);
 }
 
-static const sr_stored *stored_of(const sr_planes *planes, int i) {
-    char name[32];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(planes->plane[i].stored, "|"), planes->plane[i].stored);
-    return sr_stored_by_name(name);
-}
-
 static int64_t bytes_of(const sr_planes *planes, int i) {
-    int64_t n = 1, bytes;
-    for (int d = 0; d < planes->plane[i].n_dims; d++) n *= planes->plane[i].shape[d];
-    if (!sr_stored_bytes(stored_of(planes, i), n, &bytes)) fail("a size that its type cannot have");
+    int64_t bytes = sr_plane_bytes(planes, i, sr_plane_stored(planes, i));
+    if (bytes < 0) fail("a size that its type cannot have");
     return bytes;
 }
 
@@ -267,8 +260,8 @@ static void write_quantization(FILE *f, const sr_qspec *q) {
             q->axis);
     fprintf(f,
             ", \"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"format\": \"%s\", \"weights\": "
-            "{\"num_bits\": %d, \"group_size\": %d, \"symmetric\": %s, \"type\": \"%s\"}}}, \"format\": \"%s\"}",
-            layout, q->bits ? q->bits : 4, q->group ? q->group : -1, yes, q->writer ? q->writer : "int", layout);
+            "{\"num_bits\": %d, \"group_size\": %d, \"symmetric\": %s, \"type\": \"int\"}}}, \"format\": \"%s\"}",
+            layout, q->bits ? q->bits : 4, q->group ? q->group : -1, yes, layout);
 }
 
 static void write_config(const struct model *m, const struct shape *s) {
@@ -312,7 +305,7 @@ static void write_safetensors(const struct model *m) {
         layout_of(m, t, &planes);
         for (int p = 0; p < planes.n; p++)
             if (sr_plane_created(&planes, p))
-                n += entry(header + n, cap - n, t->name, planes.plane[p].suffix, stored_of(&planes, p),
+                n += entry(header + n, cap - n, t->name, planes.plane[p].suffix, sr_plane_stored(&planes, p),
                            planes.plane[p].n_dims, planes.plane[p].shape, &offset, bytes_of(&planes, p));
     }
     header[n - 1] = '}';

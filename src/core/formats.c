@@ -11,15 +11,8 @@ static double bits_of(const sr_format *fmt) {
     if (fmt->layout(fmt, SIDE, SIDE, &spec, &planes, NULL) != SR_OK) return 0;
     double bits = 0;
     for (int i = 0; i < planes.n; i++) {
-        char first[32];
-        size_t n = strcspn(planes.plane[i].stored, "|");
-        if (!sr_plane_created(&planes, i) || n >= sizeof first) continue;
-        memcpy(first, planes.plane[i].stored, n);
-        first[n] = 0;
-        const sr_stored *type = sr_stored_by_name(first);
-        double elements = 1;
-        for (int d = 0; d < planes.plane[i].n_dims; d++) elements *= (double)planes.plane[i].shape[d];
-        if (type) bits += type->bits ? elements * type->bits : elements / type->block * type->bytes * 8;
+        int64_t bytes = sr_plane_bytes(&planes, i, sr_plane_stored(&planes, i));
+        if (sr_plane_created(&planes, i) && bytes > 0) bits += 8 * (double)bytes;
     }
     return bits / SIDE / SIDE;
 }

@@ -13,7 +13,7 @@
  * binds biases itself. */
 static const char *const suffixes[] = {
     "weight",
-    /* GPTQ, AWQ, EETQ; MLX has scales and biases. Marlin checkpoints of GPTQ */
+    /* GPTQ and AWQ; MLX has scales and biases; "B" and "s" are Marlin's */
     "qweight",
     "qzeros",
     "scales",
@@ -130,14 +130,20 @@ static bool is_one_of(const char *name, const char *list) {
     return false;
 }
 
-/* The type that a plane is written with. */
-static const sr_stored *first_of(const char *list) {
+const sr_stored *sr_plane_stored(const sr_planes *planes, int i) {
     char name[32];
-    size_t n = strcspn(list, "|");
+    size_t n = strcspn(planes->plane[i].stored, "|");
     if (n >= sizeof name) return NULL;
-    memcpy(name, list, n);
+    memcpy(name, planes->plane[i].stored, n);
     name[n] = 0;
     return sr_stored_by_name(name);
+}
+
+int64_t sr_plane_bytes(const sr_planes *planes, int i, const sr_stored *type) {
+    int64_t n = 1, bytes;
+    for (int d = 0; d < planes->plane[i].n_dims; d++)
+        if (__builtin_mul_overflow(n, planes->plane[i].shape[d], &n)) return -1;
+    return type && sr_stored_bytes(type, n, &bytes) ? bytes : -1;
 }
 
 /* Equal but for dimensions of 1, and for the first one being split in several ([E][N] for E * N rows). */
@@ -166,17 +172,6 @@ void sr_planes_add(sr_planes *planes, const char *suffix, const char *stored, bo
     planes->plane[i].n_dims = cols ? 2 : 1;
     planes->plane[i].shape[0] = rows;
     planes->plane[i].shape[1] = cols;
-}
-
-/* Bytes of n elements in whole blocks, or -1 when they are none or do not fit in 63 bits. */
-static int64_t stored_bytes(const sr_stored *type, const sr_planes *planes, int i) {
-    int64_t n = 1;
-    for (int d = 0; d < planes->plane[i].n_dims; d++)
-        if (__builtin_mul_overflow(n, planes->plane[i].shape[d], &n)) return -1;
-    int64_t bytes;
-    if (type->bits) return __builtin_mul_overflow(n, type->bits, &bytes) || bytes % 8 ? -1 : bytes / 8;
-    if (!type->block || n % type->block || __builtin_mul_overflow(n / type->block, type->bytes, &bytes)) return -1;
-    return bytes;
 }
 
 /* The first of "weight_scale|weight_scale_inv" that is there; *suffix becomes its own. */
@@ -210,7 +205,7 @@ static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr
                            dot, suffix, list_shape(part->n_dims, part->shape, found, sizeof found),
                            list_shape(planes->plane[i].n_dims, planes->plane[i].shape, expected, sizeof expected));
         if (compared) {
-            int64_t bytes = stored_bytes(part->type, planes, i);
+            int64_t bytes = sr_plane_bytes(planes, i, part->type);
             if (bytes < 0 || bytes != part->bytes)
                 return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has %lld bytes, expected %lld", path_of(file, part),
                                parts->name, dot, suffix, (long long)part->bytes, (long long)bytes);
@@ -320,8 +315,8 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
     if (st != SR_OK) return st;
     for (int i = 0; i < planes.n; i++) {
         if (!sr_plane_created(&planes, i)) continue;
-        const sr_stored *type = first_of(planes.plane[i].stored);
-        int64_t bytes = type ? stored_bytes(type, &planes, i) : -1;
+        const sr_stored *type = sr_plane_stored(&planes, i);
+        int64_t bytes = sr_plane_bytes(&planes, i, type);
         if (bytes < 0)
             return sr_fail(err, SR_INVALID, "%s: %lld x %lld is no size that it can have", fmt->name, (long long)N,
                            (long long)K);

@@ -85,6 +85,10 @@ typedef struct sr_planes {
 static inline bool sr_plane_created(const sr_planes *planes, int i) {
     return !planes->plane[i].optional || planes->plane[i].any_shape;
 }
+/* The type that a plane is written with; NULL: none of that name. */
+const sr_stored *sr_plane_stored(const sr_planes *planes, int i);
+/* Bytes of a plane in that type; -1: no type, no whole number of blocks, or more than 63 bits hold. */
+int64_t sr_plane_bytes(const sr_planes *planes, int i, const sr_stored *type);
 /* Appends a plane of two dimensions (cols 0: of one). */
 void sr_planes_add(sr_planes *planes, const char *suffix, const char *stored, bool optional, int64_t rows,
                    int64_t cols);

@@ -267,8 +267,6 @@ static void read_ct_group(sr_qconfig *c, const char *group, const char *common) 
     if (!s.layout) s.layout = common;
     snprintf(key, sizeof key, "config_groups.%s.weights.num_bits", group);
     read_bits(c, key, &s);
-    snprintf(key, sizeof key, "config_groups.%s.weights.type", group);
-    s.writer = text_of(c, key); /* "int" or "float" */
     snprintf(key, sizeof key, "config_groups.%s.weights.group_size", group);
     read_group(c, key, &s);
     snprintf(key, sizeof key, "config_groups.%s.weights.symmetric", group);
