@@ -12,6 +12,7 @@
  * Sources: compressed-tensors: compressors/{pack_quantized,naive_quantized}/, quantization/lifecycle/forward.py. */
 #include <string.h>
 
+#include "fmt/blocks.h"
 #include "fmt/integer.h"
 
 enum { WEIGHT = SR_INTEGER_CODES, SCALE = SR_INTEGER_SCALES, ZERO = SR_INTEGER_ZEROS, G_IDX };
@@ -188,18 +189,8 @@ static sr_status adopt_packed(const sr_parts *parts, sr_weight *w, sr_arena *are
 
 /* ---------------------------------------------------------------- int-quantized */
 
-/* aux of a plain int8 weight: blocks of rows and columns, as fp8.c. */
-typedef struct blocks {
-    int64_t gn, gk, pitch;
-} blocks;
-
-static float int_scale(const sr_weight *w, int64_t row, int64_t k) {
-    const blocks *b = w->aux;
-    return sr_plane_float(w, SCALE, row / b->gn * b->pitch + k / b->gk);
-}
-static int int_zero(const sr_weight *w, int64_t row, int64_t k) {
-    const blocks *b = w->aux;
-    return w->plane[ZERO].data ? (int8_t)w->plane[ZERO].data[row / b->gn * b->pitch + k / b->gk] : 0;
+static int int_zero(const sr_weight *w, int64_t block) {
+    return w->plane[ZERO].data ? (int8_t)w->plane[ZERO].data[block] : 0;
 }
 static const int8_t *int_codes(const sr_weight *w, int64_t row, int64_t k0) {
     return (const int8_t *)(w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0);
@@ -207,19 +198,19 @@ static const int8_t *int_codes(const sr_weight *w, int64_t row, int64_t k0) {
 
 static void decode_int(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
     const int8_t *q = int_codes(w, row, k0);
-    const blocks *b = w->aux;
-    for (int64_t k = 0; k < n;) {
-        float scale = int_scale(w, row, k0 + k);
-        int zero = int_zero(w, row, k0 + k);
-        int64_t end = ((k0 + k) / b->gk + 1) * b->gk - k0;
-        for (end = end < n ? end : n; k < end; k++) out[k] = (float)(q[k] - zero) * scale;
+    for (int64_t k = 0, end; k < n;) {
+        int64_t block = sr_block_at(w->aux, row, k0 + k, &end);
+        float scale = sr_plane_float(w, SCALE, block);
+        int zero = int_zero(w, block);
+        for (end = end - k0 < n ? end - k0 : n; k < end; k++) out[k] = (float)(q[k] - zero) * scale;
     }
 }
 static void unpack_int(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     memcpy(code, int_codes(w, row, k0), (size_t)n);
-    for (int64_t k = 0; k < n; k += w->group) {
-        *scale = int_scale(w, row, k0 + k);
-        if (w->fmt->has_min) *min++ = *scale * (float)int_zero(w, row, k0 + k);
+    for (int64_t k = 0, end; k < n; k += w->group) {
+        int64_t block = sr_block_at(w->aux, row, k0 + k, &end);
+        *scale = sr_plane_float(w, SCALE, block);
+        if (w->fmt->has_min) *min++ = *scale * (float)int_zero(w, block);
         scale++;
     }
 }
@@ -258,16 +249,16 @@ static sr_status sort_int(sr_weight *w, sr_arena *arena, sr_err *err) {
 
 static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
     int64_t n = scales_of(w), gn = w->spec.group_n, gk = w->spec.group;
-    blocks *b = sr_arena_alloc(arena, 1, sizeof *b);
+    sr_blocks *b = sr_arena_alloc(arena, 1, sizeof *b);
     if (!b) return sr_fail(err, SR_NOMEM, "no memory to describe it");
     w->aux = b;
     if (gn > 1 && gk > 0 && n == ((w->N - 1) / gn + 1) * ((w->K - 1) / gk + 1)) {
-        *b = (blocks){gn, gk, (w->K - 1) / gk + 1};
+        *b = (sr_blocks){gn, gk, (w->K - 1) / gk + 1};
         sr_weight_set_group(w, gk);
     } else {
         sr_status s = set_group(w, n, err);
         if (s != SR_OK) return s;
-        *b = (blocks){n == 1 ? w->N : 1, w->spec.group, sr_integer_groups(w->K, &w->spec)};
+        *b = (sr_blocks){n == 1 ? w->N : 1, w->spec.group, sr_integer_groups(w->K, &w->spec)};
     }
     if (w->plane[ZERO].data && w->plane[ZERO].bytes != n)
         return sr_fail(err, SR_CORRUPT, "weight_zero_point has %lld elements, expected one a scale: %lld",

@@ -39,7 +39,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
 
 /* What the shape of the scale says; blocks where the config gives their size. */
 static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
-    sr_fp8 *b = sr_arena_alloc(arena, 1, sizeof *b);
+    sr_blocks *b = sr_arena_alloc(arena, 1, sizeof *b);
     if (!b) return sr_fail(err, SR_NOMEM, "no memory to describe its scales");
     w->aux = b;
     int64_t rows = 0, cols = 1, n = w->plane[SCALE].bytes / w->plane[SCALE].type->bytes;
@@ -56,15 +56,15 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
     }
     if (!parts) rows = (w->N - 1) / gn + 1, cols = (w->K - 1) / gk + 1;
     if (n == 1) {
-        *b = (sr_fp8){w->N, w->K, 1};
+        *b = (sr_blocks){w->N, w->K, 1};
     } else if (matrix && rows == (w->N - 1) / gn + 1 && cols == (w->K - 1) / gk + 1 && rows * cols == n) {
-        *b = (sr_fp8){gn, gk, cols};
+        *b = (sr_blocks){gn, gk, cols};
     } else if (n == w->N && (cols == 1 || rows == 1 || cols == w->N)) {
-        *b = (sr_fp8){1, w->K, 1};
+        *b = (sr_blocks){1, w->K, 1};
     } else if (gn == 1 && rows == w->N && cols && w->K % cols == 0) {
-        *b = (sr_fp8){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
+        *b = (sr_blocks){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
     } else if (rows >= (w->N - 1) / gn + 1 && cols >= (w->K - 1) / gk + 1 && rows * cols == n && gn > 1) {
-        *b = (sr_fp8){gn, gk, cols};
+        *b = (sr_blocks){gn, gk, cols};
     } else {
         return sr_fail(err, SR_CORRUPT,
                        "its scale has %lld x %lld elements, expected 1, %lld, or one a block of weight_block_size "

@@ -56,7 +56,11 @@ static void decode(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float
     for (int64_t i = 0; i < n; i += SR_KC) {
         int m = n - i < SR_KC ? (int)(n - i) : SR_KC;
         codes(w, row, k0 + i, m, code);
-        for (int j = 0; j < m; j++) out[i + j] = scale_of(w, row, k0 + i + j) * (unit(w) * (float)code[j]);
+        for (int j = 0; j < m;) {
+            int64_t left = w->fmt->group - (k0 + i + j) % w->fmt->group;
+            float s = scale_of(w, row, k0 + i + j);
+            for (int end = left < m - j ? j + (int)left : m; j < end; j++) out[i + j] = s * (unit(w) * (float)code[j]);
+        }
     }
 }
 static void unpack(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
