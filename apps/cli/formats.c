@@ -34,7 +34,8 @@ static void print_markdown(void) {
          "- **group**: columns a stored scale; *any* is what the checkpoint says, the number its usual one.\n"
          "- **CPU**: what products are made of (int8 tiles, bfloat16 tiles, or rows decoded to f32), and whether the "
          "format has kernels of its own.\n"
-         "- **checked against**: the package whose decoded values ours equal to the bit (`tests/vectors`).\n");
+         "- **checked against**: the package whose decoded values ours equal to the bit (`tests/vectors`); "
+         "*packer*: it packed known weights, which ours equal.\n");
     for (int i = 0; i < N_HEAD; i++) printf("| %s ", head[i]);
     puts("|");
     for (int i = 0; i < N_HEAD; i++) fputs("|---", stdout);

@@ -217,10 +217,10 @@ static void fast_sample(sr_weight *w, uint64_t seed) {
         __VA_ARGS__,                                                                                                   \
     }
 #define INTEGER(kind) .adopt = kind##_adopt, .decode = sr_integer_decode, .unpack = sr_integer_unpack
-#define REFERENCE .reference = "autoawq 0.2.9"
+#define PACKER .reference = "autoawq 0.2.9, packer"
 
-AWQ(awq4, "awq4", "gemm", 4, gemm, .block = 1, INTEGER(gemm), REFERENCE, COARSE);
+AWQ(awq4, "awq4", "gemm", 4, gemm, .block = 1, INTEGER(gemm), .reference = "autoawq 0.2.9", COARSE);
 AWQ(awq8, "awq8", "gemm", 8, gemm, .block = 1, INTEGER(gemm), .has_min = true);
-AWQ(awq4_gemv, "awq4_gemv", "gemv", 4, gemv, .block = 8, INTEGER(gemv), REFERENCE, COARSE);
-AWQ(awq4_gemv_fast, "awq4_gemv_fast", "gemv_fast", 4, fast, .block = 64, REFERENCE, COARSE, .has_min = true,
+AWQ(awq4_gemv, "awq4_gemv", "gemv", 4, gemv, .block = 8, INTEGER(gemv), PACKER, COARSE);
+AWQ(awq4_gemv_fast, "awq4_gemv_fast", "gemv_fast", 4, fast, .block = 64, PACKER, COARSE, .has_min = true,
     .decode = fast_decode, .unpack = fast_unpack, .sample = fast_sample);

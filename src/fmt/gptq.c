@@ -330,7 +330,7 @@ const sr_format sr_fmt_marlin4 = {
     .block = 16,
     .lane = 1,
     .spec = {.method = "gptq", .layout = "marlin", .sym = true, .bits = 4, .group = 128},
-    .reference = "autoawq 0.2.9",
+    .reference = "autoawq 0.2.9, packer",
     .tile = SR_TILE_I8,
     .claim = marlin_claim,
     .layout = marlin_layout,
