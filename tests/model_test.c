@@ -1,17 +1,8 @@
 /* Whole models against reference logits: tiny random checkpoints of every family, from both containers, and the story
  * model's greedy text. The vectors and how they were made: tests/vectors/README.md. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "sirocco.h"
+#include "support.h"
 
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
 
@@ -49,13 +40,6 @@ struct run {
     float *logits; /* [T][V] as they came */
     int32_t V;
 };
-
-/* `call` uses `e_` for its error */
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        sr_err e_[1] = {{0}};                                                                                          \
-        if ((call) != SR_OK) fail_msg("%s", e_->msg);                                                                  \
-    } while (0)
 
 static void keep_logits(void *user, sr_session *s, int32_t position, const float *logits) {
     struct run *r = user;

@@ -1,32 +1,17 @@
 /* The bundled story model: greedy text and logits of the exact path against an independent float32 transcription
  * (tests/vectors/story_numpy.py), and the fast path against the exact one on held-out text. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#include "support.h"
 
 #include "base/json.h"
 #include "base/map.h"
-#include "sirocco.h"
 
 #define MODEL SR_SOURCE_DIR "/models/story-6m"
 #define VECTORS SR_SOURCE_DIR "/tests/vectors/"
 #define HELDOUT SR_SOURCE_DIR "/tests/data/heldout-100k.txt"
 
 enum { N_STEPS = 4, N_NEW = 256 };
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        sr_err e_[1] = {{0}};                                                                                          \
-        if ((call) != SR_OK) fail_msg("%s", e_->msg);                                                                  \
-    } while (0)
 
 static int32_t argmax(const float *x, int32_t n) {
     int32_t best = 0;
@@ -144,7 +129,7 @@ static void keep(void *user, sr_session *s, int32_t position, const float *logit
     memcpy(all + (size_t)position * 4096, logits, 4096 * sizeof *logits);
 }
 
-static float *logits_of(const char *isq, bool exact, int batch, const char *isa) {
+static float *story_logits(const char *isq, bool exact, int batch, const char *isa) {
     sr_engine *engine;
     sr_model *model;
     sr_session *s;
@@ -192,9 +177,9 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
     (void)state;
     static const char *const isqs[] = {NULL, "q8_0", "q4k"};
     for (int q = 0; q < 3; q++) {
-        float *exact = logits_of(isqs[q], true, 256, NULL);
+        float *exact = story_logits(isqs[q], true, 256, NULL);
         for (int batch = 4; batch <= 256; batch *= 64) { /* stored rows against few tokens, and tiles */
-            float *fast = logits_of(isqs[q], false, batch, NULL);
+            float *fast = story_logits(isqs[q], false, batch, NULL);
             double mean = 0, same = 0;
             for (int t = 0; t < WINDOWS * CTX; t++) {
                 mean += kld(exact + (size_t)t * 4096, fast + (size_t)t * 4096) / (WINDOWS * CTX);

@@ -164,4 +164,44 @@ static inline void check_error(const char *what, sr_status got, const sr_err *er
     va_end(ap);
 }
 
+/* `call` uses `e_` for its error. */
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        sr_err e_[1] = {{0}};                                                                                          \
+        if ((call) != SR_OK) fail_msg("%s", e_->msg);                                                                  \
+    } while (0)
+
+/* ---------------------------------------------------------------- models */
+
+struct logits {
+    float *of; /* [n][V] */
+    int32_t V;
+};
+static inline void keep_logits_at(void *user, sr_session *s, int32_t position, const float *logits) {
+    struct logits *all = user;
+    (void)s;
+    memcpy(all->of + (size_t)position * (size_t)all->V, logits, (size_t)all->V * sizeof *logits);
+}
+/* [n][*V], by the exact path; owned by the caller. */
+static inline float *logits_of(const char *path, const int32_t *ids, int32_t n, int32_t *V) {
+    sr_engine *engine;
+    sr_model *model;
+    sr_session *session;
+    sr_model_info info;
+    OK(sr_engine_create(&(sr_engine_options){.exact = true}, &engine, e_));
+    OK(sr_model_open(engine, path, NULL, &model, e_));
+    OK(sr_session_create(model, n, &session, e_));
+    sr_model_get_info(model, &info);
+    struct logits all = {.V = info.n_vocab};
+    all.of = calloc((size_t)n * (size_t)all.V, sizeof *all.of);
+    sr_session_on_logits(session, keep_logits_at, &all);
+    OK(sr_session_sync(session, ids, n, e_));
+    while (sr_session_n_pending(session)) OK(sr_step(&session, 1, e_));
+    sr_session_free(session);
+    sr_model_close(model);
+    sr_engine_free(engine);
+    *V = all.V;
+    return all.of;
+}
+
 #endif

@@ -12,12 +12,6 @@
 
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
 
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        sr_err e_[1] = {{0}};                                                                                          \
-        if ((call) != SR_OK) fail_msg("%s", e_->msg);                                                                  \
-    } while (0)
-
 /* ---------------------------------------------------------------- drafts of entries */
 
 static void add(struct draft *d, const char *name, const char *type, int n_dims, const int64_t *shape,
@@ -361,36 +355,6 @@ static void versions_that_are_not_known_are_refused(void **state) {
 }
 
 /* ---------------------------------------------------------------- whole models */
-
-struct run {
-    float *logits;
-    int32_t V;
-};
-static void keep_logits(void *user, sr_session *s, int32_t position, const float *logits) {
-    struct run *r = user;
-    (void)s;
-    memcpy(r->logits + (size_t)position * (size_t)r->V, logits, (size_t)r->V * sizeof *logits);
-}
-static float *logits_of(const char *path, const int32_t *ids, int32_t n, int32_t *V) {
-    sr_engine *engine;
-    sr_model *model;
-    sr_session *session;
-    sr_model_info info;
-    OK(sr_engine_create(&(sr_engine_options){.exact = true}, &engine, e_));
-    OK(sr_model_open(engine, path, NULL, &model, e_));
-    OK(sr_session_create(model, n, &session, e_));
-    sr_model_get_info(model, &info);
-    struct run r = {.V = info.n_vocab};
-    r.logits = calloc((size_t)n * (size_t)r.V, sizeof *r.logits);
-    sr_session_on_logits(session, keep_logits, &r);
-    OK(sr_session_sync(session, ids, n, e_));
-    while (sr_session_n_pending(session)) OK(sr_step(&session, 1, e_));
-    sr_session_free(session);
-    sr_model_close(model);
-    sr_engine_free(engine);
-    *V = r.V;
-    return r.logits;
-}
 
 static void copy(const char *from, const char *dir, const char *name) {
     char path[1024], chunk[4096];
