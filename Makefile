@@ -7,6 +7,7 @@
 #   make fuzz      each fuzz target for FUZZ_SECONDS
 #   make bench     the bench of the command, then the ladders of bench/
 #   make format    clang-format 14 over all C files (format-check only looks)
+#   make docs      docs/formats.md again, from the table and the tests; STORY=DIR measures the checkpoints there
 #   make install   PREFIX (also when building) and DESTDIR are honoured
 #   make setup     only install what is missing
 #   make clean     remove the build folders
@@ -26,7 +27,7 @@ with_tests = $$(pkg-config --exists cmocka && echo ON || echo OFF)
 configure = mkdir -p $(1) && { cmake --preset $(2) $(generator) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
 	-DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || { cat $(1)/configure.log; exit 1; }; }
 
-.PHONY: all setup build run test debug fuzz bench format format-check install clean
+.PHONY: all setup build run test debug fuzz bench docs format format-check install clean
 .NOTPARALLEL:
 
 all: build
@@ -62,6 +63,11 @@ bench: build
 	@cmake --build build -j $(JOBS) --target ladders
 	build/sirocco bench $(ARGS)
 	@for ladder in build/bench-*; do if [ -x "$$ladder" ]; then echo "$$ladder"; "$$ladder" || exit 1; fi; done
+
+docs: setup
+	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
+	@cmake --build build -j $(JOBS) --target product formats_test checkpoints_test model_test
+	tests/proof.sh build $(STORY) >build/formats.md && cp build/formats.md docs/formats.md
 
 format:
 	@tools/setup.sh format

@@ -18,6 +18,7 @@
 #include "base/half.h"
 #include "base/path.h"
 #include "fmt/fmt.h"
+#include "results.h"
 
 #define ROOT SR_SOURCE_DIR "/tests/vectors/checkpoints"
 
@@ -170,6 +171,9 @@ static bool check_folder(void *ctx, const char *folder) {
         check_decode(folder, &w, p);
         check_pieces(folder, &w);
         check_panel(folder, &w);
+        record("matrix\t%s\t%s\t%s", w.fmt->name,
+               strstr(name, "random") || strstr(folder, "random") ? "random" : "written",
+               w.K % SR_KC || w.N % SR_MR ? "tail" : "whole");
         seen->matrices++;
     }
     if (seen->matrices + seen->errors == before) fail_msg("%s: nothing is expected of it", folder);

@@ -16,6 +16,7 @@
 #include "gguf_iq_layout.h"
 #include "guard.h"
 #include "noise.h"
+#include "results.h"
 
 /* <name>.bin of tests/vectors/gguf or ggml; NULL when the type has none. Owned by the caller. */
 static uint8_t *read_vectors(const char *name, size_t *n) {
@@ -84,6 +85,7 @@ static void decode_gives_the_golden_values_to_the_bit(void **state) {
             if (sr_bits_from_f32(got[i]) != u32_at(want + 4 * i))
                 fail_msg("%s block %d element %d: got %a, want %a", fmt->name, (int)(i / elems), (int)(i % elems),
                          (double)got[i], (double)sr_f32_from_bits(u32_at(want + 4 * i)));
+        record("blocks\t%s\t%d", fmt->name, (int)blocks);
         free(got);
         free(file);
     }

@@ -2,6 +2,7 @@
  * model's greedy text. The vectors and how they were made: tests/vectors/README.md. */
 #include <math.h>
 
+#include "results.h"
 #include "support.h"
 
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
@@ -12,10 +13,8 @@ struct expected {
     float *logits; /* [T][V] */
 };
 
-static struct expected read_expected(const char *family) {
-    char path[512];
+static struct expected read_expected_of(const char *path) {
     struct expected e = {0};
-    snprintf(path, sizeof path, TINY "%s/expected.bin", family);
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
     assert_int_equal(fread(&e.T, 4, 1, f), 1);
@@ -26,6 +25,11 @@ static struct expected read_expected(const char *family) {
     assert_int_equal(fread(e.logits, sizeof *e.logits * e.V, e.T, f), e.T);
     fclose(f);
     return e;
+}
+static struct expected read_expected(const char *family) {
+    char path[512];
+    snprintf(path, sizeof path, TINY "%s/expected.bin", family);
+    return read_expected_of(path);
 }
 
 static void free_expected(struct expected *e) {
@@ -145,6 +149,32 @@ static void exact_logits_of_quantized_directories_match_their_packages(void **st
 static void exact_logits_of_gguf_files_match_the_reference(void **state) {
     (void)state;
     for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf");
+}
+
+/* The bundled model in every format, where somebody made it: tests/vectors/story_checkpoints.py. */
+static void exact_logits_of_the_story_model_match_its_packages(void **state) {
+    (void)state;
+    const char *root = getenv("SR_STORY");
+    if (!root) skip();
+    DIR *d = opendir(root);
+    assert_non_null(d);
+    for (const struct dirent *entry; (entry = readdir(d));) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s/expected.bin", root, entry->d_name);
+        if (entry->d_name[0] == '.' || access(path, R_OK) != 0) continue;
+        struct expected e = read_expected_of(path);
+        snprintf(path, sizeof path, "%s/%s/model.gguf", root, entry->d_name);
+        if (access(path, R_OK) != 0) snprintf(path, sizeof path, "%s/%s", root, entry->d_name);
+        int32_t V;
+        float *logits = logits_of(path, e.ids, (int32_t)e.T, &V);
+        assert_int_equal(V, e.V);
+        double worst = max_abs(logits, e.logits, (size_t)e.T * e.V);
+        if (!(worst < 1e-3)) fail_msg("%s: logits differ by %g, expected < 1e-3", path, worst);
+        record("logits\t%s\t%.1e", entry->d_name, worst);
+        free(logits);
+        free_expected(&e);
+    }
+    closedir(d);
 }
 
 static void greedy(const char *path, int32_t *ids, int n) {
@@ -352,6 +382,7 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_huggingface_directories_match_transformers),
         cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
+        cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
         cmocka_unit_test(fast_path_stays_close_to_exact),

@@ -201,7 +201,7 @@ static void sample_iq4_xs(sr_weight *w, uint64_t seed) {
  * energy, about 5e-5 of normal weights: below 2 % of the error of 4 bits (5e-3) and more so of fewer. */
 
 #define READ_ONLY                                                                                                      \
-    .reference = "gguf 0.19.0", .tile = SR_TILE_I8, .claim = sr_claim_single, .layout = sr_layout_single,              \
+    .reference = "gguf 0.19", .tile = SR_TILE_I8, .claim = sr_claim_single, .layout = sr_layout_single,                \
     .decode = sr_decode_i8, .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
 
 const sr_format sr_fmt_iq1_s = {

@@ -127,25 +127,40 @@ static void sample_nvfp4(sr_weight *w, uint64_t seed) {
 /* ---------------------------------------------------------------- rows
  * On the coarse panels see gguf_iq.c. */
 
-#define READ_ONLY .lane = 1, .reference = "gguf 0.19.0", .tile = SR_TILE_I8, .decode = sr_decode_i8
-#define SINGLE READ_ONLY, .claim = sr_claim_single, .layout = sr_layout_single
+#define READ_ONLY(by) .lane = 1, .reference = by, .tile = SR_TILE_I8, .decode = sr_decode_i8
+#define SINGLE(by) READ_ONLY(by), .claim = sr_claim_single, .layout = sr_layout_single
 #define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
 
 const sr_format sr_fmt_tq1_0 = {
-    .name = "tq1_0", .block = QK, .group = QK, .unpack = unpack_tq1_0, .sample = sample_tq1_0, SINGLE};
+    .name = "tq1_0", .block = QK, .group = QK, .unpack = unpack_tq1_0, .sample = sample_tq1_0, SINGLE("gguf 0.19")};
 const sr_format sr_fmt_tq2_0 = {
-    .name = "tq2_0", .block = QK, .group = QK, .unpack = unpack_tq2_0, .sample = sample_tq2_0, SINGLE};
-const sr_format sr_fmt_q1_0 = {
-    .name = "q1_0", .block = 128, .group = 128, .unpack = unpack_q1_0, .sample = sample_bits, SINGLE, COARSE};
-const sr_format sr_fmt_q2_0 = {
-    .name = "q2_0", .block = 64, .group = 64, .unpack = unpack_q2_0, .sample = sample_bits, SINGLE, COARSE};
-const sr_format sr_fmt_mxfp4 = {
-    .name = "mxfp4", .block = 32, .group = 32, .unpack = unpack_mxfp4, .sample = sample_mxfp4, SINGLE, COARSE};
+    .name = "tq2_0", .block = QK, .group = QK, .unpack = unpack_tq2_0, .sample = sample_tq2_0, SINGLE("gguf 0.19")};
+const sr_format sr_fmt_q1_0 = {.name = "q1_0",
+                               .block = 128,
+                               .group = 128,
+                               .unpack = unpack_q1_0,
+                               .sample = sample_bits,
+                               SINGLE("ggml 0.25.3"),
+                               COARSE};
+const sr_format sr_fmt_q2_0 = {.name = "q2_0",
+                               .block = 64,
+                               .group = 64,
+                               .unpack = unpack_q2_0,
+                               .sample = sample_bits,
+                               SINGLE("ggml 0.25.3"),
+                               COARSE};
+const sr_format sr_fmt_mxfp4 = {.name = "mxfp4",
+                                .block = 32,
+                                .group = 32,
+                                .unpack = unpack_mxfp4,
+                                .sample = sample_mxfp4,
+                                SINGLE("gguf 0.19"),
+                                COARSE};
 const sr_format sr_fmt_nvfp4 = {.name = "nvfp4",
                                 .block = 64,
                                 .group = 16,
                                 .unpack = unpack_nvfp4,
-                                READ_ONLY,
+                                READ_ONLY("gguf 0.19"),
                                 .sample = sample_nvfp4,
                                 .claim = claim_nvfp4,
                                 .layout = layout_nvfp4,

@@ -141,7 +141,8 @@ def finish(writer, out):
     print(hashlib.sha256(out.read_bytes()).hexdigest(), out.stat().st_size, out.name)
 
 
-def convert(directory, out):
+def convert(directory, out, matrix=None):
+    """matrix(module, float32 [N][K] in the file's order, heads or 0): blocks and their type; None: as it is."""
     c = json.loads((directory / "config.json").read_text())
     arch, n_head, n_kv = c["model_type"], c["num_attention_heads"], c["num_key_value_heads"]
     d, rope = c.get("head_dim") or c["hidden_size"] // n_head, rope_of(c)
@@ -155,12 +156,11 @@ def convert(directory, out):
         writer.add_tensor("rope_freqs.weight", llama3_divisors(rope, d))
     for name, x in read_safetensors(directory / "model.safetensors").items():
         new = gguf_name(name)
-        if arch == "llama" and ".attn_q." in new:
-            x = adjacent_pairs(x, n_head)
-        if arch == "llama" and ".attn_k." in new:
-            x = adjacent_pairs(x, n_kv)
+        heads = {"attn_q": n_head, "attn_k": n_kv}.get(new.split(".")[-2], 0) if arch == "llama" else 0
+        x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
         kind = matrix_type if x.ndim == 2 else T.F32
-        writer.add_tensor(new, quantize(np.ascontiguousarray(x, np.float32), kind), raw_dtype=kind)
+        raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
+        writer.add_tensor(new, raw, raw_dtype=kind)
     finish(writer, out)
 
 
