@@ -180,9 +180,14 @@ typedef struct sr_logit_bias {
     float bias;
 } sr_logit_bias;
 
-/* Applied in this order: frequency and presence penalty (counts over generated tokens: logit -= count * frequency +
- * (count > 0) * presence), repetition penalty (prompt and generated tokens: logit > 0 is divided, else multiplied),
- * logit_bias (added), temperature, softmax, top_k, top_p, min_p, draw. */
+/* Applied in this order: DRY, frequency and presence penalty (counts over generated tokens: logit -= count * frequency
+ * + (count > 0) * presence), repetition penalty (prompt and generated tokens: logit > 0 is divided, else multiplied),
+ * logit_bias (added), temperature, softmax, top_k, top_p, min_p, draw.
+ *
+ * DRY ("don't repeat yourself", p-e-w, oobabooga/text-generation-webui#5677): a token that would make the last n tokens
+ * followed by it a repetition of something earlier, n >= dry_allowed_length, loses dry_multiplier * dry_base ^ (n -
+ * dry_allowed_length). The longest n of each token counts, at most 50; no repetition reaches across a breaker, and
+ * breakers themselves lose nothing. Prompt and generated tokens count, the last 32768 of them. */
 typedef struct sr_sampling {
     float temperature; /* < 1e-7: the largest logit, the first of equals */
     int top_k;         /* <= 0: off */
@@ -193,9 +198,15 @@ typedef struct sr_sampling {
     uint64_t seed;                             /* same seed, same logits: same ids */
     const sr_logit_bias *logit_bias;           /* borrowed for the create call only */
     int n_logit_bias;
+    float dry_multiplier; /* 0: off */
+    float dry_base;
+    int dry_allowed_length;
+    const int32_t *dry_breaker; /* ids; borrowed for the create call only; see sr_dry_breakers */
+    int n_dry_breaker;
 } sr_sampling;
 
-/* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties, seed 0. */
+/* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties (dry_base 1.75 and dry_allowed_length 2 are ready),
+ * seed 0. */
 SR_API sr_sampling sr_sampling_default(void);
 
 typedef struct sr_sampler sr_sampler;
@@ -209,6 +220,20 @@ SR_API void sr_sampler_accept(sr_sampler *s, int32_t id, bool generated);
 /* Chooses an id from logits[V] (read only). NaN logits are never chosen; if none is finite the result is -1. Allocates
  * nothing. The generator is xoshiro256** seeded through splitmix64. */
 SR_API int32_t sr_sample(sr_sampler *s, const float *logits);
+
+typedef struct sr_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm of the probability */
+} sr_logprob;
+/* Of the latest sr_sample: the logarithm of the probability of `id`, and the `n` most probable tokens in order (fewer
+ * than n are had where fewer have a chance; returns how many). The distribution is that after penalties, bias and
+ * temperature (1 where the largest logit is taken), before anything is cut off. Destroys nothing; allocates nothing. */
+SR_API int sr_sampler_logprobs(sr_sampler *s, int32_t id, float *logprob, sr_logprob *top, int n);
+
+/* The id that stands for each text in sr_sampling.dry_breaker: the last token of "a" and the text. texts NULL: newline,
+ * colon, quotation mark, asterisk. ids [n], or [4]; *n_ids is how many were found. */
+SR_API sr_status sr_dry_breakers(const sr_tokenizer *t, const char *const *texts, int n, int32_t *ids, int *n_ids,
+                                 sr_err *err);
 
 /* ---------------------------------------------------------------- engine */
 
@@ -270,7 +295,8 @@ SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
 SR_API const sr_tokenizer *sr_model_tokenizer(const sr_model *m);
 /* Whether a generation ends with this id (eos and its relatives, generation_config.json included). */
 SR_API bool sr_model_is_end(const sr_model *m, int32_t id);
-/* Sampling defaults: those of the model's generation_config.json where it has one, else sr_sampling_default. */
+/* Sampling defaults: those of the model's generation_config.json (GGUF: general.sampling) where it has one, else
+ * sr_sampling_default. Tokens that the model says to suppress are in logit_bias, borrowed from the model. */
 SR_API void sr_model_sampling(const sr_model *m, sr_sampling *s);
 
 /* ---------------------------------------------------------------- session */

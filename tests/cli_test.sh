@@ -211,6 +211,13 @@ is_json
 says '"text":", and the House of the H","tokens":8,"prompt_tokens":9,"finish_reason":"length"'
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " House" --json
 says '"text":", and the",.*"finish_reason":"stop"'
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 2 --json --logprobs 2
+says '"logprobs":\[{"id":[0-9]*,"token":",","logprob":\(-[0-9.]*\),"top_logprobs":\[{"id":[0-9]*,"token":",","logprob":\1},{'
+run 2 run "$model" -i x --logprobs 2
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 60
+cp "$out" "$scratch/repeats"
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 60 --dry-multiplier 3
+! cmp -s "$out" "$scratch/repeats" || fail "--dry-multiplier changes nothing"
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 0 --json
 says '"text":"","tokens":0'
 run 0 run "$model" -i "$prompt" --max-tokens 8 --seed 7 --threads 1

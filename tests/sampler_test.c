@@ -448,6 +448,135 @@ static void a_large_vocabulary_takes_about_a_millisecond(void **state) {
     free(copy);
 }
 
+/* A sampler of 8 tokens with DRY, that has seen ids[n]. */
+static sr_sampler *dry(float multiplier, int allowed, const int32_t *ids, int n) {
+    static const int32_t breaker[] = {7};
+    sr_sampling o = plain();
+    o.temperature = 0;
+    o.dry_multiplier = multiplier;
+    o.dry_base = 2;
+    o.dry_allowed_length = allowed;
+    o.dry_breaker = breaker;
+    o.n_dry_breaker = 1;
+    sr_sampler *s = sampler(&o, 8);
+    for (int i = 0; i < n; i++) sr_sampler_accept(s, ids[i], i > 1);
+    return s;
+}
+/* The score that token `id` lost: the least score of token 0 with which 0 is chosen before it. */
+static double lost(sr_sampler *s, int32_t id) {
+    for (int i = 0; i < 400; i++) {
+        float logits[8] = {-(float)i / 4};
+        for (int k = 1; k < 8; k++) logits[k] = -1000;
+        logits[id] = 0;
+        if (sr_sample(s, logits) == id) return i == 0 ? 0 : i / 4.0;
+    }
+    return 100;
+}
+
+static void dry_lowers_what_would_go_on_with_a_repetition(void **state) {
+    (void)state;
+    /* "1 2 3 4 ... 1 2 3": 4 would make four of the same, 3 tokens of which stand before it. */
+    static const int32_t ids[] = {1, 2, 3, 4, 5, 1, 2, 3};
+    sr_sampler *s = dry(1, 2, ids, 8);
+    assert_true(lost(s, 4) == 2.25); /* 1 * 2 ^ (3 - 2) = 2, and then token 0 wins at equal scores */
+    assert_true(lost(s, 5) == 0.25);
+    sr_sampler_free(s);
+    s = dry(1, 4, ids, 8); /* three are free */
+    assert_true(lost(s, 4) == 0.25);
+    sr_sampler_free(s);
+    s = dry(0.5f, 3, ids, 8);
+    assert_true(lost(s, 4) == 0.75);
+    sr_sampler_reset(s); /* forgets */
+    assert_true(lost(s, 4) == 0.25);
+    sr_sampler_free(s);
+    static const int32_t two[] = {2, 3, 4, 1, 2, 3, 5, 1, 2, 3}; /* 4 after two of the same, 5 after three */
+    s = dry(1, 1, two, 10);
+    assert_true(lost(s, 4) == 2.25);
+    assert_true(lost(s, 5) == 4.25);
+    sr_sampler_free(s);
+    static const int32_t longest[] = {3, 4, 5, 2, 3, 4, 1, 2, 3}; /* after one and after two: two count */
+    s = dry(1, 1, longest, 9);
+    assert_true(lost(s, 4) == 2.25);
+    sr_sampler_free(s);
+}
+
+static void dry_stops_at_breakers(void **state) {
+    (void)state;
+    static const int32_t across[] = {1, 7, 3, 4, 5, 1, 7, 3}; /* 3 alone is the same: 7 breaks */
+    sr_sampler *s = dry(1, 1, across, 8);
+    assert_true(lost(s, 4) == 1.25);
+    sr_sampler_free(s);
+    static const int32_t itself[] = {1, 2, 7, 5, 1, 2}; /* 7 loses nothing */
+    s = dry(1, 1, itself, 6);
+    assert_true(lost(s, 7) == 0.25);
+    sr_sampler_free(s);
+    static const int32_t last[] = {7, 4, 5, 7}; /* nothing follows from a breaker */
+    s = dry(1, 1, last, 4);
+    assert_true(lost(s, 4) == 0.25);
+    sr_sampler_free(s);
+}
+
+static void dry_looks_at_the_latest_tokens_and_at_fifty_of_a_repetition(void **state) {
+    (void)state;
+    sr_sampler *s = dry(1e-6f, 1, NULL, 0);
+    for (int i = 0; i < 100000; i++) sr_sampler_accept(s, 1, true);
+    float logits[8] = {0, 0}; /* 1e-6 * 2 ^ 49 is more than any score here, and finite */
+    assert_int_equal(sr_sample(s, logits), 0);
+    sr_sampler_free(s);
+    s = dry(1, 1, (const int32_t[]){2, 3}, 2);
+    for (int i = 0; i < 32768; i++) sr_sampler_accept(s, 4 + i % 2, true);
+    sr_sampler_accept(s, 2, true);
+    assert_true(lost(s, 3) == 0.25); /* too long ago */
+    sr_sampler_free(s);
+}
+
+static void dry_options_out_of_range_are_refused(void **state) {
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        sr_sampling o = plain();
+        sr_sampler *s;
+        sr_err err = {0};
+        o.dry_multiplier = i == 0 ? -1 : i == 1 ? NAN : 1;
+        o.dry_base = i == 2 ? 0.5f : 2;
+        o.dry_allowed_length = i == 3 ? 0 : i == 4 ? 51 : 2;
+        check_error("dry", sr_sampler_create(&o, 8, &s, &err), &err, SR_INVALID, "dry_", NULL);
+    }
+}
+
+static void logprobs_are_those_before_anything_is_cut_off(void **state) {
+    (void)state;
+    double p[10];
+    for (int greedy = 0; greedy < 2; greedy++) {
+        sr_sampling o = plain();
+        o.temperature = greedy ? 0 : 0.7f;
+        o.top_k = 2;
+        sr_sampler *s = sampler(&o, 10);
+        softmax(slope, 10, greedy ? 1 : 0.7, NULL, p);
+        sr_sample(s, slope);
+        sr_logprob top[20];
+        float one;
+        assert_int_equal(sr_sampler_logprobs(s, 3, &one, top, 0), 0);
+        assert_true(fabs((double)one - log(p[3])) < 1e-5);
+        assert_int_equal(sr_sampler_logprobs(s, 3, &one, top, 20), 10);
+        static const int order[10] = {4, 5, 2, 8, 7, 1, 0, 3, 9, 6};
+        for (int i = 0; i < 10; i++) {
+            assert_int_equal(top[i].id, order[i]);
+            assert_true(fabs((double)top[i].logprob - log(p[order[i]])) < 1e-5);
+        }
+        sr_sampler_free(s);
+    }
+    sr_sampling o = plain(); /* a token that is forbidden has none */
+    o.logit_bias = &(sr_logit_bias){1, -INFINITY};
+    o.n_logit_bias = 1;
+    sr_sampler *s = sampler(&o, 2);
+    sr_logprob top[2];
+    float one;
+    assert_int_equal(sr_sample(s, slope), 0);
+    assert_int_equal(sr_sampler_logprobs(s, 1, &one, top, 2), 1);
+    assert_true(isinf(one) && top[0].logprob == 0);
+    sr_sampler_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_follow_the_softmax),
@@ -463,6 +592,11 @@ int main(void) {
         cmocka_unit_test(nonsense_settings_are_refused),
         cmocka_unit_test(selection_equals_sorting),
         cmocka_unit_test(a_large_vocabulary_takes_about_a_millisecond),
+        cmocka_unit_test(dry_lowers_what_would_go_on_with_a_repetition),
+        cmocka_unit_test(dry_stops_at_breakers),
+        cmocka_unit_test(dry_looks_at_the_latest_tokens_and_at_fifty_of_a_repetition),
+        cmocka_unit_test(dry_options_out_of_range_are_refused),
+        cmocka_unit_test(logprobs_are_those_before_anything_is_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -250,7 +250,8 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
 void cli_release(cli_args *args) {
     free(args->logit_bias.at);
     free(args->stop.at);
-    args->logit_bias = args->stop = (cli_texts){0};
+    free(args->dry_breaker.at);
+    args->logit_bias = args->stop = args->dry_breaker = (cli_texts){0};
 }
 
 bool cli_given_at(const cli_args *args, size_t field) {

@@ -10,7 +10,7 @@
 /* Exit codes, documented in the help. */
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-enum { CLI_MAX_OPTIONS = 64, CLI_MAX_OPERANDS = 2, CLI_MAX_INTS = 16 };
+enum { CLI_MAX_OPTIONS = 96, CLI_MAX_OPERANDS = 2, CLI_MAX_INTS = 16 };
 
 typedef struct cli_ints {
     int64_t at[CLI_MAX_INTS];
@@ -44,7 +44,9 @@ typedef struct cli_args {
     int64_t top_k;
     uint64_t seed;
     bool greedy;
-    cli_texts logit_bias, stop;
+    cli_texts logit_bias, stop, dry_breaker;
+    double dry_multiplier, dry_base;
+    int64_t dry_allowed_length, logprobs;
 
     const char *text;
     int64_t chunks;

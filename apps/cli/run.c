@@ -17,7 +17,14 @@
 #include <editline/readline.h>
 #endif
 
-enum { MAX_PROMPT_BYTES = 1 << 30 };
+enum { MAX_PROMPT_BYTES = 1 << 30, MOST_LOGPROBS = 20 };
+
+struct likely {
+    int32_t id;
+    float logprob;
+    int n;
+    sr_logprob top[MOST_LOGPROBS];
+};
 
 typedef struct conversation {
     const cli_args *args;
@@ -29,8 +36,10 @@ typedef struct conversation {
     uint64_t seed;
     int32_t *id; /* all tokens so far, capacity n_ctx + 1: the last one generated may find no room in the session */
     int32_t n, n_ctx;
-    bool ends_line;     /* the text so far ends with a newline */
-    out_text *captured; /* where text goes with --json, else NULL */
+    bool ends_line;        /* the text so far ends with a newline */
+    out_text *captured;    /* where text goes with --json, else NULL */
+    struct likely *likely; /* with --logprobs: each generated token and its rivals, owned */
+    int32_t n_likely;
 } conversation;
 
 typedef struct reply {
@@ -67,15 +76,25 @@ static int create_sampler(conversation *c) {
     if (CLI_GIVEN(a, presence_penalty)) s.presence_penalty = (float)a->presence_penalty;
     if (a->greedy) s.temperature = 0;
     s.seed = c->seed;
-    sr_logit_bias *bias = out_alloc(NULL, (size_t)a->logit_bias.n, sizeof *bias);
-    for (int i = 0; i < a->logit_bias.n; i++) parse_bias(a->logit_bias.at[i], &bias[i]); /* checked before */
-    if (a->logit_bias.n) {
-        s.logit_bias = bias;
-        s.n_logit_bias = a->logit_bias.n;
-    }
+    sr_logit_bias *bias = out_alloc(NULL, (size_t)(s.n_logit_bias + a->logit_bias.n), sizeof *bias);
+    for (int i = 0; i < s.n_logit_bias; i++) bias[i] = s.logit_bias[i];
+    for (int i = 0; i < a->logit_bias.n; i++)
+        parse_bias(a->logit_bias.at[i], &bias[s.n_logit_bias + i]); /* checked before */
+    s.logit_bias = bias;
+    s.n_logit_bias += a->logit_bias.n;
+    s.dry_multiplier = (float)a->dry_multiplier;
+    s.dry_base = (float)a->dry_base;
+    s.dry_allowed_length = (int)a->dry_allowed_length;
+    int32_t *breaker = out_alloc(NULL, (size_t)a->dry_breaker.n + 4, sizeof *breaker);
     sr_err err = {0};
-    sr_status status = sr_sampler_create(&s, c->model.info.n_vocab, &c->sampler, &err);
+    sr_status status = SR_OK;
+    if (s.dry_multiplier > 0)
+        status = sr_dry_breakers(c->tokenizer, a->dry_breaker.n ? a->dry_breaker.at : NULL, a->dry_breaker.n, breaker,
+                                 &s.n_dry_breaker, &err);
+    s.dry_breaker = breaker;
+    if (status == SR_OK) status = sr_sampler_create(&s, c->model.info.n_vocab, &c->sampler, &err);
     free(bias);
+    free(breaker);
     if (status == SR_INVALID) return out_error(EXIT_USAGE, "%s; see 'sirocco run --help'", err.msg);
     return status == SR_OK ? EXIT_FINE : out_failure(&err);
 }
@@ -116,6 +135,7 @@ static void close_conversation(conversation *c) {
     sr_sampler_free(c->sampler);
     sr_session_free(c->session);
     free(c->id);
+    free(c->likely);
     open_release(&c->model);
 }
 
@@ -196,6 +216,42 @@ static void drop_unseen(conversation *c, int32_t first, size_t n_shown) {
     c->n = i;
 }
 
+static void keep_logprobs(conversation *c, int32_t id) {
+    if (!CLI_GIVEN(c->args, logprobs)) return;
+    if ((c->n_likely & (c->n_likely - 1)) == 0)
+        c->likely = out_alloc(c->likely, 2 * (size_t)c->n_likely + 1, sizeof *c->likely);
+    struct likely *l = &c->likely[c->n_likely++];
+    l->id = id;
+    l->n = sr_sampler_logprobs(c->sampler, id, &l->logprob, l->top, (int)c->args->logprobs);
+}
+
+static void print_token(const conversation *c, out_json *j, int32_t id, float logprob) {
+    const char *bytes = "";
+    size_t n = 0;
+    sr_token_bytes(c->tokenizer, id, &bytes, &n);
+    json_int(j, "id", id);
+    json_bytes(j, "token", bytes, n);
+    json_real(j, "logprob", (double)logprob);
+}
+
+static void print_logprobs(const conversation *c, out_json *j) {
+    json_open(j, "logprobs", '[');
+    for (int32_t i = 0; i < c->n_likely; i++) {
+        const struct likely *l = &c->likely[i];
+        json_open(j, NULL, '{');
+        print_token(c, j, l->id, l->logprob);
+        json_open(j, "top_logprobs", '[');
+        for (int k = 0; k < l->n; k++) {
+            json_open(j, NULL, '{');
+            print_token(c, j, l->top[k].id, l->top[k].logprob);
+            json_close(j, '}');
+        }
+        json_close(j, ']');
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
 /* Continues the conversation. Returns an exit code; EXIT_INTERRUPTED leaves a conversation that can go on. */
 static int generate(conversation *c, reply *r) {
     const cli_args *a = c->args;
@@ -235,6 +291,7 @@ static int generate(conversation *c, reply *r) {
             r->finish = "stop";
             break;
         }
+        keep_logprobs(c, id);
         sr_sampler_accept(c->sampler, id, true);
         c->id[c->n++] = id;
         stopped = sr_detok_push(c->detok, id, &text, &n);
@@ -306,6 +363,7 @@ static int one_shot(conversation *c) {
             json_int(&j, "tokens", r.n_tokens);
             json_int(&j, "prompt_tokens", n_prompt);
             json_text(&j, "finish_reason", r.finish);
+            if (CLI_GIVEN(a, logprobs)) print_logprobs(c, &j);
             json_real(&j, "prefill_tok_s", rate(r.n_prefill, r.prefill_s));
             json_real(&j, "decode_tok_s", rate(r.n_decode, r.decode_s));
             json_uint(&j, "seed", c->seed);
@@ -543,6 +601,8 @@ int command_run(const cli_args *args) {
     conversation c = {.args = args};
     bool once = args->input != NULL;
     if (args->json && !once) return out_error(EXIT_USAGE, "--json needs a prompt: sirocco run --json -i TEXT");
+    if (CLI_GIVEN(args, logprobs) && !args->json)
+        return out_error(EXIT_USAGE, "--logprobs are printed with --json: sirocco run --json --logprobs 5 -i TEXT");
     if (args->echo && !once) return out_error(EXIT_USAGE, "--echo needs a prompt: sirocco run --echo -i TEXT");
     if (args->greedy && CLI_GIVEN(args, temperature) && args->temperature != 0)
         return out_error(EXIT_USAGE, "--greedy means --temperature 0; leave out one of the two");

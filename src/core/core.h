@@ -33,6 +33,8 @@ struct sr_model {
     sr_arena arena;
     int64_t n_params, weight_bytes;
     const sr_format *isq;
+    sr_logit_bias *suppressed; /* in the arena */
+    int n_suppressed;
 };
 
 struct sr_session {

@@ -1,3 +1,5 @@
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +45,19 @@ static void add_ends(sr_model *m) {
     }
 }
 
+/* Tokens that generation_config.json forbids. */
+static sr_status add_suppressed(sr_model *m, sr_err *err) {
+    const sr_value *v = sr_file_value(m->file, "generation_config.suppress_tokens");
+    if (!v || v->kind != SR_KIND_ARRAY) return SR_OK;
+    sr_array a = sr_array_over(v);
+    m->suppressed = sr_arena_alloc(&m->arena, (size_t)v->v.a.n + 1, sizeof *m->suppressed);
+    if (!m->suppressed) return sr_fail(err, SR_NOMEM, "no memory for the list of suppressed tokens");
+    for (int64_t id; sr_array_int(&a, &id);)
+        if (id >= 0 && id < m->dec.h.n_vocab)
+            m->suppressed[m->n_suppressed++] = (sr_logit_bias){(int32_t)id, -INFINITY};
+    return SR_OK;
+}
+
 /* Files of weights alone run too: ids in, logits out. */
 static bool has_tokenizer(const sr_file *file) {
     const char *model;
@@ -76,7 +91,8 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
     if (n_tokens > n_rows)
         return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", m->file->path,
                        n_tokens, n_rows);
-    s = place_all(m, err);
+    s = add_suppressed(m, err);
+    if (s == SR_OK) s = place_all(m, err);
     if (s == SR_OK) s = sr_engine_reserve(m->engine, &m->dec, err);
     return s;
 }
@@ -133,19 +149,30 @@ bool sr_model_is_end(const sr_model *m, int32_t id) {
     return m->tokenizer && sr_tokenizer_is_end(m->tokenizer, id);
 }
 
+/* A number of generation_config.json, or of a GGUF file's general.sampling. */
+static bool sampling_number(const sr_file *file, const char *hf, const char *gguf, double *x) {
+    char key[96];
+    snprintf(key, sizeof key, "%s%s", file->gguf ? "general.sampling." : "generation_config.", file->gguf ? gguf : hf);
+    return sr_value_float(file, key, x, NULL);
+}
+
 void sr_model_sampling(const sr_model *m, sr_sampling *s) {
     *s = sr_sampling_default();
+    sr_sampling own = *s;
     bool sample = true, found = false;
     double x;
-    int64_t k;
-    sr_sampling own = {.temperature = 1, .repetition_penalty = 1, .seed = s->seed};
-    if (sr_value_float(m->file, "generation_config.temperature", &x, NULL)) own.temperature = (float)x, found = true;
-    if (sr_value_int(m->file, "generation_config.top_k", 0, INT32_MAX, &k, NULL)) own.top_k = (int)k, found = true;
-    if (sr_value_float(m->file, "generation_config.top_p", &x, NULL)) own.top_p = (float)x, found = true;
-    if (sr_value_float(m->file, "generation_config.min_p", &x, NULL)) own.min_p = (float)x, found = true;
-    if (sr_value_float(m->file, "generation_config.repetition_penalty", &x, NULL) && x > 0)
+    own.temperature = own.repetition_penalty = 1;
+    own.top_p = own.min_p = 0;
+    own.top_k = 0;
+    if (sampling_number(m->file, "temperature", "temp", &x)) own.temperature = (float)x, found = true;
+    if (sampling_number(m->file, "top_k", "top_k", &x) && x >= 0 && x <= INT32_MAX) own.top_k = (int)x, found = true;
+    if (sampling_number(m->file, "top_p", "top_p", &x)) own.top_p = (float)x, found = true;
+    if (sampling_number(m->file, "min_p", "min_p", &x)) own.min_p = (float)x, found = true;
+    if (sampling_number(m->file, "repetition_penalty", "penalty_repeat", &x) && x > 0)
         own.repetition_penalty = (float)x, found = true;
     if (sr_value_bool(m->file, "generation_config.do_sample", &sample, NULL) && !sample)
         own.temperature = 0, found = true;
     if (found) *s = own;
+    s->logit_bias = m->suppressed;
+    s->n_logit_bias = m->n_suppressed;
 }

@@ -1,5 +1,6 @@
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 /* A candidate as one integer: larger is a larger logit, of equals the lower id. Keys are unique, so every selection
  * below has one result. */
 typedef uint64_t key;
+
+enum { DRY_RANGE = 32768, DRY_MOST = 50 };
 
 struct sr_sampler {
     sr_sampling s;
@@ -21,11 +24,23 @@ struct sr_sampler {
     key *candidate; /* [n_vocab] */
     float *weight;  /* [n_vocab] */
     sr_logit_bias *bias;
+    /* DRY: the latest tokens, a ring [DRY_RANGE]; which ids are breakers and how long a repetition each would make. All
+     * NULL when it is off. */
+    int32_t *recent;
+    int64_t n_recent; /* in all */
+    bool *breaker;    /* [n_vocab] */
+    uint8_t *repeats; /* [n_vocab] 0 between calls */
 };
 
 sr_sampling sr_sampling_default(void) {
-    return (sr_sampling){
-        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repetition_penalty = 1.0f, .seed = 0};
+    return (sr_sampling){.temperature = 0.8f,
+                         .top_k = 40,
+                         .top_p = 0.95f,
+                         .min_p = 0.05f,
+                         .repetition_penalty = 1.0f,
+                         .seed = 0,
+                         .dry_base = 1.75f,
+                         .dry_allowed_length = 2};
 }
 
 /* xoshiro256** by Blackman and Vigna, seeded by splitmix64 (both public domain, prng.di.unimi.it). */
@@ -66,6 +81,10 @@ sr_status sr_sampler_create(const sr_sampling *o, int32_t n_vocab, sr_sampler **
     if (status == SR_OK) status = check(o->repetition_penalty, "repetition_penalty", 1e-6f, 1e6f, err);
     if (status == SR_OK) status = check(o->frequency_penalty, "frequency_penalty", -1e6f, 1e6f, err);
     if (status == SR_OK) status = check(o->presence_penalty, "presence_penalty", -1e6f, 1e6f, err);
+    if (status == SR_OK) status = check(o->dry_multiplier, "dry_multiplier", 0, 1e6f, err);
+    if (status == SR_OK && o->dry_multiplier > 0) status = check(o->dry_base, "dry_base", 1, 100, err);
+    if (status == SR_OK && o->dry_multiplier > 0)
+        status = check((float)o->dry_allowed_length, "dry_allowed_length", 1, DRY_MOST, err);
     if (status != SR_OK) return status;
     if (o->n_logit_bias < 0 || (o->n_logit_bias && !o->logit_bias))
         return sr_fail(err, SR_INVALID, "sampling: found %d logit biases", o->n_logit_bias);
@@ -94,6 +113,18 @@ sr_status sr_sampler_create(const sr_sampling *o, int32_t n_vocab, sr_sampler **
     }
     if (o->n_logit_bias) memcpy(s->bias, o->logit_bias, (size_t)o->n_logit_bias * sizeof *s->bias);
     s->s.logit_bias = s->bias;
+    s->s.dry_breaker = NULL;
+    if (o->dry_multiplier > 0) {
+        s->recent = malloc(DRY_RANGE * sizeof *s->recent);
+        s->breaker = calloc(n, sizeof *s->breaker);
+        s->repeats = calloc(n, 1);
+        if (!s->recent || !s->breaker || !s->repeats) {
+            sr_sampler_free(s);
+            return sr_fail(err, SR_NOMEM, "sampling: out of memory for a vocabulary of %d", n_vocab);
+        }
+        for (int i = 0; i < o->n_dry_breaker; i++)
+            if (o->dry_breaker[i] >= 0 && o->dry_breaker[i] < n_vocab) s->breaker[o->dry_breaker[i]] = true;
+    }
     seed(s->state, o->seed);
     *out = s;
     return SR_OK;
@@ -108,6 +139,9 @@ void sr_sampler_free(sr_sampler *s) {
     free(s->candidate);
     free(s->weight);
     free(s->bias);
+    free(s->recent);
+    free(s->breaker);
+    free(s->repeats);
     free(s);
 }
 
@@ -117,6 +151,7 @@ void sr_sampler_reset(sr_sampler *s) {
         s->seen[s->touched[i]] = 0;
     }
     s->n_touched = 0;
+    s->n_recent = 0;
     seed(s->state, s->s.seed);
 }
 
@@ -125,6 +160,7 @@ void sr_sampler_accept(sr_sampler *s, int32_t id, bool generated) {
     if (!s->seen[id]) s->touched[s->n_touched++] = id;
     s->seen[id] = 1;
     if (generated && s->count[id] < UINT32_MAX) s->count[id]++;
+    if (s->recent) s->recent[s->n_recent++ % DRY_RANGE] = id;
 }
 
 static key key_of(float logit, int32_t id) {
@@ -135,6 +171,37 @@ static key key_of(float logit, int32_t id) {
 }
 static int32_t key_id(key k) {
     return (int32_t) ~(uint32_t)k;
+}
+
+/* Token `back` places from the end; back < min(n_recent, DRY_RANGE). */
+static int32_t recent(const sr_sampler *s, int64_t back) {
+    return s->recent[(s->n_recent - 1 - back) % DRY_RANGE];
+}
+
+/* For every earlier place of the last token: how far what stands before it equals what stands before the end. */
+static void penalize_repetition(sr_sampler *s) {
+    const sr_sampling *o = &s->s;
+    int64_t n = s->n_recent < DRY_RANGE ? s->n_recent : DRY_RANGE;
+    if (n < 2 || s->breaker[recent(s, 0)]) return;
+    int32_t *next = (int32_t *)s->candidate, n_next = 0; /* free until candidates are chosen */
+    for (int64_t i = 1; i < n; i++) {
+        if (recent(s, i) != recent(s, 0)) continue;
+        int32_t id = recent(s, i - 1);
+        if (s->breaker[id]) continue;
+        int length = 1;
+        while (length < DRY_MOST && i + length < n) {
+            int32_t before = recent(s, i + length);
+            if (before != recent(s, length) || s->breaker[before]) break;
+            length++;
+        }
+        if (!s->repeats[id]) next[n_next++] = id;
+        if (length > s->repeats[id]) s->repeats[id] = (uint8_t)length;
+    }
+    for (int32_t i = 0; i < n_next; i++) {
+        int over = s->repeats[next[i]] - o->dry_allowed_length;
+        if (over >= 0) s->logit[next[i]] -= o->dry_multiplier * powf(o->dry_base, (float)over);
+        s->repeats[next[i]] = 0;
+    }
 }
 
 /* Copies the logits and applies penalties and bias; NaN becomes -infinity. False when no logit is finite. */
@@ -148,6 +215,7 @@ static bool prepare(sr_sampler *s, const float *logits) {
         s->logit[i] = ok ? x : x > 0 ? FLT_MAX : -INFINITY;
     }
     if (!finite) return false;
+    if (s->recent) penalize_repetition(s);
     bool counts = o->frequency_penalty != 0 || o->presence_penalty != 0, repeats = o->repetition_penalty != 1;
     if (counts || repeats)
         for (int32_t i = 0; i < s->n_touched; i++) {
@@ -351,4 +419,41 @@ int32_t sr_sample(sr_sampler *s, const float *logits) {
         if (at < 0) return key_id(s->candidate[i]);
     }
     return key_id(first); /* rounding left nothing over */
+}
+
+int sr_sampler_logprobs(sr_sampler *s, int32_t id, float *logprob, sr_logprob *top, int n) {
+    double t = s->s.temperature < 1e-7f ? 1 : (double)s->s.temperature, sum = 0;
+    int32_t best = largest(s);
+    double most = best < 0 ? 0 : (double)s->logit[best];
+    for (int32_t i = 0; i < s->n_vocab; i++) sum += exp(((double)s->logit[i] - most) / t);
+    double norm = most / t + log(sum);
+    *logprob = id >= 0 && id < s->n_vocab ? (float)((double)s->logit[id] / t - norm) : -INFINITY;
+    int32_t found = n < 1 ? 0 : select_heap(s, n < s->n_vocab ? n : s->n_vocab);
+    sort_down(s->candidate, found);
+    for (int32_t i = 0; i < found; i++) {
+        int32_t one = key_id(s->candidate[i]);
+        top[i] = (sr_logprob){one, (float)((double)s->logit[one] / t - norm)};
+    }
+    return found;
+}
+
+sr_status sr_dry_breakers(const sr_tokenizer *t, const char *const *texts, int n, int32_t *ids, int *n_ids,
+                          sr_err *err) {
+    static const char *const usual[] = {"\n", ":", "\"", "*"};
+    enum { CAP = 64 };
+    if (!texts) texts = usual, n = 4;
+    *n_ids = 0;
+    for (int i = 0; i < n; i++) {
+        char text[CAP];
+        int32_t found[CAP + 8];
+        size_t count;
+        int length = snprintf(text, sizeof text, "a%s", texts[i]);
+        if (length < 2 || length >= CAP)
+            return sr_fail(err, SR_INVALID, "sampling: found a DRY breaker of %zu bytes, expected 1 to %d",
+                           strlen(texts[i]), CAP - 2);
+        sr_status s = sr_tokenize(t, text, (size_t)length, SR_TOKENIZE_NO_BOS, found, CAP + 8, &count, err);
+        if (s != SR_OK) return s;
+        if (count > 0 && count <= CAP + 8) ids[(*n_ids)++] = found[count - 1];
+    }
+    return SR_OK;
 }
