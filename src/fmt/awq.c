@@ -8,7 +8,7 @@
  *
  * Z = ceil(ceil(G / 8) / m) m, m = 1, 2, 4 for groups of 128 and more, 64, 32. "exllama", "exllamav2" and "ipex" are
  * gemm on disk. gemv_fast, which llm-awq writes with scaled_zeros for qzeros, stores -scale * z, and interleaves four
- * rows: see fast_codes. "marlin" is gptq.c's. No writer of 8 bits is
+ * rows: see fast_codes. "marlin" is marlin.c's. No writer of 8 bits is
  * known: the order is what a reader assumes (mistral.rs: scripts/convert_awq_marlin.py). */
 #include <ctype.h>
 #include <string.h>

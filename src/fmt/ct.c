@@ -93,7 +93,7 @@ static int zero_packed(const sr_weight *w, int64_t row, int64_t group) {
 
 static bool claim_packed(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     const sr_part *p = sr_parts_get(parts, "weight_packed");
-    return p && !strcmp(p->type->name, "i32") && spec->bits == self->spec.bits;
+    return p && !strcmp(p->type->name, "i32") && spec->bits == self->spec.bits && !sr_parts_get(parts, "meta");
 }
 
 static bool dims_packed(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {

@@ -14,8 +14,7 @@
  * from whole words, with borrows, which adding them again undoes; others lose the word's higher fields, and the field
  * itself reads as (stored + 1) mod 2^b. (GPTQModel: utils/model.py; AutoGPTQ: qlinear_cuda_old.py)
  *
- * marlin (IST-DASLab/marlin: marlin/__init__.py): B i32 [K / 16][2 N] and s f16 [G][N], both permuted, z = 8. AutoAWQ
- * names them qweight and scales (awq/modules/linear/marlin.py). */
+ * Marlin's order of codes is marlin.c's. */
 #include <string.h>
 
 #include "fmt/integer.h"
@@ -265,78 +264,3 @@ GPTQ(5, .has_min = false);
 GPTQ(6, .has_min = false);
 GPTQ(7, .has_min = false);
 GPTQ(8, .has_min = true);
-
-/* ---------------------------------------------------------------- marlin
- * 64 rows of w and 16 columns make 64 words... of which word 4 * (4 * (n % 8) + k % 8 / 2) + n % 64 / 16 holds code
- * (k, n) as nibble [e / 2 + (e odd ? 4 : 0)], e = 4 * (n % 16 / 8) + 2 * (k % 16 / 8) + k % 2. */
-
-static void marlin_codes(const sr_weight *w, int64_t row, int64_t k0, int n, uint8_t *q) {
-    const uint8_t *chunk = w->plane[SR_INTEGER_CODES].data + row / 64 * 4 * 128;
-    const int at = (int)(row % 64), c = at % 8, high = at % 16 / 8;
-    for (int i = 0; i < n; i++) {
-        int64_t k = k0 + i;
-        int kk = (int)(k % 16), e = 4 * high + 2 * (kk / 8) + kk % 2, nibble = e / 2 + (e % 2 ? 4 : 0);
-        int word = 4 * (4 * c + kk % 8 / 2) + at / 16;
-        q[i] = sr_word(chunk + k / 16 * w->plane[SR_INTEGER_CODES].stride + 4 * word) >> 4 * nibble & 15;
-    }
-}
-static int marlin_zero(const sr_weight *w, int64_t row, int64_t g) {
-    (void)w, (void)row, (void)g;
-    return 8;
-}
-/* 64 scales as an 8 x 8 matrix, transposed; with one group, 32 of them as the accumulators of a warp want them. */
-static int64_t marlin_scale_at(const sr_weight *w, int64_t row, int64_t g) {
-    int c = (int)(row % 64);
-    if (w->spec.group < w->K) return g * w->N + row - c + c % 8 * 8 + c / 8;
-    c = (int)(row % 32);
-    return row - c + c % 8 / 2 * 8 + c / 8 * 2 + c % 2;
-}
-
-static bool marlin_claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
-    bool gptq = is(spec->method, "gptq") && sr_parts_get(parts, "B");
-    bool awq = is(spec->method, "awq") && is(spec->layout, "marlin") && sr_parts_get(parts, "qweight");
-    return (gptq || awq) && spec->bits == self->spec.bits;
-}
-static sr_status marlin_layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
-                               sr_err *err) {
-    if (spec->group < 1) return sr_fail(err, SR_INVALID, "%s: no group size", self->name);
-    if (K % 16 || N % 64 || N > INT64_MAX / 2)
-        return sr_fail(err, SR_INVALID, "%s has tiles of 64 x 16, which do not divide %lld x %lld", self->name,
-                       (long long)N, (long long)K);
-    sr_planes_add(planes, "B|qweight", "i32", false, K / 16, 2 * N);
-    sr_planes_add(planes, "s|scales", "f16", false, sr_integer_groups(K, spec), N);
-    return SR_OK;
-}
-static bool marlin_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
-    const sr_part *b = sr_parts_get(parts, "B");
-    (void)spec;
-    if (!b) b = sr_parts_get(parts, "qweight");
-    if (!b || b->n_dims != 2 || b->shape[0] > INT64_MAX / 16) return false;
-    *K = 16 * b->shape[0];
-    *N = b->shape[1] / 2;
-    return true;
-}
-static sr_status marlin_adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
-    static const sr_integer aux = {.codes = marlin_codes, .zero = marlin_zero, .scale_at = marlin_scale_at};
-    (void)arena;
-    if (parts && sr_parts_get(parts, "qzeros"))
-        return sr_fail(err, SR_UNSUPPORTED, "%s with qzeros, expected a symmetric weight", w->fmt->name);
-    w->aux = &aux;
-    return SR_OK;
-}
-
-const sr_format sr_fmt_marlin4 = {
-    .name = "marlin4",
-    .block = 16,
-    .lane = 1,
-    .spec = {.method = "gptq", .layout = "marlin", .sym = true, .bits = 4, .group = 128},
-    .reference = "autoawq 0.2.9, packer",
-    .tile = SR_TILE_I8,
-    .claim = marlin_claim,
-    .layout = marlin_layout,
-    .dims = marlin_dims,
-    .adopt = marlin_adopt,
-    .decode = sr_integer_decode,
-    .unpack = sr_integer_unpack,
-    COARSE,
-};

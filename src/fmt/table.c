@@ -20,7 +20,7 @@ extern const sr_format sr_fmt_nf4, sr_fmt_fp4, sr_fmt_bnb_int8;
 extern const sr_format sr_fmt_hqq8, sr_fmt_hqq4, sr_fmt_hqq3, sr_fmt_hqq2, sr_fmt_hqq1;
 
 extern const sr_format sr_fmt_gptq2, sr_fmt_gptq3, sr_fmt_gptq4, sr_fmt_gptq5, sr_fmt_gptq6, sr_fmt_gptq7, sr_fmt_gptq8;
-extern const sr_format sr_fmt_marlin4;
+extern const sr_format sr_fmt_marlin4, sr_fmt_marlin24_4, sr_fmt_marlin24_8;
 extern const sr_format sr_fmt_awq4, sr_fmt_awq8, sr_fmt_awq4_gemv, sr_fmt_awq4_gemv_fast;
 
 extern const sr_format sr_fmt_fp8_e4m3, sr_fmt_fp8_e5m2, sr_fmt_fp8_e4m3fnuz, sr_fmt_fp8_e5m2fnuz;
@@ -45,7 +45,7 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_hqq8, &sr_fmt_hqq4, &sr_fmt_hqq3, &sr_fmt_hqq2, &sr_fmt_hqq1, /* hqq.c */
     &sr_fmt_nf4, &sr_fmt_fp4, &sr_fmt_bnb_int8, /* bnb.c */
     &sr_fmt_gptq2, &sr_fmt_gptq3, &sr_fmt_gptq4, &sr_fmt_gptq5, &sr_fmt_gptq6, &sr_fmt_gptq7, &sr_fmt_gptq8, /* gptq.c */
-    &sr_fmt_marlin4,
+    &sr_fmt_marlin4, &sr_fmt_marlin24_4, &sr_fmt_marlin24_8, /* marlin.c */
     &sr_fmt_awq4, &sr_fmt_awq8, &sr_fmt_awq4_gemv, &sr_fmt_awq4_gemv_fast, /* awq.c */
     &sr_fmt_fp8_e4m3, &sr_fmt_fp8_e5m2, &sr_fmt_fp8_e4m3fnuz, &sr_fmt_fp8_e5m2fnuz, /* fp8.c */
     &sr_fmt_ct_pack2, &sr_fmt_ct_pack3, &sr_fmt_ct_pack4, &sr_fmt_ct_pack5, &sr_fmt_ct_pack6, &sr_fmt_ct_pack7, /* ct.c */

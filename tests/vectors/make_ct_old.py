@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""What compressed-tensors 0.11 wrote: words of floor(32 / bits) codes, act-order: checkpoints/ct-0.11-*/.
+"""What compressed-tensors 0.11 wrote: words of floor(32 / bits) codes, act-order, marlin-24: checkpoints/ct-0.11-*/.
 
     python make_ct_old.py    with compressed-tensors 0.11.0
 
 Scales and zero points are calculate_qparams of each group's extremes; the package's compressors do the rest. It packs
 zero points but does not unpack them: asymmetric modules expect its `dequantize` of the codes that it unpacks and the
 zero points that went in.
+
+marlin-24 is written and never read by the package: its modules are the compressor's output of 2:4 sparse weights
+(integer * scale) that f16 holds exactly, which are expected.
 """
 import json
 import pathlib
@@ -56,6 +59,33 @@ def write(folder, tensors, groups, layout, ignore=()):
     (d / "config.json").write_text(json.dumps({"quantization_config": config}) + "\n")
     size = sum(p.stat().st_size for p in d.iterdir())
     print(folder, len(tensors), size)
+
+
+def sparse(n, k, args, seed):
+    """Codes of which two of four are kept (fewer in row 1), scales of four bits, and their exact product."""
+    g = torch.Generator().manual_seed(seed)
+    top = 1 << (args.num_bits - 1)
+    q = torch.randint(-top, top, (n, k), generator=g)
+    kept = torch.rand(n, k // 4, 4, generator=g).argsort(-1).lt(2)
+    kept[1] &= torch.rand(k // 4, 4, generator=g).lt(0.5)
+    q *= kept.reshape(n, k)
+    groups = k // args.group_size if args.group_size else 1
+    scale = (torch.randint(8, 16, (n, groups), generator=g) / 8 * 2.0 ** -torch.randint(5, 9, (n, groups), generator=g))
+    scale = scale.to(torch.float16)
+    return scale, (q * scale.repeat_interleave(k // groups, 1)).to(torch.float16)
+
+
+def marlin24(name, n, k, args, seed):
+    from compressed_tensors.compressors import Marlin24Compressor
+    from compressed_tensors.quantization import QuantizationScheme
+    scale, w = sparse(n, k, args, seed)
+    parts = Marlin24Compressor().compress({f"{name}.weight": w, f"{name}.weight_scale": scale},
+                                          {name: QuantizationScheme(targets=[name], weights=args)})
+    return {**parts, f"{name}.expected": w}
+
+
+def error(name, text):
+    return {f"{name}.error": torch.tensor(list(text.encode()), dtype=torch.uint8)}
 
 
 def main():
@@ -114,6 +144,31 @@ def main():
     t["unset.weight_g_idx"] = torch.full((64,), -1, dtype=torch.int32)
     g.append((["unset"], a, "pack-quantized"))
     write("ct-0.11-actorder", t, g, "mixed-precision")
+
+    group4, group8 = (integers(b, "group", group_size=128) for b in (4, 8))
+    row4, row8 = (integers(b, "channel") for b in (4, 8))
+    t, g = {}, []
+    for i, (name, n, k, a) in enumerate((("group4", 64, 384, group4), ("two4", 64, 256, group4), ("row4", 192, 64, row4),
+                                         ("group8", 64, 384, group8), ("row8", 128, 96, row8))):
+        t |= marlin24(name, n, k, a, 40 + i)
+        g.append(([name], a, None))
+    write("ct-0.11-marlin24", t, g, "marlin-24")
+    t, g = {}, []
+    for i, (name, n, a, text) in enumerate((
+            ("narrow", 96, row4, "marlin24_4 has tiles of 64 x 32, which do not divide 96 x 64"),
+            ("group", 64, integers(4, "group", group_size=32), "groups of 128 columns or one a row, the config says 32"),
+            ("asym", 64, integers(4, "channel", symmetric=False), "no zero points, the config says that it is not"),
+            ("bits", 64, integers(3, "channel"), "no format claims the parts of 'bits'"),
+            ("places", 64, row8, "meta has 0x45 at byte 7, expected two pairs of different places"))):
+        whole = marlin24(name, 192 if n == 96 else n, 64, row8 if a is row8 else row4, 50 + i)
+        del whole[f"{name}.expected"]
+        if n == 96:  # the package packs no such rows either
+            whole = {k: v[:, :v.shape[1] // 2].contiguous() for k, v in whole.items()}
+        if name == "places":
+            whole["places.meta"].view(torch.uint8).view(-1)[7] = 0x45
+        t |= whole | error(name, text)
+        g.append(([name], a, None))
+    write("ct-0.11-refused", t, g, "marlin-24")
 
 
 if __name__ == "__main__":
