@@ -43,6 +43,13 @@ static const char *const suffixes[] = {
     "pre_quant_scale",
     "scale_packed",
     "meta",
+    "compressed",
+    "bitmask",
+    "row_offsets",
+    "weight.compressed",
+    "weight.bitmask",
+    "weight.shape",
+    "weight.row_offsets",
     "qscale_weight",
     "scale",
     /* HQQ */
@@ -182,6 +189,23 @@ static const sr_part *first_part(const sr_parts *parts, const char **suffix) {
             return parts->item[i].part;
         }
     return NULL;
+}
+
+bool sr_parts_dims(const sr_parts *parts, const char *suffix, int64_t *N, int64_t *K) {
+    const sr_part *p = first_part(parts, &suffix);
+    if (!p || p->n_elements != 2) return false;
+    if (!strcmp(p->type->name, "i64")) {
+        memcpy(N, p->data, 8); /* the machine is little-endian, as files are */
+        memcpy(K, p->data + 8, 8);
+    } else if (!strcmp(p->type->name, "i32")) {
+        int32_t pair[2];
+        memcpy(pair, p->data, sizeof pair);
+        *N = pair[0];
+        *K = pair[1];
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* Each plane that layout asks for against the part found: type, shape, bytes. */

@@ -97,14 +97,8 @@ static bool claim_packed(const sr_format *self, const sr_parts *parts, const sr_
 }
 
 static bool dims_packed(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
-    const sr_part *shape = sr_parts_get(parts, "weight_shape");
     (void)spec;
-    if (!shape || shape->n_elements != 2) return false;
-    const int size = shape->type->bytes;
-    if (strcmp(shape->type->name, "i64") && strcmp(shape->type->name, "i32")) return false;
-    *N = (int64_t)(sr_word(shape->data) | (size == 8 ? (uint64_t)sr_word(shape->data + 4) << 32 : 0));
-    *K = (int64_t)(sr_word(shape->data + size) | (size == 8 ? (uint64_t)sr_word(shape->data + size + 4) << 32 : 0));
-    return true;
+    return sr_parts_dims(parts, "weight_shape", N, K);
 }
 
 static sr_status layout_packed(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,

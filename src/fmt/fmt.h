@@ -70,6 +70,9 @@ typedef struct sr_parts {
 } sr_parts;
 const sr_part *sr_parts_get(const sr_parts *parts, const char *suffix); /* NULL when absent; parts may be NULL */
 
+/* N and K as a part of two integers, i64 or i32, holds them: "weight_shape", or several names, "shape|weight.shape". */
+bool sr_parts_dims(const sr_parts *parts, const char *suffix, int64_t *N, int64_t *K);
+
 /* What the planes of an N x K weight must look like: checked when reading, allocated when writing. */
 typedef struct sr_planes {
     int n;

@@ -26,6 +26,7 @@ extern const sr_format sr_fmt_awq4, sr_fmt_awq8, sr_fmt_awq4_gemv, sr_fmt_awq4_g
 extern const sr_format sr_fmt_fp8_e4m3, sr_fmt_fp8_e5m2, sr_fmt_fp8_e4m3fnuz, sr_fmt_fp8_e5m2fnuz;
 extern const sr_format sr_fmt_ct_pack2, sr_fmt_ct_pack3, sr_fmt_ct_pack4, sr_fmt_ct_pack5, sr_fmt_ct_pack6,
     sr_fmt_ct_pack7, sr_fmt_ct_pack8, sr_fmt_ct_int8, sr_fmt_ct_int8_asym;
+extern const sr_format sr_fmt_ct_bitmask;
 extern const sr_format sr_fmt_ct_nvfp4, sr_fmt_ct_mxfp4, sr_fmt_ct_mxfp6, sr_fmt_modelopt_nvfp4, sr_fmt_gptoss_mxfp4;
 extern const sr_format sr_fmt_bitnet;
 
@@ -50,6 +51,7 @@ const sr_format *const sr_formats[] = {
     &sr_fmt_fp8_e4m3, &sr_fmt_fp8_e5m2, &sr_fmt_fp8_e4m3fnuz, &sr_fmt_fp8_e5m2fnuz, /* fp8.c */
     &sr_fmt_ct_pack2, &sr_fmt_ct_pack3, &sr_fmt_ct_pack4, &sr_fmt_ct_pack5, &sr_fmt_ct_pack6, &sr_fmt_ct_pack7, /* ct.c */
     &sr_fmt_ct_pack8, &sr_fmt_ct_int8, &sr_fmt_ct_int8_asym,
+    &sr_fmt_ct_bitmask, /* sparse.c */
     &sr_fmt_ct_nvfp4, &sr_fmt_ct_mxfp4, &sr_fmt_ct_mxfp6, &sr_fmt_modelopt_nvfp4, &sr_fmt_gptoss_mxfp4, /* mx.c */
     &sr_fmt_bitnet, /* bitnet.c */
     NULL,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What compressed-tensors 0.11 wrote: words of floor(32 / bits) codes, act-order, marlin-24: checkpoints/ct-0.11-*/.
+"""What compressed-tensors 0.11 wrote: words of floor(32 / bits) codes, act-order, marlin-24, bitmasks: checkpoints/ct-0.11-*/.
 
     python make_ct_old.py    with compressed-tensors 0.11.0
 
@@ -45,14 +45,14 @@ def finish(name, parts, expected):
     return out
 
 
-def write(folder, tensors, groups, layout, ignore=()):
+def write(folder, tensors, groups, layout, ignore=(), **more):
     """groups: [(targets, QuantizationArgs, layout or None)]"""
     d = ROOT / folder
     shutil.rmtree(d, ignore_errors=True)
     d.mkdir(parents=True)
     save_file(tensors, str(d / "model.safetensors"))
     config = {"quant_method": "compressed-tensors", "format": layout, "quantization_status": "compressed",
-              "ignore": list(ignore), "config_groups": {}}
+              "ignore": list(ignore), "config_groups": {}, **more}
     for i, (targets, args, own) in enumerate(groups):
         dump = json.loads(args.model_dump_json()) if hasattr(args, "model_dump_json") else args
         config["config_groups"][f"group_{i}"] = {"targets": targets, "weights": dump, "format": own}
@@ -82,6 +82,28 @@ def marlin24(name, n, k, args, seed):
     parts = Marlin24Compressor().compress({f"{name}.weight": w, f"{name}.weight_scale": scale},
                                           {name: QuantizationScheme(targets=[name], weights=args)})
     return {**parts, f"{name}.expected": w}
+
+
+def bitmask(name, w, scale=None, args=None, two_four=True, weight_name=""):
+    from compressed_tensors.compressors import BitmaskCompressor, Sparse24BitMaskCompressor
+    from compressed_tensors.config import BitmaskConfig, Sparse24BitMaskConfig
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+    c = Sparse24BitMaskCompressor(Sparse24BitMaskConfig()) if two_four else BitmaskCompressor(BitmaskConfig())
+    parts = c.compress_weight(name + weight_name, w)
+    expected = c.decompress_weight({k.rsplit(".", 1)[1]: v for k, v in parts.items()})
+    if scale is not None:
+        parts[f"{name}.weight_scale"] = scale
+        expected = dequantize(expected, scale, args=args, dtype=scale.dtype)
+    return {**{k: v.contiguous() for k, v in parts.items()}, f"{name}.expected": expected}
+
+
+def holes(n, k, seed, two_four=True):
+    """Normal numbers of which two of four are kept, or any (row 1 none)."""
+    g = torch.Generator().manual_seed(seed)
+    w = torch.randn(n, k, generator=g)
+    if two_four:
+        return w * torch.rand(n, k // 4, 4, generator=g).argsort(-1).lt(2).reshape(n, k)
+    return w * torch.rand(n, k, generator=g).lt(0.4) * torch.arange(n).ne(1)[:, None]
 
 
 def error(name, text):
@@ -169,6 +191,31 @@ def main():
         t |= whole | error(name, text)
         g.append(([name], a, None))
     write("ct-0.11-refused", t, g, "marlin-24")
+
+    f8 = torch.float8_e4m3fn
+    floats = {s: QuantizationArgs(num_bits=8, type="float", strategy=s, symmetric=True,
+                                  group_size=20 if s == "group" else None) for s in ("tensor", "channel", "group")}
+    scale = torch.rand(13, 4, generator=torch.Generator().manual_seed(60)) * 0.01 + 0.001
+    t = bitmask("bf16", holes(13, 44, 61).to(BF16)) | bitmask("f16", holes(5, 320, 62).to(torch.float16))
+    t |= bitmask("f32", holes(3, 8, 63))
+    t |= bitmask("tensor", (holes(13, 80, 64) * 90).to(f8), scale[:1, 0].clone(), floats["tensor"])
+    t |= bitmask("channel", (holes(13, 80, 65) * 90).to(f8), scale[:, :1].to(BF16), floats["channel"])
+    t |= bitmask("group", (holes(13, 80, 66) * 90).to(f8), scale.clone(), floats["group"])
+    t |= bitmask("int8", (holes(13, 80, 67) * 40).round().clamp(-128, 127).to(torch.int8), scale[:, :1].to(BF16),
+                 integers(8, "channel"))
+    t |= bitmask("any", holes(7, 165, 68, False).to(BF16), two_four=False)
+    t |= bitmask("old_names", holes(7, 45, 69, False).to(BF16), two_four=False, weight_name=".weight")
+    for name, part, cut, text in (
+            ("few", "compressed", lambda v: v.view(-1)[:-1].clone(), "compressed has 15 values, expected one for each"),
+            ("shape", "shape", lambda v: v * 2, "'shape.bitmask' has shape [4, 1], expected [8, 2]"),
+            ("scale", "weight_scale", lambda v: torch.ones(4, 1), "its values are bf16, expected no weight_scale"),
+            ("zeros", "weight_zero_point", lambda v: torch.ones(4, 1, dtype=torch.int8), "sparse with zero points")):
+        broken = bitmask(name, holes(4, 8, 70).to(BF16))
+        del broken[f"{name}.expected"]
+        broken[f"{name}.{part}"] = cut(broken.get(f"{name}.{part}"))
+        t |= broken | error(name, text)
+    write("ct-0.11-sparse", t, [], "dense", sparsity_config={"format": "sparse-24-bitmask", "targets": ["Linear"],
+                                                             "sparsity_structure": "2:4", "ignore": []})
 
 
 if __name__ == "__main__":
