@@ -117,6 +117,74 @@ static void gptq_rules_are_regular_expressions_for_single_modules(void **state) 
     release(&m);
 }
 
+static void auto_round_maps_each_packing_to_its_method(void **state) {
+    static const char *const packing[][3] = {
+        {"auto_round:auto_gptq", "gptq", "gptq"},         {"auto_round:auto_awq", "awq", "gemm"},
+        {"auto_round:gptqmodel", "gptq", "gptq_v2"},      {"auto_round", "gptq", "gptq_v2"},
+        {"auto_round:gptq:exllamav2", "gptq", "gptq"},    {"auto_round:exllamav2", "gptq", "gptq_v2"},
+        {"auto_round:llm_compressor", "gptq", "gptq_v2"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof packing / sizeof *packing; i++)
+        for (int old = 0; old < 2; old++) { /* up to 0.4 it was the backend, and another name */
+            char text[256];
+            snprintf(text, sizeof text,
+                     "{\"quantization_config\": {\"quant_method\": \"%sauto-round\", \"bits\": 2, \"group_size\": 64, "
+                     "\"sym\": false, \"%s\": \"%s\"}}",
+                     old ? "intel/" : "", old ? "backend" : "packing_format", packing[i][0]);
+            struct made m = open_config("config.json", text);
+            sr_qspec s = spec_of(&m, "model.layers.0.mlp.up_proj");
+            assert_string_equal(s.method, packing[i][1]);
+            assert_string_equal(s.layout, packing[i][2]);
+            assert_string_equal(s.writer, "auto-round");
+            assert_int_equal(s.bits, 2);
+            assert_int_equal(s.group, 64);
+            assert_false(s.sym || s.skip);
+            release(&m);
+        }
+    struct made m = open_config("config.json", "{\"quantization_config\": {\"quant_method\": \"auto-round\", "
+                                               "\"backend\": \"auto\"}}");
+    sr_qspec s = spec_of(&m, "x");
+    assert_string_equal(s.layout, "gptq");
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 128);
+    assert_true(s.sym);
+    release(&m);
+}
+
+static void auto_round_has_rules_for_blocks_modules_and_patterns(void **state) {
+    static const char *const blocks[] = {"\"model.layers,model.visual\"", "[\"model.layers\", \"model.visual\"]"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 "{\"quantization_config\": {\"quant_method\": \"auto-round\", \"bits\": 4, \"group_size\": 128, "
+                 "\"packing_format\": \"auto_round:auto_gptq\", \"block_name_to_quantize\": %s, \"extra_config\": {"
+                 "\".*\\\\.1\\\\..*\": {\"bits\": 8, \"act_bits\": 16}, "
+                 "\"model.layers.1.mlp.down_proj\": {\"group_size\": 32, \"sym\": false}, "
+                 "\".*_proj\": {\"bits\": 2}, \"model.layers.2.mlp.gate\": {\"bits\": 16}, "
+                 "\"lm_head\": {\"bits\": 4, \"data_type\": \"int\"}}}}",
+                 blocks[i]);
+        struct made m = open_config("config.json", text);
+        assert_false(spec_of(&m, "model.visual.blocks.0.mlp").skip);
+        assert_int_equal(spec_of(&m, "model.visual.blocks.0.mlp").bits, 4);
+        assert_true(spec_of(&m, "model.connector.mlp").skip);
+        assert_false(spec_of(&m, "lm_head").skip);
+        assert_true(spec_of(&m, "model.layers.2.mlp.gate").skip);
+        assert_int_equal(spec_of(&m, "model.layers.0.mlp.up_proj").bits, 2);
+        assert_int_equal(spec_of(&m, "model.layers.1.mlp.up_proj").bits, 8); /* the first pattern */
+        sr_qspec s = spec_of(&m, "model.layers.1.mlp.down_proj");            /* a name before patterns */
+        assert_int_equal(s.bits, 4);
+        assert_int_equal(s.group, 32);
+        assert_false(s.sym);
+        release(&m);
+    }
+    refuses("{\"quantization_config\": {\"quant_method\": \"auto-round\", \"rotation_config\": {\"size\": 64}}}",
+            SR_UNSUPPORTED, (const char *const[]){"rotation_config.size is there", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"auto-round\", \"data_type\": \"fp8_to_int_sym\"}}",
+            SR_UNSUPPORTED, (const char *const[]){"data_type is 'fp8_to_int_sym'", NULL});
+}
+
 static void awq_reads_both_spellings(void **state) {
     (void)state;
     struct made m =
@@ -258,6 +326,8 @@ int main(void) {
         cmocka_unit_test(a_plain_checkpoint_has_none),
         cmocka_unit_test(gptq_defaults_are_those_of_its_first_tool),
         cmocka_unit_test(gptq_rules_are_regular_expressions_for_single_modules),
+        cmocka_unit_test(auto_round_maps_each_packing_to_its_method),
+        cmocka_unit_test(auto_round_has_rules_for_blocks_modules_and_patterns),
         cmocka_unit_test(awq_reads_both_spellings),
         cmocka_unit_test(mlx_needs_no_method_and_overrides_by_module),
         cmocka_unit_test(hqq_reads_one_scheme_or_one_a_linear_tag),

@@ -7,8 +7,9 @@
  *
  * A stream of codes fills words from their lowest bit on. For 2, 4 and 8 bits no code crosses a word; 32 codes of 3
  * bits fill three words without gaps. "gptq_p" and all of 5, 6 and 7 bits are planar instead: 32 codes take b words,
- * first the low bits of all of them, then the next plane (3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1).
- * (GPTQModel: nn_modules/qlinear/__init__.py, utils/planar_packing.py)
+ * first the low bits of all of them, then the next plane (3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1), unless
+ * auto-round wrote them, which leaves no gaps there either. (auto_round: utils/bit_packing.py; GPTQModel:
+ * nn_modules/qlinear/__init__.py, utils/planar_packing.py)
  *
  * Zeros. "gptq_v2" stores z, "gptq" (v1) z - 1. Where z is 0, writers of v1 differ: GPTQModel subtracts a one a field
  * from whole words, with borrows, which adding them again undoes; others lose the word's higher fields, and the field
@@ -92,7 +93,7 @@ static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *
 
 static bool is_planar(const sr_format *fmt, const sr_qspec *spec) {
     int bits = fmt->spec.bits;
-    return (bits > 4 && bits < 8) || (bits == 3 && is(spec->layout, "gptq_p"));
+    return (bits > 4 && bits < 8 && !is(spec->writer, "auto-round")) || (bits == 3 && is(spec->layout, "gptq_p"));
 }
 
 static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
@@ -100,7 +101,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
     int bits = self->spec.bits;
     int64_t down, along;
     if (spec->group < 1) return sr_fail(err, SR_INVALID, "%s: no group size", self->name);
-    if ((is_planar(self, spec) || bits == 3) && (K % 32 || N % 32))
+    if (32 % bits && (K % 32 || N % 32))
         return sr_fail(err, SR_INVALID, "%s is packed in blocks of 32, which do not divide %lld x %lld", self->name,
                        (long long)N, (long long)K);
     if (__builtin_mul_overflow(K, bits, &down) || __builtin_mul_overflow(N, bits, &along))

@@ -3,10 +3,16 @@
  * It comes flattened (file/config.c) from config.json, or from one of the files that older tools wrote beside it. Keys
  * by method:
  *     gptq                 bits group_size sym desc_act checkpoint_format|format is_marlin_format meta.quantizer
- * dynamic (GPTQModel: gptqmodel/quantization/config.py) awq                  bits|w_bit group_size|q_group_size
- * zero_point version (AutoAWQ: awq/models/_config.py) mlx                  bits group_size mode, and a dictionary of
- * the same a module (mlx-lm: mlx_lm/utils.py) hqq quant_config.weight_quant_params.{nbits,group_size,axis}, or that a
- * linear tag fp8                  weight_block_size (transformers: quantizers/quantizer_finegrained_fp8.py)
+ *                          dynamic.<regex>.bits ...       (GPTQModel: gptqmodel/quantization/config.py)
+ *     awq                  bits|w_bit group_size|q_group_size zero_point version
+ *                                                         (AutoAWQ: awq/models/_config.py)
+ *     auto-round           bits group_size sym packing_format|backend block_name_to_quantize
+ *                          extra_config.<module|regex>.bits ...
+ *                                                         (auto_round: inference/convert_model.py)
+ *     mlx                  bits group_size mode, <module>.bits ...
+ *                                                         (mlx-lm: mlx_lm/utils.py)
+ *     hqq                  quant_config.weight_quant_params.{nbits,group_size,axis}, or that a linear tag
+ *     fp8                  weight_block_size              (transformers: quantizers/quantizer_finegrained_fp8.py)
  *     compressed-tensors   config_groups.<g>.{targets,format,weights.{num_bits,group_size,symmetric,strategy,actorder}}
  *     bitsandbytes, modelopt, mxfp4: tensors say the rest
  * Exceptions become rules, of which the last that matches a module counts. */
@@ -111,6 +117,17 @@ static rule *rule_for(sr_qconfig *c, const char *name, size_t n, int kind) {
         if (strlen(c->rule[i].pattern) == n && !memcmp(c->rule[i].pattern, name, n)) return &c->rule[i];
     const char *copy = sr_arena_strndup(c->arena, name, n);
     return copy ? add_rule(c, copy, kind) : NULL;
+}
+
+/* Rules of this kind before the others from the first on; each before those of its kind, or behind. */
+static void bring_forward(sr_qconfig *c, int first, int kind, bool reversed) {
+    for (int i = first + 1; i < c->n_rules; i++)
+        for (int j = i; j > first && (int)c->rule[j].kind == kind; j--) {
+            if (!reversed && (int)c->rule[j - 1].kind == kind) break;
+            rule r = c->rule[j];
+            c->rule[j] = c->rule[j - 1];
+            c->rule[j - 1] = r;
+        }
 }
 
 /* Calls each(c, rest of the key, length up to its last dot, value) for the keys that start with prefix + head. */
@@ -310,13 +327,7 @@ static void read_ct(sr_qconfig *c) {
         strcpy(seen, group);
         read_ct_group(c, group, common);
     }
-    /* Stable: classes to the front, so that a later rule for a name wins. */
-    for (int i = 1; i < c->n_rules; i++)
-        for (int j = i; j > 0 && c->rule[j].kind == IS_CLASS && c->rule[j - 1].kind != IS_CLASS; j--) {
-            rule r = c->rule[j];
-            c->rule[j] = c->rule[j - 1];
-            c->rule[j - 1] = r;
-        }
+    bring_forward(c, 0, IS_CLASS, false); /* so that a later rule for a name wins */
     read_skipped(c, "ignore");
 }
 
@@ -342,6 +353,77 @@ static void read_bitnet(sr_qconfig *c) {
     read_skipped(c, "modules_to_not_convert");
 }
 
+/* Keys are names or, with a character that no name has, regular expressions. */
+static void auto_round_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf, const sr_value *v) {
+    bool pattern = false;
+    int64_t i;
+    for (size_t k = 0; k < n; k++) pattern = pattern || strchr("*^$|()[]?+\\", name[k]);
+    rule *r = n ? rule_for(c, name, n, pattern ? IS_PATTERN : IS_NAME) : NULL;
+    if (!r) return;
+    if (!strcmp(leaf, "bits") && number(c, v, 1, 32, &i)) {
+        r->skip = i >= 16;
+        if (!r->skip) r->spec.bits = (uint8_t)i;
+    }
+    if (!strcmp(leaf, "group_size") && number(c, v, -1, INT32_MAX, &i)) r->spec.group = (int32_t)i;
+    if (!strcmp(leaf, "sym") && v->kind == SR_KIND_BOOL) r->spec.sym = v->v.b;
+}
+static void add_blocks(sr_qconfig *c, const char *text, size_t n) {
+    for (size_t m; n; text += m, n -= m) {
+        const char *comma = memchr(text, ',', n);
+        size_t length = comma ? (size_t)(comma - text) : n;
+        const char *copy = sr_arena_strndup(c->arena, text, length);
+        if (!copy || (length && !add_rule(c, copy, IS_PART))) return;
+        m = comma ? length + 1 : n;
+    }
+}
+/* "model.layers,model.vision.blocks", or a list. */
+static void read_blocks(sr_qconfig *c, const char *key) {
+    char full[KEY];
+    sr_array a = sr_array_over(sr_file_value(c->file, full_key(c, key, full)));
+    const char *text = text_of(c, key);
+    size_t n;
+    if (text) add_blocks(c, text, strlen(text));
+    while (sr_array_string(&a, &text, &n)) add_blocks(c, text, n);
+    c->needs_rule = c->n_rules > 0;
+}
+/* Such a matrix wants x rotated. */
+static void refuse_rotation(sr_qconfig *c, const char *name, size_t n, const char *leaf, const sr_value *v) {
+    (void)name, (void)n, (void)leaf;
+    sr_fail(c->err, SR_UNSUPPORTED, "%s: %s is there, expected no rotation of activations", c->file->path, v->key);
+}
+
+/* A packing_format, in old files the backend, has two to five words: "auto_round:auto_awq",
+ * "auto_round:gptq:exllamav2". Packers ask which method it names, and so do we: with gptq zeros are stored less one,
+ * with gptqmodel and by its own packer as they are; what else it can name, tensors tell. */
+static void read_auto_round(sr_qconfig *c) {
+    sr_qspec *s = &c->spec;
+    const char *packing = text_of(c, "packing_format");
+    if (!packing) packing = text_of(c, "backend");
+    if (!packing || !strcmp(packing, "auto")) packing = "auto_round:auto_gptq";
+    s->sym = bool_of(c, "sym", true);
+    s->writer = "auto-round";
+    if (!s->group) s->group = 128;
+    if (!s->bits) s->bits = 4;
+    if (strstr(packing, "awq")) {
+        s->method = "awq";
+        s->layout = "gemm";
+    } else {
+        s->method = "gptq";
+        s->layout = strstr(packing, "gptq") && !strstr(packing, "gptqmodel") ? "gptq" : "gptq_v2";
+    }
+    const char *type = text_of(c, "data_type");
+    if (type && !strncmp(type, "fp8_to_int", 10))
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %sdata_type is '%.40s', expected weights of one scale a group",
+                c->file->path, c->prefix, type);
+    read_blocks(c, "block_name_to_quantize");
+    const int first = c->n_rules;
+    each_below(c, "extra_config.", auto_round_rule);
+    /* The first regular expression that matches counts, and a name before all of them. */
+    bring_forward(c, first, IS_PATTERN, true);
+    each_below(c, "rotation_config.", refuse_rotation);
+    each_below(c, "spinquant_config.", refuse_rotation);
+}
+
 static void read_nothing(sr_qconfig *c) {
     read_skipped(c, "modules_to_not_convert");
 }
@@ -350,10 +432,20 @@ static const struct {
     const char *name;
     void (*read)(sr_qconfig *);
 } methods[] = {
-    {"gptq", read_gptq},         {"awq", read_awq},          {"mlx", read_mlx},
-    {"afq", read_mlx},           {"hqq", read_hqq},          {"fp8", read_fp8},
-    {"fbgemm_fp8", read_fp8},    {"bitsandbytes", read_bnb}, {"compressed-tensors", read_ct},
-    {"modelopt", read_modelopt}, {"mxfp4", read_nothing},    {"bitnet", read_bitnet},
+    {"gptq", read_gptq},
+    {"awq", read_awq},
+    {"mlx", read_mlx},
+    {"afq", read_mlx},
+    {"hqq", read_hqq},
+    {"fp8", read_fp8},
+    {"fbgemm_fp8", read_fp8},
+    {"bitsandbytes", read_bnb},
+    {"compressed-tensors", read_ct},
+    {"modelopt", read_modelopt},
+    {"mxfp4", read_nothing},
+    {"bitnet", read_bitnet},
+    {"auto-round", read_auto_round},
+    {"intel/auto-round", read_auto_round},
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
