@@ -102,11 +102,12 @@ static void list_matrices(sr_checkpoint *ck) {
         sr_parts parts;
         const sr_part *part = &ck->file->part[i];
         if (!sr_part_module(part->name, name, sizeof name) || !sr_weight_parts(ck->file, name, &parts)) continue;
-        const sr_part *first = parts.n ? parts.item[0].part : NULL; /* each module once: at the part that is earliest */
+        const sr_part *first = NULL; /* each module once: at the earliest of its parts that have a suffix */
         sr_matrix_info *m = &ck->matrix[ck->n_matrices];
         *m = (sr_matrix_info){.group_n = 1};
         for (int p = 0; p < parts.n; p++) {
-            if (parts.item[p].part < first) first = parts.item[p].part;
+            const sr_part *own = parts.item[p].part;
+            if (strcmp(own->name, name) && (!first || own < first)) first = own;
             m->bytes += parts.item[p].part->bytes;
         }
         if (first != part || !is_matrix(&parts)) continue;

@@ -75,6 +75,7 @@ bool sr_weight_parts(const sr_file *file, const char *name, sr_parts *parts) {
         int n = snprintf(full, sizeof full, suffixes[i][0] == '_' ? "%s%s" : "%s.%s", name, suffixes[i]);
         if (n < 0 || (size_t)n >= sizeof full) return false;
         const sr_part *part = sr_file_part(file, full);
+        if (!part && i == 0) part = sr_file_part(file, name); /* fused experts have the name of a parameter */
         if (!part) continue;
         parts->item[parts->n].suffix = suffixes[i];
         parts->item[parts->n++].part = part;
@@ -212,27 +213,26 @@ bool sr_parts_dims(const sr_parts *parts, const char *suffix, int64_t *N, int64_
 static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr_weight *w, sr_err *err) {
     const sr_file *file = parts->file;
     for (int i = 0; i < planes->n; i++) {
-        const char *suffix = planes->plane[i].suffix, *dot;
+        const char *suffix = planes->plane[i].suffix;
         const sr_part *part = first_part(parts, &suffix);
-        dot = suffix[0] == '_' ? "" : ".";
         char found[96], expected[96];
         if (!part && planes->plane[i].optional) continue;
         if (!part)
-            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is missing; %s needs it", file->path, parts->name, dot,
-                           suffix, w->fmt->name);
+            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is missing; %s needs it", file->path, parts->name,
+                           suffix[0] == '_' ? "" : ".", suffix, w->fmt->name);
         if (!is_one_of(part->type->name, planes->plane[i].stored))
-            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' is stored as %s, expected %s", path_of(file, part),
-                           parts->name, dot, suffix, part->type->name, planes->plane[i].stored);
+            return sr_fail(err, SR_CORRUPT, "%s: '%s' is stored as %s, expected %s", path_of(file, part), part->name,
+                           part->type->name, planes->plane[i].stored);
         bool compared = planes->plane[i].n_dims > 0 && !planes->plane[i].any_shape;
         if (compared && !same_shape(part, planes, i))
-            return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has shape %s, expected %s", path_of(file, part), parts->name,
-                           dot, suffix, list_shape(part->n_dims, part->shape, found, sizeof found),
+            return sr_fail(err, SR_CORRUPT, "%s: '%s' has shape %s, expected %s", path_of(file, part), part->name,
+                           list_shape(part->n_dims, part->shape, found, sizeof found),
                            list_shape(planes->plane[i].n_dims, planes->plane[i].shape, expected, sizeof expected));
         if (compared) {
             int64_t bytes = sr_plane_bytes(planes, i, part->type);
             if (bytes < 0 || bytes != part->bytes)
-                return sr_fail(err, SR_CORRUPT, "%s: '%s%s%s' has %lld bytes, expected %lld", path_of(file, part),
-                               parts->name, dot, suffix, (long long)part->bytes, (long long)bytes);
+                return sr_fail(err, SR_CORRUPT, "%s: '%s' has %lld bytes, expected %lld", path_of(file, part),
+                               part->name, (long long)part->bytes, (long long)bytes);
         }
         int64_t rows = compared ? planes->plane[i].shape[0] : part->n_dims ? part->shape[0] : 1;
         w->plane[i].data = (uint8_t *)(uintptr_t)part->data; /* never written: only created weights are */

@@ -247,12 +247,12 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
     if (!b) return sr_fail(err, SR_NOMEM, "no memory to describe it");
     w->aux = b;
     if (gn > 1 && gk > 0 && n == ((w->N - 1) / gn + 1) * ((w->K - 1) / gk + 1)) {
-        *b = (sr_blocks){gn, gk, (w->K - 1) / gk + 1};
+        *b = (sr_blocks){gn, gk, (w->K - 1) / gk + 1, 0, 0};
         sr_weight_set_group(w, gk);
     } else {
         sr_status s = set_group(w, n, err);
         if (s != SR_OK) return s;
-        *b = (sr_blocks){n == 1 ? w->N : 1, w->spec.group, sr_integer_groups(w->K, &w->spec)};
+        *b = (sr_blocks){n == 1 ? w->N : 1, w->spec.group, sr_integer_groups(w->K, &w->spec), 0, 0};
     }
     if (w->plane[ZERO].data && w->plane[ZERO].bytes != n)
         return sr_fail(err, SR_CORRUPT, "weight_zero_point has %lld elements, expected one a scale: %lld",

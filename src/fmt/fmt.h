@@ -64,7 +64,8 @@ typedef struct sr_parts {
     const sr_file *file;
     int n;
     struct {
-        const char *suffix; /* "weight", "scales", ...; one that starts with '_' follows the name without a dot */
+        const char *suffix; /* "weight" (or nothing), "scales", ...; one that starts with '_' follows the name without
+                               a dot */
         const sr_part *part;
     } item[SR_MOST_PARTS];
 } sr_parts;

@@ -3,12 +3,15 @@
  *
  *     <m>.weight   f8 [N][K]
  *     a scale under one of its names: weight_scale_inv (a multiplier whatever it is called), weight_scale,
- *     qscale_weight, and <experts>_scale_inv for stacks
+ *     qscale_weight
  *         one element      per tensor
  *         [N], [N][1]      per row
  *         [N][K / g]       per group of a row; u8 or E8M0 for mxfp8
- *         [.][.]           per block of weight_block_size, the last ones ragged; a scale tensor may have spare rows
- *                          and columns (padded shards)
+ *         [.][.]           per block of weight_block_size, the last ones ragged
+ *     Experts are stacks: <experts> f8 [E][N][K] and <experts>_scale_inv [E][.][.], blocks within each, or [E][1][1].
+ *
+ * More scales than blocks are refused, as transformers and vLLM do: they come from shards of which each had ragged
+ * blocks of its own, and nothing says where these begin.
  *
  * Scales of activations (input_scale, activation_scale) are not needed: activations are quantized as they come.
  * Sources: transformers: integrations/finegrained_fp8.py; compressed-tensors: compressors/{naive_quantized,mxfp8}. */
@@ -44,6 +47,10 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
     w->aux = b;
     int64_t rows = 0, cols = 1, n = w->plane[SCALE].bytes / w->plane[SCALE].type->bytes;
     int64_t gn = w->spec.group_n > 1 ? w->spec.group_n : 1, gk = w->spec.group > 0 ? w->spec.group : w->K;
+    const sr_part *weight = sr_parts_get(parts, "weight");
+    const bool stacked = weight && weight->n_dims > 2 && weight->shape[weight->n_dims - 1] == w->K;
+    const int64_t stack = stacked ? weight->shape[weight->n_dims - 2] : w->N;
+    const int64_t experts = w->N / stack, down = (stack - 1) / gn + 1, across = (w->K - 1) / gk + 1;
     bool matrix = !parts;
     for (int i = 0; parts && i < parts->n; i++) {
         const sr_part *p = parts->item[i].part;
@@ -54,22 +61,24 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
         rows = cols ? n / cols : 0;
         matrix = p->n_dims > 1;
     }
-    if (!parts) rows = (w->N - 1) / gn + 1, cols = (w->K - 1) / gk + 1;
+    if (!parts) rows = down, cols = across;
     if (n == 1) {
-        *b = (sr_blocks){w->N, w->K, 1};
-    } else if (matrix && rows == (w->N - 1) / gn + 1 && cols == (w->K - 1) / gk + 1 && rows * cols == n) {
-        *b = (sr_blocks){gn, gk, cols};
+        *b = (sr_blocks){w->N, w->K, 1, 0, 0};
+    } else if (matrix && rows == experts * down && cols == across && rows * cols == n) {
+        *b = (sr_blocks){gn, gk, cols, experts > 1 ? stack : 0, down * cols};
     } else if (n == w->N && (cols == 1 || rows == 1 || cols == w->N)) {
-        *b = (sr_blocks){1, w->K, 1};
+        *b = (sr_blocks){1, w->K, 1, 0, 0};
     } else if (gn == 1 && rows == w->N && cols && w->K % cols == 0) {
-        *b = (sr_blocks){1, w->K / cols, cols}; /* groups of a row: the shape says how many */
-    } else if (rows >= (w->N - 1) / gn + 1 && cols >= (w->K - 1) / gk + 1 && rows * cols == n && gn > 1) {
-        *b = (sr_blocks){gn, gk, cols};
+        *b = (sr_blocks){1, w->K / cols, cols, 0, 0}; /* groups of a row: the shape says how many */
+    } else if (n == experts) {
+        *b = (sr_blocks){stack, w->K, 1, 0, 0};
     } else {
-        return sr_fail(err, SR_CORRUPT,
-                       "its scale has %lld x %lld elements, expected 1, %lld, or one a block of weight_block_size "
-                       "(%lld x %lld)",
-                       (long long)rows, (long long)cols, (long long)w->N, (long long)gn, (long long)gk);
+        return sr_fail(
+            err, SR_CORRUPT,
+            "its scale has %lld x %lld elements, expected 1, %lld (one a row), or %lld x %lld (one a block of "
+            "weight_block_size, %lld x %lld)",
+            (long long)rows, (long long)cols, (long long)w->N, (long long)(experts * down), (long long)across,
+            (long long)gn, (long long)gk);
     }
     w->spec.group = b->gk > INT32_MAX ? INT32_MAX : (int32_t)b->gk;
     w->spec.group_n = b->gn > INT32_MAX ? INT32_MAX : (int32_t)b->gn;

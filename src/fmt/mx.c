@@ -12,7 +12,7 @@
  *     compressed-tensors   weight_packed, weight_scale, weight_global_scale
  *     ModelOpt             weight (u8), weight_scale, weight_scale_2; MXFP4 without the last
  *     gpt-oss              <experts>_blocks u8 [E][N][K / 32][16], <experts>_scales u8 [E][N][K / 32]
- *     DeepSeek's experts   weight (i8), weight_scale_inv or scale (E8M0)
+ *     DeepSeek's experts   weight (i8), weight_scale_inv or scale (E8M0); stacks <experts>, <experts>_scale_inv
  *
  * Sources: compressed-tensors: compressors/{nvfp4,mxfp4,mxfp6}/; modelopt: torch/quantization/qtensor/nvfp4_tensor.py;
  * transformers: integrations/{mxfp4,finegrained_fp8}.py. */
@@ -90,12 +90,12 @@ static bool claim_modelopt(const sr_format *self, const sr_parts *parts, const s
     return has(parts, "weight", "u8") && sr_parts_get(parts, "weight_scale") && sr_parts_get(parts, "weight_scale_2") &&
            !sr_parts_get(parts, "pre_quant_scale");
 }
-static const char *const block_scales[] = {"_scales", "weight_scale", "weight_scale_inv", "scale"};
+static const char *const block_scales[] = {"_scales", "weight_scale", "weight_scale_inv", "scale", "_scale_inv"};
 static bool claim_blocks(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     (void)self, (void)spec;
     if (has(parts, "_blocks", "u8")) return sr_parts_get(parts, "_scales") != NULL;
     if (parts->n != 2 || (!has(parts, "weight", "u8") && !has(parts, "weight", "i8"))) return false;
-    for (int i = has(parts, "weight", "u8") ? 1 : 2; i < 4; i++) /* i8 with weight_scale are whole numbers */
+    for (int i = has(parts, "weight", "u8") ? 1 : 2; i < 5; i++) /* i8 with weight_scale are whole numbers */
         if (has(parts, block_scales[i], "u8") || has(parts, block_scales[i], "f8_e8m0")) return true;
     return false;
 }
@@ -138,7 +138,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
                              : "weight_packed",
                   blocks ? "u8|i8" : "u8", false, N, K * self->spec.bits / 8);
     planes->plane[CODES].any_shape = blocks; /* its rank: adopt compares the bytes */
-    sr_planes_add(planes, blocks ? "_scales|weight_scale|weight_scale_inv|scale" : "weight_scale",
+    sr_planes_add(planes, blocks ? "_scales|weight_scale|weight_scale_inv|scale|_scale_inv" : "weight_scale",
                   e4m3 ? "f8_e4m3" : "u8|f8_e8m0", false, N, K / self->group);
     if (e4m3) {
         sr_planes_add(planes, modelopt ? "weight_scale_2" : "weight_global_scale", "f32", false, 1, 0);

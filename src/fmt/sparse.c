@@ -105,7 +105,7 @@ static sr_status place_scales(const sr_weight *w, bool scaled, sparse *s, sr_err
     if (n != 1 && (!a_row || w->K % a_row))
         return sr_fail(err, SR_CORRUPT, "weight_scale has %lld elements, expected 1, %lld or as many groups a row",
                        (long long)n, (long long)w->N);
-    s->scales = n == 1 ? (sr_blocks){w->N, w->K, 1} : (sr_blocks){1, w->K / a_row, a_row};
+    s->scales = n == 1 ? (sr_blocks){w->N, w->K, 1, 0, 0} : (sr_blocks){1, w->K / a_row, a_row, 0, 0};
     return SR_OK;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Matrices of compressed-tensors, FP8, gpt-oss and BitNet checkpoints, and what their packages decode them to.
 
-    python make_ct.py       writes checkpoints/{fp8,ct,gptoss,bitnet}*
+    python make_ct.py       writes checkpoints/{fp8,ct,gptoss,bitnet,deepseek}*
 
 compressed-tensors' own compressors write and read; FP8 files that transformers and others write have torch's
 float8 types and one multiplication; gpt-oss and BitNet use transformers' unpackers. "random_*": random bits in
@@ -290,7 +290,8 @@ def fp8():
     t |= part("vector", "e4m3", 6, 16, u(6), "weight_scale", 51)
     t |= part("mistral", "e4m3", 4, 16, u(()), "qscale_weight", 52)
     t |= part("bf16_scale", "e4m3", 40, 100, u(2, 3).bfloat16(), "weight_scale_inv", 53)
-    t |= part("spare", "e4m3", 40, 100, u(3, 4), "weight_scale_inv", 54)  # padded shards leave more scales
+    t["spare.weight"], t["spare.weight_scale_inv"] = t["e4m3_block.weight"], u(4, 3)  # as of three shards
+    t |= error("spare", "its scale has 4 x 3 elements, expected 1, 70 (one a row), or 3 x 3 (one a block")
     e8 = torch.randint(110, 120, (2, 3), generator=g, dtype=torch.uint8).view(torch.float8_e8m0fnu)
     t |= part("e8m0_scale", "e4m3", 40, 100, e8, "weight_scale_inv", 55)
     t["static.weight"], t["static.weight_scale"] = t["e4m3_tensor.weight"], t["e4m3_tensor.weight_scale"]
@@ -349,6 +350,29 @@ def others():
     t |= {"awq.weight": w, "awq.weight_scale": s[:1, :1], "awq.pre_quant_scale": torch.ones(24)}
     t |= error("awq", "no format claims the parts of 'awq': weight (f8_e4m3)")
     write("deepseek", t, {"quant_method": "fp8", "weight_block_size": [128, 128]})
+
+    # Experts in one parameter, blocks of 32 x 48 within each; down_proj has ragged ones.
+    def stack(name, n, k, scale):
+        w = torch.stack([weights(n, k, 70 + i) for i in range(3)]).mul(50).to(torch.float8_e4m3fn)
+        block = [32, 48] if scale.numel() > 3 else None
+        full = _dequantize_fp8_weight(w, scale.float(), block, torch.float32)
+        return {name: w, f"{name}_scale_inv": scale, f"{name}.expected": full.reshape(3 * n, k)}
+
+    u = lambda *shape: torch.rand(*shape, generator=g) * 0.01 + 0.001
+    t = stack("layers.0.experts.gate_up_proj", 64, 48, u(3, 2, 1)) | stack("layers.0.experts.down_proj", 40, 100, u(3, 2, 3))
+    t |= stack("layers.1.experts.gate_up_proj", 70, 96, torch.randint(110, 130, (3, 3, 2), generator=g,
+                                                                      dtype=torch.uint8).view(e8m0))
+    t |= stack("layers.1.experts.down_proj", 40, 48, u(3, 1, 1))
+    q = torch.randint(-128, 128, (3, 5, 32), generator=g, dtype=torch.int8)
+    s = torch.randint(110, 130, (3, 5, 2), generator=g, dtype=torch.uint8).view(e8m0)
+    t |= {"layers.2.experts.down_proj": q, "layers.2.experts.down_proj_scale_inv": s,
+          "layers.2.experts.down_proj.expected": Fp8Dequantize(None)._dequantize_one(q, s, torch.float32).reshape(15, 64)}
+    plain = torch.stack([weights(5, 32, 80 + i) for i in range(2)]).bfloat16()
+    t |= {"layers.2.experts.gate_up_proj": plain, "layers.2.experts.gate_up_proj.expected": plain.reshape(10, 32)}
+    t |= {"layers.3.experts.gate_up_proj": t["layers.1.experts.gate_up_proj"],
+          "layers.3.experts.gate_up_proj_scale_inv": u(3, 4, 2)}
+    t |= error("layers.3.experts.gate_up_proj", "its scale has 12 x 2 elements, expected 1, 210 (one a row), or 9 x 2")
+    write("fp8-experts", t, {"quant_method": "fp8", "weight_block_size": [32, 48]})
 
 
 if __name__ == "__main__":
