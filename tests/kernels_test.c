@@ -657,6 +657,86 @@ static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
         }
 }
 
+/* Act-order: the codes that adopt sorts, in more strips of rows and tiles of columns than one, against those of the
+ * file, each with the scale of its own group; and products with x, whose columns are in the file's order. Codes are
+ * what decode gives with scales of 1, scales what it gives with the stored ones, over that. */
+static void act_order_is_that_of_the_file(void **s) {
+    enum { N = 1056, K = 2304, GROUP = 128, T = 5 };
+    static const char *const names[] = {"gptq3", "gptq4", "gptq8", "ct_pack3", "ct_pack4", "ct_int8"};
+    static float x[T * K], gathered[T * K], y[T * N], code[K], scaled[K];
+    int32_t *g_idx = malloc(K * sizeof *g_idx);
+    float *want = malloc((size_t)N * K * sizeof *want);
+    (void)s;
+    for (int k = 0; k < K; k++) g_idx[k] = k / GROUP;
+    for (int k = K - 1; k > 0; k--) {
+        int other = (int)(next_u32() % (uint32_t)(k + 1));
+        int32_t g = g_idx[k];
+        g_idx[k] = g_idx[other], g_idx[other] = g;
+    }
+    for (int i = 0; i < T * K; i++) x[i] = 127 * (float)((int)(next_u32() % 3) - 1); /* a step in any order */
+    for (size_t f = 0; f < sizeof names / sizeof *names; f++) {
+        const sr_format *fmt = sr_format_by_name(names[f]);
+        const bool ct = !strncmp(names[f], "ct", 2);
+        sr_qspec spec = fmt->spec;
+        sr_arena arena = {0};
+        sr_weight w, ones;
+        sr_err err = {0};
+        spec.group = GROUP;
+        assert_int_equal(sr_weight_create(fmt, N, K, &spec, &arena, &w, &err), SR_OK);
+        sr_weight_sample(&w, f);
+        ones = w;
+        ones.plane[1].data = malloc((size_t)w.plane[1].bytes);
+        for (int64_t i = 0; i < w.plane[1].bytes; i += 2) {
+            uint16_t one = strcmp(w.plane[1].type->name, "f16") ? sr_f32_to_bf16(1) : sr_f32_to_f16(1);
+            memcpy(ones.plane[1].data + i, &one, 2);
+        }
+        for (int r = 0; r < N; r++) {
+            float scale[K / GROUP] = {0};
+            fmt->decode(&ones, r, 0, K, code);
+            fmt->decode(&w, r, 0, K, scaled);
+            for (int k = 0; k < K; k++)
+                if (code[k] != 0) scale[k / GROUP] = scaled[k] / code[k]; /* exact, as the product is */
+            for (int k = 0; k < K; k++) want[r * K + k] = scale[g_idx[k]] * code[k];
+        }
+        free(ones.plane[1].data);
+
+        sr_part part = {.name = "g_idx", .type = sr_stored_by_name("i32"), .n_dims = 1, .shape = {K}};
+        part.n_elements = K, part.bytes = 4 * K, part.data = (const uint8_t *)g_idx;
+        sr_parts parts = {.name = "w", .n = 1, .item = {{ct ? "weight_g_idx" : "g_idx", &part}}};
+        if (ct) w.plane[3].data = (uint8_t *)g_idx;
+        if (fmt->adopt(&parts, &w, &arena, &err) != SR_OK) fail_msg("%s: %s", names[f], err.msg);
+        assert_non_null(w.perm);
+        for (int r = 0; r < N; r++) {
+            fmt->decode(&w, r, 0, K, scaled);
+            for (int k = 0; k < K; k++)
+                if (scaled[k] != want[r * K + w.perm[k]])
+                    fail_msg("%s row %d column %d: got %a, want %a", names[f], r, w.perm[k], (double)scaled[k],
+                             (double)want[r * K + w.perm[k]]);
+        }
+        for (int t = 0; t < T; t++)
+            for (int k = 0; k < K; k++) gathered[t * K + k] = x[t * K + w.perm[k]];
+        int mark = n_maps;
+        sr_x8 x8 = make_x8(gathered, T, K);
+        for (int i = 0; sr_kerns[i]; i++)
+            for (int batch = 1; sr_kerns[i]->usable() && batch <= T; batch += 4) {
+                multiply(sr_kerns[i], 2, &w, x, batch, y);
+                for (int r = 0; r < N; r += r < 1000 ? 50 : 3)
+                    for (int t = 0; t < batch; t++) {
+                        double sum = 0, size;
+                        for (int k = 0; k < K; k++) sum += (double)want[r * K + k] * (double)x[t * K + k];
+                        reference(&w, r, &x8, t, &size);
+                        near(sr_kerns[i], names[f], N, r, (double)y[t * N + r], sum,
+                             product_bound(sr_kerns[i], &w, &x8, r, t, size));
+                    }
+            }
+        release_to(mark);
+        w.plane[3].data = NULL;
+        sr_arena_free(&arena);
+    }
+    free(g_idx);
+    free(want);
+}
+
 /* Any x: what rounding x to a step leaves is step^2 / 12 a column, and six sigmas of that times w are allowed. A token
  * whose outlier would make that large has its residual multiplied too, so its step is a 127th. */
 static void outliers_of_x_cost_no_more_than_ordinary_rounding(void **s) {
@@ -881,6 +961,7 @@ int main(void) {
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
         cmocka_unit_test(batches_on_plain_types_keep_sixteen_bits_of_x),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
+        cmocka_unit_test(act_order_is_that_of_the_file),
         cmocka_unit_test(outliers_of_x_cost_no_more_than_ordinary_rounding),
         cmocka_unit_test(quantize_rounds_to_127_steps_a_block),
         cmocka_unit_test(quantize_has_a_stated_result_for_odd_blocks),

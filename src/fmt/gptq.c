@@ -219,7 +219,10 @@ static sr_status order_columns(const sr_part *g_idx, sr_weight *w, sr_arena *are
                            (long long)groups - 1);
         count[g]++;
     }
-    if (count[0] == w->K) return SR_OK; /* all zero: nobody filled it in. (gptqmodel would give every column group 0) */
+    /* All zero: nobody filled it in, and groups are in order. So say the loaders that meet such files: exllamav2
+     * (ext.py) and with it GPTQModel's qlinear/exllamav2.py, text-generation-inference (layers/gptq/), vLLM without
+     * desc_act. (GPTQModel's torch kernel looks each column up, and would give all of them group 0.) */
+    if (count[0] == w->K) return SR_OK;
     for (int64_t g = 0; g < groups; g++)
         if (count[g] != (g + 1 < groups ? group : w->K - g * group)) return keep_groups(w, g_idx, arena, a, err);
     sr_status st = sr_perm_sort(g_idx, w->K, group, arena, &w->perm, err);
