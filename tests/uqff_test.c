@@ -59,10 +59,14 @@ static sr_status parse(const struct draft *d, const char *dir, sr_file **f, sr_e
     FILE *in_file = fopen(in(dir, "one"), "rb");
     for (size_t n; (n = fread(chunk, 1, sizeof chunk, in_file)) > 0;) put(&b, chunk, n);
     fclose(in_file);
-    static struct bytes kept; /* the file borrows it */
-    drop(&kept);
-    kept = b;
-    return sr_file_from_memory(b.data, b.n, "t.uqff", f, err);
+    static uint8_t *kept; /* the file borrows it; as long as it is, so that reads behind its end are seen */
+    free(kept);
+    kept = malloc(b.n);
+    assert_non_null(kept);
+    memcpy(kept, b.data, b.n);
+    size_t n = b.n;
+    drop(&b);
+    return sr_file_from_memory(kept, n, "t.uqff", f, err);
 }
 
 /* One layer "a" of a format: the entries that the format's table in file/uqff.c lists, written once more. */
