@@ -137,7 +137,34 @@ save("uqff", "afq", uqff([("a.weight", "U32", [1, 8], bytes(32)), ("a.weight.for
 save("uqff", "f8q8", uqff([("a.weight", "U8", [66], bytes(66)), ("a.weight.format", "U8", [], b"\5"), ("a.weight.num_blocks", "U32", [], u32s(2)),
                            ("a.weight.shape", "U32", [2], u32s(1, 64))]))
 save("uqff", "mxfp4", uqff([("a.weight", "U8", [2, 16], bytes(32)), ("a.weight.format", "U8", [], b"\6"), ("a.weight.scales", "U8", [2, 1], bytes(2))]))
-save("uqff", "numbered", safetensors({"0": entry("U8", [5], 0, 5), "1": entry("U8", [5], 5, 10)}, 10))
+
+
+def record(code, shape, data):
+    return u32s(len(data), code, len(shape), *shape) + data
+
+
+def numbered(*layers):
+    header, data = {}, b""
+    for i, layer in enumerate(layers):
+        layer = u32s(0x200) + layer
+        header[str(i)] = entry("U8", [len(layer)], len(data), len(data) + len(layer))
+        data += layer
+    h = json.dumps(header).encode()
+    return struct.pack("<Q", len(h)) + h + data
+
+
+BIAS = record(5, [2], bytes(4))
+save("uqff", "numbered", numbered(
+    b"\0" + u32s(36) + b"\1" + u32s(2, 2, 2, 32) + bytes(36) + BIAS,
+    b"\1\0" + record(5, [1, 2], bytes(4)),
+    b"\2\0" + record(0, [1, 32], bytes(32)) + record(6, [2, 1], bytes(8)) + record(6, [2, 1], bytes(8)) + u32s(2, 2, 32)
+    + b"\4" + u32s(32) + b"\1" + u32s(0) + b"\0\1",
+    b"\3\1" + record(9, [2, 2], bytes(4)) + bytes(12) + u32s(5) + BIAS))
+save("uqff", "numbered_more", numbered(
+    b"\4\0" + record(1, [1, 8], bytes(32)) + record(5, [1, 1], bytes(2)) + record(5, [1, 1], bytes(2)) + b"\4\x40",
+    b"\5\0" + u32s(2, 2, 1, 64) + bytes(66),
+    b"\6\0" + record(0, [2, 16], bytes(32)) + record(0, [2, 1], bytes(2))))
+
 
 
 def pickled(*parts):

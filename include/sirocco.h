@@ -354,7 +354,7 @@ typedef struct sr_hub_options {
     const char *endpoint;    /* NULL: https://huggingface.co */
     const char *token;       /* sent to the endpoint's host only; NULL: none */
     const char *revision;    /* branch, tag or commit; NULL: what the name says after '@', else "main" */
-    const char *quant;       /* which GGUF of several: "q4_k_m", a file name, or a number of bits; NULL: the only one */
+    const char *quant;       /* which GGUF or UQFF of several: "q4_k_m", a file, a number of bits; NULL: the only */
     const char *format;      /* "gguf", "plain" or NULL: safetensors where the repository has both */
     bool tokenizer_only;     /* leave the weights out where tokenizer.json is there */
     bool offline;            /* use the cache alone */
@@ -371,10 +371,10 @@ SR_API bool sr_hub_is_name(const char *text);
 /* Whether this build can download; without libcurl only the cache is used. */
 SR_API bool sr_hub_downloads(void);
 /* Brings the files of a model into the cache, as far as they are missing there, and writes the path for sr_model_open
- * to `path`: the directory of the snapshot, or the GGUF file in it. One call at a time in a process; several processes
- * may share a cache. Sizes and hashes are checked. SR_INVALID: the name, the revision, or access (the message says
- * which); SR_IO: network or disk; SR_CORRUPT: the server sent something else than it announced; SR_UNSUPPORTED: the
- * repository holds nothing that can be opened, or this build cannot download; SR_LIMIT: `cap` is too small. */
+ * to `path`: the directory of the snapshot, or the GGUF or UQFF file in it. One call at a time in a process; several
+ * processes may share a cache. Sizes and hashes are checked. SR_INVALID: the name, the revision, or access (the message
+ * says which); SR_IO: network or disk; SR_CORRUPT: the server sent something else than it announced; SR_UNSUPPORTED:
+ * the repository holds nothing that can be opened, or this build cannot download; SR_LIMIT: `cap` is too small. */
 SR_API sr_status sr_hub_resolve(const char *name, const sr_hub_options *options, char *path, size_t cap, sr_err *err);
 
 typedef struct sr_hub_entry {

@@ -278,18 +278,128 @@ static void shards_are_those_of_the_index(void **state) {
     check_error("index that leads out", resolve(f, "org/tiny"), &f->err, SR_CORRUPT, "../../x", NULL);
 }
 
-static void pickles_are_not_fetched_but_for_hqq(void **state) {
+/* A file of the model that was resolved last. */
+static const char *found(struct fixture *f, const char *name) {
+    static char path[1400];
+    struct stat st;
+    char *slash = strrchr(f->path, '/');
+    bool directory = stat(f->path, &st) == 0 && S_ISDIR(st.st_mode);
+    snprintf(path, sizeof path, "%.*s/%s", directory ? (int)strlen(f->path) : (int)(slash - f->path), f->path, name);
+    return path;
+}
+
+static void pickles_are_fetched_where_there_is_nothing_else(void **state) {
     struct fixture *f = *state;
+    struct stat st;
     put_line(f, "org/old/config.json", "{}");
     put_line(f, "org/old/pytorch_model.bin", "a pickle");
-    check_error("pickle", resolve(f, "org/old"), &f->err, SR_UNSUPPORTED, "pytorch_model.bin", NULL);
-    assert_int_equal(requests(f, ".bin", NULL), 0);
+    put_line(f, "org/old/optimizer.pt", "another");
+    resolves(f, "org/old");
+    holds(found(f, "pytorch_model.bin"), "a pickle", 8);
+    assert_int_equal(stat(found(f, "optimizer.pt"), &st), -1);
     put_line(f, "org/hqq/config.json", "{}");
     put_line(f, "org/hqq/qmodel.pt", "a pickle");
+    put_line(f, "org/hqq/pytorch_model.bin", "the same in other words");
+    put_line(f, "org/hqq/pytorch_model.bin.index.json", "no text");
     resolves(f, "org/hqq");
     assert_int_equal(requests(f, "/data/org/hqq/qmodel.pt", NULL), 1);
+    assert_int_equal(requests(f, "/data/org/hqq/pytorch", NULL), 0);
+    put_line(f, "org/parts/config.json", "{}");
+    put_line(f, "org/parts/pytorch_model-00001-of-00002.bin", "one");
+    put_line(f, "org/parts/pytorch_model-00002-of-00002.bin", "two");
+    put_line(f, "org/parts/training_args.bin", "more");
+    put_line(
+        f, "org/parts/pytorch_model.bin.index.json",
+        "{\"weight_map\":{\"a\":\"pytorch_model-00001-of-00002.bin\",\"b\":\"pytorch_model-00002-of-00002.bin\"}}");
+    resolves(f, "org/parts");
+    holds(found(f, "pytorch_model-00001-of-00002.bin"), "one", 3);
+    holds(found(f, "pytorch_model-00002-of-00002.bin"), "two", 3);
+    assert_int_equal(stat(found(f, "pytorch_model.bin.index.json"), &st), 0);
+    assert_int_equal(stat(found(f, "training_args.bin"), &st), -1);
+    static const char *const bad[] = {"../../x.bin", "pytorch_model-00003-of-00003.bin", "config.json"};
+    for (int i = 0; i < 3; i++) {
+        char name[32], path[64], text[128];
+        snprintf(name, sizeof name, "org/bad%d", i);
+        snprintf(path, sizeof path, "%s/pytorch_model.bin.index.json", name);
+        snprintf(text, sizeof text, "{\"weight_map\":{\"a\":\"%s\"}}", bad[i]);
+        put_line(f, path, text);
+        snprintf(path, sizeof path, "%s/config.json", name);
+        put_line(f, path, "{}");
+        check_error(bad[i], resolve(f, name), &f->err, SR_CORRUPT, "pytorch_model.bin.index.json", bad[i], NULL);
+    }
+    put_line(f, "org/other/config.json", "{}");
+    put_line(f, "org/other/consolidated.00.pth", "a pickle");
+    check_error("other", resolve(f, "org/other"), &f->err, SR_UNSUPPORTED, "consolidated.00.pth", "other pickles",
+                NULL);
+    assert_int_equal(requests(f, ".pth", NULL), 0);
     put_line(f, "org/empty/README.md", "nothing");
     check_error("empty", resolve(f, "org/empty"), &f->err, SR_UNSUPPORTED, "safetensors", "gguf", NULL);
+}
+
+static void uqff_is_chosen_by_its_type(void **state) {
+    struct fixture *f = *state;
+    struct stat st;
+    put_line(f, "org/u/config.json", "{}");
+    put_line(f, "org/u/tokenizer.json", "{}");
+    put_line(f, "org/u/residual.safetensors", "the rest");
+    put_line(f, "org/u/llama3.2-3b-q8_0.uqff", "8--------");
+    put_line(f, "org/u/llama3.2-3b-q4k.uqff", "4---");
+    put_line(f, "org/u/afq4-0.uqff", "a0---");
+    put_line(f, "org/u/afq4-1.uqff", "a1---");
+    put_line(f, "org/u/sub/q6k-0.uqff", "6");
+    check_error("no choice", resolve(f, "org/u"), &f->err, SR_INVALID, "3 UQFF models", "--quant", "q4k, afq4, q8_0",
+                NULL);
+    static const char *const ask[][2] = {
+        {"q4k", "llama3.2-3b-q4k.uqff"},   {"Q4_K", "llama3.2-3b-q4k.uqff"},
+        {"4", "llama3.2-3b-q4k.uqff"},     {"8", "llama3.2-3b-q8_0.uqff"},
+        {"q8_0", "llama3.2-3b-q8_0.uqff"}, {"llama3.2-3b-q8_0.uqff", "llama3.2-3b-q8_0.uqff"}};
+    for (int i = 0; i < 6; i++) {
+        f->o.quant = ask[i][0];
+        resolves(f, "org/u");
+        assert_string_equal(strrchr(f->path, '/') + 1, ask[i][1]);
+    }
+    holds(found(f, "residual.safetensors"), "the rest", 8);
+    assert_int_equal(stat(found(f, "config.json"), &st), 0);
+    assert_int_equal(stat(found(f, "tokenizer.json"), &st), 0);
+    assert_int_equal(requests(f, "/data/org/u/afq4", NULL), 0);
+    f->o.quant = "afq4";
+    resolves(f, "org/u");
+    assert_string_equal(strrchr(f->path, '/') + 1, "afq4-0.uqff");
+    holds(found(f, "afq4-1.uqff"), "a1---", 5);
+    f->o.quant = "q6k";
+    check_error("none", resolve(f, "org/u"), &f->err, SR_INVALID, "no UQFF", "q6k", NULL);
+    f->o.quant = "llama3.2-3b";
+    check_error("several", resolve(f, "org/u"), &f->err, SR_INVALID, "more than one UQFF", NULL);
+    f->o.quant = NULL;
+    f->o.format = "gguf";
+    check_error("GGUF", resolve(f, "org/u"), &f->err, SR_UNSUPPORTED, "no GGUF", NULL);
+    f->o.format = NULL;
+    f->o.tokenizer_only = true;
+    resolves(f, "org/u");
+    assert_int_equal(stat(found(f, "tokenizer.json"), &st), 0);
+    f->o.tokenizer_only = false;
+
+    put_line(f, "org/one/config.json", "{}"); /* the only one needs no word */
+    put_line(f, "org/one/residual.safetensors", "the rest");
+    put_line(f, "org/one/q4k-0.uqff", "only");
+    resolves(f, "org/one");
+    holds(f->path, "only", 4);
+    put_line(f, "org/both/config.json", "{}"); /* beside a whole model it does */
+    put_line(f, "org/both/model.safetensors", "x");
+    put_line(f, "org/both/residual.safetensors", "the rest");
+    put_line(f, "org/both/q4k-0.uqff", "only");
+    resolves(f, "org/both");
+    assert_int_equal(requests(f, "/data/org/both/q4k", NULL), 0);
+    f->o.quant = "q4k";
+    resolves(f, "org/both");
+    holds(f->path, "only", 4);
+    f->o.quant = NULL;
+    put_line(f, "org/gap/residual.safetensors", "the rest");
+    put_line(f, "org/gap/q4k-0.uqff", "one");
+    put_line(f, "org/gap/q4k-2.uqff", "three");
+    check_error("gap", resolve(f, "org/gap"), &f->err, SR_UNSUPPORTED, "2 of 3 pieces", NULL);
+    put_line(f, "org/alone/q4k.uqff", "x");
+    check_error("alone", resolve(f, "org/alone"), &f->err, SR_UNSUPPORTED, "q4k.uqff", "residual.safetensors", NULL);
 }
 
 static void tokenizer_alone_leaves_the_weights(void **state) {
@@ -856,9 +966,10 @@ int main(int argc, char **argv) {
         WITH_HUB(branch_that_moved_is_fetched_anew),
         WITH_HUB(long_lists_come_in_pages),
         WITH_HUB(shards_are_those_of_the_index),
-        WITH_HUB(pickles_are_not_fetched_but_for_hqq),
+        WITH_HUB(pickles_are_fetched_where_there_is_nothing_else),
         WITH_HUB(tokenizer_alone_leaves_the_weights),
         WITH_HUB(gguf_is_chosen_by_its_type),
+        WITH_HUB(uqff_is_chosen_by_its_type),
         WITH_HUB(gguf_beside_safetensors_wants_a_word),
         WITH_HUB(cut_transfer_goes_on_where_it_ended),
         WITH_HUB(what_came_before_a_failure_serves_the_next_call),

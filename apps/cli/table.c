@@ -152,7 +152,7 @@ const cli_option cli_options[] = {
     {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(file), 0, 0, NULL,
      "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
     {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
-     "of a model of the hub: which of its GGUF files, by type (q4_k_m), bits (4) or name"},
+     "of a model of the hub: which of its GGUF or UQFF files, by type (q4_k_m), bits (4) or name"},
     {"revision", NULL, 0, "REV", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
      "of a model of the hub: branch, tag or commit (default: main)"},
     {"offline", NULL, 0, NULL, CLI_FLAG, OPENS, SECTION_MODEL, FIELD(offline), 0, 0, NULL,

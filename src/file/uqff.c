@@ -1,4 +1,4 @@
-/* UQFF 1.x, mistral.rs's own container: <stem>-0.uqff, <stem>-1.uqff, ... beside residual.safetensors and the usual
+/* UQFF, mistral.rs's own container: <stem>-0.uqff, <stem>-1.uqff, ... beside residual.safetensors and the usual
  * configuration. Each is a safetensors file. What an entry means is written in further entries:
  *
  *   uqff.version.{major,minor,patch}   u32
@@ -11,7 +11,7 @@
  * nothing above knows: blocks of ggml get their type and shape, codes of HQQ and AFQ the names of HQQ's and MLX's
  * files. What config.json says of quantization is left out: the entries say it.
  *
- * Not read: 0.x, whose entries are numbered in the order in which one program happened to visit a model's layers.
+ * That is 1.x; a file of 0.x is first made into one by file/uqff0.c.
  * Source: mistral.rs: mistralrs-quant/src/uqff/reader.rs, serialize_directly of each format, and the reference page of
  * the format in its documentation. */
 #include <inttypes.h>
@@ -24,8 +24,6 @@
 
 enum { MAJOR = 1, MINOR = 2, MOST_MORE = 9, NAME = SR_NAME_CAP + 64 };
 
-enum tag { GGUF, UNQUANT, HQQ, FP8, AFQ, F8Q8, MXFP4, N_TAGS };
-
 static const struct {
     const char *name;
     const char *type, *to; /* stored types of the weight entry (NULL: any), its name behind "<module>." */
@@ -34,37 +32,37 @@ static const struct {
         bool one;                  /* a single number */
         const char *to;            /* NULL: consumed here */
     } more[MOST_MORE];
-} formats[N_TAGS] = {
-    [GGUF] = {"gguf", "u8", "weight", {{"dtype", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
-    [UNQUANT] = {"unquant", NULL, "weight", {{0}}},
-    [HQQ] = {"hqq",
-             "u8|i32",
-             "W_q",
-             {{"scales", "f32", false, "scale"},
-              {"zeros", "f32", false, "zero"},
-              {"shape", "u32", false, "shape"},
-              {"bits", "u8", true, "nbits"},
-              {"group_size", "u32", true, "group_size"},
-              {"axis", "u8", true, "axis"},
-              {"optimization_steps", "u32", true, NULL},
-              {"round_zeros", "u8", true, NULL},
-              {"channel_wise", "u8", true, "channel_wise"}}},
-    [FP8] = {"fp8",
-             "f8_e4m3",
-             "weight",
-             {{"dequant_w_scale", "f32", true, "weight_scale"},
-              {"dequant_x_scale", "f32", true, NULL},
-              {"quant_scale", "f32", true, NULL},
-              {"dtype", "u32", true, NULL}}},
-    [AFQ] = {"afq",
-             "u32",
-             "weight",
-             {{"scales", "f16|bf16|f32", false, "scales"},
-              {"biases", "f16|bf16|f32", false, "biases"},
-              {"bits", "u8", true, NULL},
-              {"group_size", "u8", true, NULL}}},
-    [F8Q8] = {"f8q8", "u8", "weight", {{"num_blocks", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
-    [MXFP4] = {"mxfp4", "u8", "weight", {{"scales", "u8", false, "scales"}}},
+} formats[SR_UQFF_TAGS] = {
+    [SR_UQFF_GGUF] = {"gguf", "u8", "weight", {{"dtype", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
+    [SR_UQFF_UNQUANT] = {"unquant", NULL, "weight", {{0}}},
+    [SR_UQFF_HQQ] = {"hqq",
+                     "u8|i32",
+                     "W_q",
+                     {{"scales", "f32", false, "scale"},
+                      {"zeros", "f32", false, "zero"},
+                      {"shape", "u32", false, "shape"},
+                      {"bits", "u8", true, "nbits"},
+                      {"group_size", "u32", true, "group_size"},
+                      {"axis", "u8", true, "axis"},
+                      {"optimization_steps", "u32", true, NULL},
+                      {"round_zeros", "u8", true, NULL},
+                      {"channel_wise", "u8", true, "channel_wise"}}},
+    [SR_UQFF_FP8] = {"fp8",
+                     "f8_e4m3",
+                     "weight",
+                     {{"dequant_w_scale", "f32", true, "weight_scale"},
+                      {"dequant_x_scale", "f32", true, NULL},
+                      {"quant_scale", "f32", true, NULL},
+                      {"dtype", "u32", true, NULL}}},
+    [SR_UQFF_AFQ] = {"afq",
+                     "u32",
+                     "weight",
+                     {{"scales", "f16|bf16|f32", false, "scales"},
+                      {"biases", "f16|bf16|f32", false, "biases"},
+                      {"bits", "u8", true, NULL},
+                      {"group_size", "u8", true, NULL}}},
+    [SR_UQFF_F8Q8] = {"f8q8", "u8", "weight", {{"num_blocks", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
+    [SR_UQFF_MXFP4] = {"mxfp4", "u8", "weight", {{"scales", "u8", false, "scales"}}},
 };
 
 struct reader {
@@ -72,7 +70,7 @@ struct reader {
     int first;             /* the entries are the parts from here on */
     struct sr_names names; /* of them, relative to first */
     enum { UNUSED, KEPT, CONSUMED } * use;
-    int seen[N_TAGS];
+    int seen[SR_UQFF_TAGS];
     const char *path;
     sr_err *err;
 };
@@ -171,11 +169,11 @@ static sr_status to_i32(const struct reader *r, sr_part *p) {
 }
 
 /* What the entries say, told as the format's own files tell it. */
-static sr_status rewrite(const struct reader *r, const char *module, enum tag tag, sr_part *weight) {
+static sr_status rewrite(const struct reader *r, const char *module, enum sr_uqff_tag tag, sr_part *weight) {
     sr_status s = SR_OK;
     uint32_t id;
     switch (tag) {
-    case GGUF:
+    case SR_UQFF_GGUF:
         id = number(more(r, module, "dtype"));
         const sr_stored *type = sr_stored_by_gguf(id);
         if (!type || (id > 15 && id != 30))
@@ -183,18 +181,18 @@ static sr_status rewrite(const struct reader *r, const char *module, enum tag ta
                            "%s: entry \"%s\": found ggml type %" PRIu32 ", which UQFF does not have", r->path,
                            sr_show_name(weight->name).text, id);
         return set_shape(r, module, weight, type);
-    case F8Q8:
+    case SR_UQFF_F8Q8:
         if (weight->bytes != (int64_t)number(more(r, module, "num_blocks")) * 33)
             return bad(r, weight->name, "another number of bytes than num_blocks of 33");
         return set_shape(r, module, weight, sr_stored_by_name("f8q8"));
-    case HQQ:
+    case SR_UQFF_HQQ:
         s = to_i32(r, more(r, module, "shape"));
         return s == SR_OK ? to_i32(r, more(r, module, "group_size")) : s;
-    case AFQ:
+    case SR_UQFF_AFQ:
         add_int(r, module, ".bits", number(more(r, module, "bits")));
         add_int(r, module, ".group_size", number(more(r, module, "group_size")));
         return r->err->code;
-    case MXFP4: { /* the bytes of MLX's words */
+    case SR_UQFF_MXFP4: { /* the bytes of MLX's words */
         int last = weight->n_dims - 1;
         if (last < 1 || weight->shape[last] % 16 != 0)
             return bad(r, weight->name, "no matrix with rows of whole blocks of 32 codes");
@@ -215,9 +213,9 @@ static sr_status rewrite(const struct reader *r, const char *module, enum tag ta
 static sr_status read_layer(struct reader *r, int at, const char *module) {
     sr_part *part = r->file->part + r->first;
     const sr_part *format = &part[at];
-    if (strcmp(format->type->name, "u8") != 0 || format->n_elements != 1 || *format->data >= N_TAGS)
+    if (strcmp(format->type->name, "u8") != 0 || format->n_elements != 1 || *format->data >= SR_UQFF_TAGS)
         return bad(r, format->name, "no single u8 from 0 to 6");
-    enum tag tag = (enum tag)format->data[0];
+    enum sr_uqff_tag tag = (enum sr_uqff_tag)format->data[0];
     int index[MOST_MORE], n = 0, weight = find(r, module, "weight", "");
     if (weight < 0) return bad(r, format->name, "no weight for it");
     if (!listed(formats[tag].type, part[weight].type->name)) {
@@ -257,8 +255,9 @@ static bool is_number(const char *name) {
     return name[0] && strspn(name, "0123456789") == strlen(name);
 }
 
-/* Checks the version of the parts from `first` on, a file's, and takes its entries out. */
-static sr_status take_version(sr_file *file, int first, const char *path, sr_err *err) {
+/* Checks the version of the parts from `first` on, a file's, and takes its entries out. *numbered: the file is of 0.x,
+ * which has the version in each layer. */
+static sr_status take_version(sr_file *file, int first, const char *path, bool *numbered, sr_err *err) {
     static const char *const keys[] = {"uqff.version.major", "uqff.version.minor", "uqff.version.patch"};
     int64_t version[3] = {-1, -1, -1};
     int kept = first, n_numbers = 0;
@@ -275,10 +274,10 @@ static sr_status take_version(sr_file *file, int first, const char *path, sr_err
             return sr_fail(err, SR_CORRUPT, "%s: entry \"%s\": found it twice, or no single u32", path, keys[k]);
         version[k] = u32_at(p->data);
     }
-    if (version[0] < 0 && n_numbers > 0 && n_numbers == file->n_parts - first)
-        return sr_fail(err, SR_UNSUPPORTED,
-                       "%s: found UQFF 0.x, whose layers are numbered instead of named, expected 1.x; write it again",
-                       path);
+    if (version[0] < 0 && n_numbers > 0 && n_numbers == file->n_parts - first) {
+        *numbered = true;
+        return SR_OK;
+    }
     file->n_parts = kept;
     for (int k = 0; k < 3; k++)
         if (version[k] < 0) return sr_fail(err, SR_CORRUPT, "%s: found no entry \"%s\"", path, keys[k]);
@@ -337,11 +336,11 @@ static sr_status read_entries(sr_file *file, int first, const char *path, sr_err
     if (s == SR_OK && !r.use) s = sr_fail(err, SR_NOMEM, "%s: no memory for %d entries", path, n);
     drop_quantization(file);
     if (s == SR_OK) s = read_layers(&r);
-    if (s == SR_OK && r.seen[AFQ] + r.seen[MXFP4] > 0)
+    if (s == SR_OK && r.seen[SR_UQFF_AFQ] + r.seen[SR_UQFF_MXFP4] > 0)
         add_text(&r, "quantization.", "mode", "", "affine");
-    else if (s == SR_OK && r.seen[FP8] > 0)
+    else if (s == SR_OK && r.seen[SR_UQFF_FP8] > 0)
         add_text(&r, "quantization_config.", "quant_method", "", "fp8");
-    else if (s == SR_OK && r.seen[HQQ] > 0)
+    else if (s == SR_OK && r.seen[SR_UQFF_HQQ] > 0)
         add_text(&r, "quantization_config.", "quant_method", "", "hqq");
     sr_names_free(&r.names);
     free(r.use);
@@ -350,8 +349,10 @@ static sr_status read_entries(sr_file *file, int first, const char *path, sr_err
 
 sr_status sr_uqff_parse_alone(sr_file *file, sr_err *err) {
     const char *path = sr_show_path(file->shard[0].path);
+    bool numbered = false;
     sr_status s = sr_safetensors_parse(file, 0, err);
-    if (s == SR_OK) s = take_version(file, 0, path, err);
+    if (s == SR_OK) s = take_version(file, 0, path, &numbered, err);
+    if (s == SR_OK && numbered) s = sr_uqff0_split(file, 0, true, err);
     return s == SR_OK ? read_entries(file, 0, path, err) : s;
 }
 
@@ -415,6 +416,7 @@ sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *f
                        sr_show_path(dir), scan.name, scan.other);
     s = open_shard(file, dir, "residual.safetensors", err);
     int first = file->n_parts;
+    bool seen[2] = {false, false}; /* files of 1.x, of 0.x */
     for (int no = scan.most < 0 ? -1 : 0; no <= scan.most && s == SR_OK; no++) {
         char name[300];
         if (no < 0)
@@ -422,9 +424,15 @@ sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *f
         else
             snprintf(name, sizeof name, "%.*s-%d.uqff", (int)scan.stem, scan.name, no);
         int at = file->n_parts;
+        bool numbered = false;
         s = open_shard(file, dir, name, err);
-        if (s == SR_OK) s = take_version(file, at, sr_show_path(file->shard[file->n_shards - 1].path), err);
+        if (s == SR_OK) s = take_version(file, at, sr_show_path(file->shard[file->n_shards - 1].path), &numbered, err);
+        seen[numbered] = true;
     }
+    if (s == SR_OK && seen[0] && seen[1])
+        s = sr_fail(err, SR_CORRUPT, "%s: found files of UQFF 0.x and of 1.x beside %s, expected one model",
+                    sr_show_path(dir), scan.name);
+    if (s == SR_OK && seen[1]) s = sr_uqff0_split(file, first, false, err);
     if (s == SR_OK) s = read_entries(file, first, sr_show_path(dir), err);
     return s == SR_OK ? sr_file_index(file, err) : s;
 }

@@ -21,6 +21,7 @@ static void unpack_f8q8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
 
 const sr_format sr_fmt_f8q8 = {
     .name = "f8q8",
+    .reference = "mistralrs 0.9.5, packer",
     .block = BLOCK,
     .group = BLOCK,
     .lane = 1,

@@ -1,8 +1,9 @@
 /* Which files of a repository a model needs.
  *
  * A directory needs its small texts (configuration, tokenizer, template) and its weights: what the index names, else
- * model.safetensors, else all safetensors. A GGUF file has everything in it. Pickles are never fetched, but for the
- * qmodel.pt that HQQ publishes. */
+ * model.safetensors, else one UQFF model with residual.safetensors, else all safetensors; where there are none, HQQ's
+ * qmodel.pt, what PyTorch's index names, or pytorch_model.bin. Other pickles are not fetched. A GGUF file has
+ * everything in it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "base/path.h"
 #include "hub/hub.h"
 
-static const char index_name[] = "model.safetensors.index.json";
+static const char index_name[] = "model.safetensors.index.json", torch_index[] = "pytorch_model.bin.index.json";
 /* MOST_CHANGES: tensors stand together by file in an index; one where they do not is searched for this long. */
 enum { SMALL_TEXT = 64 << 20, MOST_CHANGES = 20000 };
 
@@ -56,36 +57,60 @@ static bool split_at(const char *path, size_t end, size_t *stem, int *no, int *c
     return true;
 }
 
-/* ---------------------------------------------------------------- GGUF */
+/* "-2" in front of ".uqff": where it begins, its number; without one all is stem, and the number 0. */
+static void split_uqff(const char *path, size_t *stem, int *no) {
+    size_t n = strlen(path) - 5, digits = 0;
+    while (digits < n && digits < 5 && path[n - 1 - digits] >= '0' && path[n - 1 - digits] <= '9') digits++;
+    bool numbered = digits > 0 && digits < n && path[n - 1 - digits] == '-';
+    *stem = numbered ? n - digits - 1 : n;
+    *no = numbered ? atoi(path + n - digits) : 0;
+}
 
-/* A GGUF model of the repository: a file, or the first of its pieces. */
-struct gguf {
-    int file, count; /* count: pieces, 1 for a whole file */
+/* ---------------------------------------------------------------- one model of several: GGUF, UQFF */
+
+/* "4" stands for the first of these that is there. */
+static const char *const gguf_types[] = {"q%d_k_m", "q%d_k_s", "q%d_k",  "q%d_k_l",  "q%d_0", "q%d_1", "iq%d_nl",
+                                         "iq%d_xs", "iq%d_m",  "iq%d_s", "iq%d_xxs", "q%d",   NULL};
+static const char *const uqff_types[] = {"q%dk", "q%d_0", "q%d_1", "afq%d", "hqq%d", "fp%d", "f%de4m3", NULL};
+
+static const struct kind {
+    const char *word, *suffix; /* of 5 characters */
+    const char *const *types;
+} gguf = {"GGUF", ".gguf", gguf_types}, uqff = {"UQFF", ".uqff", uqff_types};
+
+/* A model of the repository: a file, or the first of its pieces. */
+struct model {
+    int file, count; /* count: pieces, 1 for a whole file; of UQFF as many as there are */
     size_t stem;     /* length of the path without piece and suffix */
 };
 
 /* Images' projectors and importance matrices are no models. */
-static bool is_gguf_model(const char *path) {
-    const char *base = sr_path_base(path);
-    return ends_with(path, ".gguf") && !has_word(base, "mmproj") && !has_word(base, "imatrix");
+static bool is_model(const struct kind *kind, const hub_file *f) {
+    const char *base = sr_path_base(f->path);
+    if (!ends_with(f->path, kind->suffix)) return false;
+    return kind == &uqff ? at_top(f) : !has_word(base, "mmproj") && !has_word(base, "imatrix");
 }
 
 /* The models, without the pieces behind the first; owned (free), NULL when there is no memory. */
-static struct gguf *gguf_models(const hub_list *l, int *n) {
-    struct gguf *g = malloc(sizeof *g * (size_t)(l->n + 1));
+static struct model *list_models(const struct kind *kind, const hub_list *l, int *n) {
+    struct model *g = malloc(sizeof *g * (size_t)(l->n + 1));
     *n = 0;
     for (int i = 0; g && i < l->n; i++) {
-        size_t stem = strlen(l->at[i].path) - 5;
+        const char *path = l->at[i].path;
+        size_t stem = strlen(path) - 5;
         int no = 1, count = 1;
-        if (!is_gguf_model(l->at[i].path)) continue;
-        split_at(l->at[i].path, 5, &stem, &no, &count);
-        if (no == 1) g[(*n)++] = (struct gguf){i, count, stem};
+        if (!is_model(kind, &l->at[i])) continue;
+        if (kind == &gguf)
+            split_at(path, 5, &stem, &no, &count);
+        else
+            split_uqff(path, &stem, &no), no++;
+        if (no == 1) g[(*n)++] = (struct model){i, count, stem};
     }
     return g;
 }
 
 /* The last word of the stem, which says the types by convention: "Q4_K_M" of "phi-3-mini.Q4_K_M.gguf". */
-static const char *label_of(const hub_list *l, const struct gguf *g, int *n) {
+static const char *label_of(const hub_list *l, const struct model *g, int *n) {
     const char *path = l->at[g->file].path, *base = sr_path_base(path), *at = path + g->stem;
     while (at > base && at[-1] != '-' && at[-1] != '.') at--;
     *n = (int)(path + g->stem - at);
@@ -97,7 +122,7 @@ static bool is_word_end(char c) {
 }
 
 /* Whether `quant` stands in the stem as a whole word ("q4_k" is none in "Q4_K_M"), or is the file's name. */
-static bool names_gguf(const hub_list *l, const struct gguf *g, const char *quant) {
+static bool names_model(const hub_list *l, const struct model *g, const char *quant) {
     const char *path = l->at[g->file].path, *base = sr_path_base(path);
     size_t m = strlen(quant);
     if (strcmp(path, quant) == 0 || strcmp(base, quant) == 0) return true;
@@ -108,27 +133,31 @@ static bool names_gguf(const hub_list *l, const struct gguf *g, const char *quan
     return false;
 }
 
-/* "4" stands for the first of these that is there. */
-static const char *const types_of_bits[] = {"q%d_k_m", "q%d_k_s", "q%d_k",  "q%d_k_l",  "q%d_0", "q%d_1", "iq%d_nl",
-                                            "iq%d_xs", "iq%d_m",  "iq%d_s", "iq%d_xxs", "q%d",   NULL};
-
-static int match_gguf(const hub_list *l, const struct gguf *g, int n, const char *quant, int *found) {
+static int match(const hub_list *l, const struct model *g, int n, const char *quant, int *found) {
     int matches = 0;
     for (int i = 0; i < n; i++)
-        if (names_gguf(l, &g[i], quant) && matches++ == 0) *found = i;
-    if (matches || strlen(quant) != 1 || quant[0] < '1' || quant[0] > '8') return matches;
-    for (int t = 0; types_of_bits[t] && !matches; t++) {
+        if (names_model(l, &g[i], quant) && matches++ == 0) *found = i;
+    return matches;
+}
+
+static int match_model(const struct kind *kind, const hub_list *l, const struct model *g, int n, const char *quant,
+                       int *found) {
+    int matches = match(l, g, n, quant, found);
+    if (matches) return matches;
+    if (kind == &uqff && strlen(quant) == 4 && quant[2] == '_') /* "q4_k": here it is written without the line */
+        return match(l, g, n, (const char[]){quant[0], quant[1], quant[3], 0}, found);
+    if (strlen(quant) != 1 || quant[0] < '1' || quant[0] > '8') return 0;
+    for (int t = 0; kind->types[t] && !matches; t++) {
         char name[16];
-        snprintf(name, sizeof name, types_of_bits[t], quant[0] - '0');
-        for (int i = 0; i < n; i++)
-            if (names_gguf(l, &g[i], name) && matches++ == 0) *found = i;
+        snprintf(name, sizeof name, kind->types[t], quant[0] - '0');
+        matches = match(l, g, n, name, found);
     }
     return matches;
 }
 
 /* An error that lists the choices: all, or those that `quant` fits. */
-static sr_status ask_for_quant(const hub *h, const hub_list *l, const struct gguf *g, int n, bool matching,
-                               sr_err *err) {
+static sr_status ask_for_quant(const hub *h, const struct kind *kind, const hub_list *l, const struct model *g, int n,
+                               bool matching, sr_err *err) {
     char names[200];
     size_t at = 0;
     bool all = true;
@@ -138,16 +167,16 @@ static sr_status ask_for_quant(const hub *h, const hub_list *l, const struct ggu
         if (matching) { /* the labels may be the same: whole names */
             label = l->at[g[i].file].path;
             m = (int)strlen(label);
-            if (!names_gguf(l, &g[i], h->o->quant)) continue;
+            if (!names_model(l, &g[i], h->o->quant)) continue;
         }
         all = at + (size_t)m + 8 < sizeof names;
         at +=
             (size_t)snprintf(names + at, sizeof names - at, "%s%.*s", at ? ", " : "", all ? m : 3, all ? label : "...");
     }
     if (!h->o->quant)
-        return sr_fail(err, SR_INVALID, "%s: found %d GGUF models; choose by --quant: %s", h->repo, n, names);
-    return sr_fail(err, SR_INVALID, "%s: found %s GGUF for --quant %.30s; choose: %s", h->repo,
-                   matching ? "more than one" : "no", h->o->quant, names);
+        return sr_fail(err, SR_INVALID, "%s: found %d %s models; choose by --quant: %s", h->repo, n, kind->word, names);
+    return sr_fail(err, SR_INVALID, "%s: found %s %s for --quant %.30s; choose: %s", h->repo,
+                   matching ? "more than one" : "no", kind->word, h->o->quant, names);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -155,30 +184,41 @@ static int by_size(const void *a, const void *b) {
     return x != y ? (x > y) - (x < y) : strcmp(((const hub_file *)a)->path, ((const hub_file *)b)->path);
 }
 
-static sr_status choose_gguf(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
-    int n, found = 0;
+/* Whether the file is a piece of the model; its number counts from 1. */
+static bool is_piece(const struct kind *kind, const hub_list *l, const struct model *g, int i, int *no) {
+    const char *path = l->at[i].path;
+    size_t stem = 0;
+    int count = g->count;
+    *no = 1;
+    if (i == g->file) return true;
+    if (!is_model(kind, &l->at[i])) return false;
+    if (kind == &uqff)
+        split_uqff(path, &stem, no), (*no)++;
+    else if (!split_at(path, 5, &stem, no, &count))
+        return false;
+    return stem == g->stem && count == g->count && memcmp(path, l->at[g->file].path, stem) == 0;
+}
+
+/* Marks the files of the one model that --quant names, or that is there. */
+static sr_status choose_model(const hub *h, const struct kind *kind, hub_list *l, hub_pick *pick, sr_err *err) {
+    int n, found = 0, pieces = 0;
     qsort(l->at, (size_t)l->n, sizeof *l->at, by_size); /* the order of the choices in a message */
-    struct gguf *g = gguf_models(l, &n);
+    struct model *g = list_models(kind, l, &n);
     if (!g) return sr_hub_no_memory(h, err);
-    int matches = h->o->quant ? match_gguf(l, g, n, h->o->quant, &found) : n;
-    sr_status s = matches == 1 ? SR_OK : ask_for_quant(h, l, g, n, h->o->quant && matches > 1, err);
-    if (s == SR_OK) {
-        const char *first = l->at[g[found].file].path;
-        int pieces = 0;
-        for (int i = 0; i < l->n; i++) {
-            hub_file *f = &l->at[i];
-            size_t stem = 0;
-            int no, count;
-            bool piece = g[found].count > 1 && ends_with(f->path, ".gguf") && split_at(f->path, 5, &stem, &no, &count);
-            f->wanted = piece ? stem == g[found].stem && count == g[found].count && memcmp(f->path, first, stem) == 0
-                              : i == g[found].file;
-            pieces += f->wanted;
-        }
-        pick->open = first;
-        if (pieces != g[found].count)
-            s = sr_fail(err, SR_UNSUPPORTED, "%s: found %d of %d pieces of %.80s", h->repo, pieces, g[found].count,
-                        first);
+    int matches = h->o->quant ? match_model(kind, l, g, n, h->o->quant, &found) : n;
+    sr_status s = matches == 1 ? SR_OK : ask_for_quant(h, kind, l, g, n, h->o->quant && matches > 1, err);
+    for (int i = 0, no, most = 1; i < l->n && s == SR_OK; i++) {
+        hub_file *f = &l->at[i];
+        f->wanted = is_piece(kind, l, &g[found], i, &no);
+        if (!f->wanted) continue;
+        pieces++;
+        if (no > most) most = no;
+        if (kind == &uqff) g[found].count = most;
     }
+    if (s == SR_OK) pick->open = l->at[g[found].file].path;
+    if (s == SR_OK && pieces != g[found].count)
+        s = sr_fail(err, SR_UNSUPPORTED, "%s: found %d of %d pieces of %.80s", h->repo, pieces, g[found].count,
+                    pick->open);
     free(g);
     return s;
 }
@@ -199,40 +239,71 @@ static bool is_small_text(const hub_file *f) {
     if (!at_top(f) || f->size > SMALL_TEXT || f->path[0] == '.') return false;
     for (int i = 0; names[i]; i++)
         if (strcmp(f->path, names[i]) == 0) return true;
-    if (ends_with(f->path, ".index.json")) return strcmp(f->path, index_name) == 0;
+    if (ends_with(f->path, ".index.json")) return false;
     return ends_with(f->path, ".json") || ends_with(f->path, ".jinja") || ends_with(f->path, ".tiktoken");
+}
+
+static void want_small_texts(hub_list *l) {
+    for (int i = 0; i < l->n; i++) l->at[i].wanted = l->at[i].wanted || is_small_text(&l->at[i]);
+}
+
+/* One UQFF model, and what it shares with the others. */
+static sr_status choose_uqff(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
+    sr_status s = choose_model(h, &uqff, l, pick, err);
+    hub_file *rest = sr_hub_list_find(l, "residual.safetensors");
+    if (s == SR_OK && !rest)
+        s = sr_fail(err, SR_UNSUPPORTED, "%s: found %.80s, but no residual.safetensors, which it needs", h->repo,
+                    pick->open);
+    if (s != SR_OK) return s;
+    rest->wanted = true;
+    want_small_texts(l);
+    return SR_OK;
 }
 
 sr_status sr_hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
     const char *format = h->o->format;
-    bool gguf = false, safetensors = false, tokenizer = sr_hub_list_find(l, "tokenizer.json") != NULL;
+    bool any_gguf = false, any_uqff = false, safetensors = false;
+    bool tokenizer = h->o->tokenizer_only && sr_hub_list_find(l, "tokenizer.json");
+    bool whole = sr_hub_list_find(l, index_name) || sr_hub_list_find(l, "model.safetensors");
     *pick = (hub_pick){0};
     for (int i = 0; i < l->n; i++) {
-        gguf = gguf || is_gguf_model(l->at[i].path);
+        any_gguf = any_gguf || is_model(&gguf, &l->at[i]);
+        any_uqff = any_uqff || is_model(&uqff, &l->at[i]);
         safetensors = safetensors || is_safetensors(&l->at[i]);
     }
-    bool asked = h->o->quant || (format && strcmp(format, "gguf") == 0);
-    if (asked && !gguf)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: found no GGUF file%s", h->repo,
-                       h->o->quant ? ", which --quant chooses from; --isq quantizes while loading" : "");
-    if (gguf && (asked || !safetensors) && !(format && strcmp(format, "gguf") != 0) &&
-        !(h->o->tokenizer_only && tokenizer && !h->o->quant))
-        return choose_gguf(h, l, pick, err);
-    for (int i = 0; i < l->n; i++) l->at[i].wanted = is_small_text(&l->at[i]);
-    if (!(h->o->tokenizer_only && tokenizer) && sr_hub_list_find(l, index_name)) pick->index = index_name;
+    bool asked_gguf = format && strcmp(format, "gguf") == 0, asked = h->o->quant || asked_gguf;
+    if (asked && !any_gguf && (asked_gguf || !any_uqff))
+        return sr_fail(err, SR_UNSUPPORTED, "%s: found no GGUF%s", h->repo,
+                       h->o->quant ? " or UQFF file, which --quant chooses from; --isq quantizes while loading"
+                                   : " file");
+    if (any_gguf && (asked || !safetensors) && (!format || asked_gguf) && !(tokenizer && !h->o->quant))
+        return choose_model(h, &gguf, l, pick, err);
+    if (any_uqff && (h->o->quant || !whole) && !(tokenizer && !h->o->quant)) return choose_uqff(h, l, pick, err);
+    want_small_texts(l);
+    if (tokenizer) return SR_OK;
+    hub_file *index = sr_hub_list_find(l, index_name);
+    if (!index && !safetensors && !sr_hub_list_find(l, "qmodel.pt")) index = sr_hub_list_find(l, torch_index);
+    if (!index) return SR_OK;
+    if (index->size > SMALL_TEXT)
+        return sr_fail(err, SR_LIMIT, "%s: %s has %lld bytes, expected at most %d", h->repo, index->path,
+                       (long long)index->size, SMALL_TEXT);
+    index->wanted = true;
+    pick->index = index->path;
     return SR_OK;
 }
 
 /* Marks the files that the index names. *missing is one that the repository lacks. */
-static sr_status choose_indexed(hub *h, hub_list *l, const char *text, size_t n, const char **missing, sr_err *err) {
-    sr_json j = sr_json_over(text, n, index_name, err);
+static sr_status choose_indexed(hub *h, hub_list *l, const char *name, const char *text, size_t n, const char **missing,
+                                sr_err *err) {
+    const char *suffix = strcmp(name, torch_index) == 0 ? ".bin" : ".safetensors";
+    sr_json j = sr_json_over(text, n, name, err);
     sr_json_value key, v;
     sr_json_kind kind = sr_json_next(&j, &v);
     const hub_file *last = NULL;
     int named = 0, looked = 0;
     *missing = NULL;
     if (kind != SR_JSON_OBJECT && kind != SR_JSON_ERROR)
-        return sr_fail(err, SR_CORRUPT, "%s: %s: found no object", h->repo, index_name);
+        return sr_fail(err, SR_CORRUPT, "%s: %s: found no object", h->repo, name);
     while ((kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR) {
         if (kind != SR_JSON_OBJECT || !sr_json_equals(&key, "weight_map")) {
             sr_json_skip(&j, &v);
@@ -243,11 +314,10 @@ static sr_status choose_indexed(hub *h, hub_list *l, const char *text, size_t n,
             if (kind == SR_JSON_STRING && last && sr_json_equals(&v, last->path)) continue;
             size_t m;
             if (looked++ == MOST_CHANGES)
-                return sr_fail(err, SR_LIMIT, "%s: %s changes the file more than %d times", h->repo, index_name,
+                return sr_fail(err, SR_LIMIT, "%s: %s changes the file more than %d times", h->repo, name,
                                MOST_CHANGES);
             const char *path = kind == SR_JSON_STRING ? sr_json_string(&j, &v, &h->arena, &m) : NULL;
-            hub_file *f =
-                path && strlen(path) == m && ends_with(path, ".safetensors") ? sr_hub_list_find(l, path) : NULL;
+            hub_file *f = path && strlen(path) == m && ends_with(path, suffix) ? sr_hub_list_find(l, path) : NULL;
             last = f;
             if (f)
                 f->wanted = true;
@@ -257,22 +327,23 @@ static sr_status choose_indexed(hub *h, hub_list *l, const char *text, size_t n,
         }
     }
     if (j.failed) return err->code;
-    return named ? SR_OK : sr_fail(err, SR_CORRUPT, "%s: %s: found no weight_map", h->repo, index_name);
+    return named ? SR_OK : sr_fail(err, SR_CORRUPT, "%s: %s: found no weight_map", h->repo, name);
 }
 
 sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const char *index, size_t n, sr_err *err) {
-    hub_file *single = sr_hub_list_find(l, "model.safetensors"), *hqq = sr_hub_list_find(l, "qmodel.pt");
+    static const char *const torch[] = {"qmodel.pt", "pytorch_model.bin"};
+    hub_file *single = sr_hub_list_find(l, "model.safetensors");
     const char *pickle = NULL, *missing;
     int weights = 0;
     if (pick->open || (h->o->tokenizer_only && sr_hub_list_find(l, "tokenizer.json"))) return SR_OK;
     if (index) {
-        sr_status s = choose_indexed(h, l, index, n, &missing, err);
+        sr_status s = choose_indexed(h, l, pick->index, index, n, &missing, err);
         if (s != SR_OK || !missing) return s;
         /* The reader of the directory does the same with an index that is stale. */
         if (!single && h->scanned)
             return sr_fail(err, SR_IO, "%s: %.80s is not in the cache; connect and load it once", h->repo, missing);
         if (!single)
-            return sr_fail(err, SR_CORRUPT, "%s: %s names \"%.80s\", which the repository lacks", h->repo, index_name,
+            return sr_fail(err, SR_CORRUPT, "%s: %s names \"%.80s\", which the repository lacks", h->repo, pick->index,
                            missing);
         for (int i = 0; i < l->n; i++)
             if (is_safetensors(&l->at[i])) l->at[i].wanted = false;
@@ -289,16 +360,21 @@ sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const
             l->at[i].wanted = true;
             weights++;
         }
-    if (!weights && hqq) {
-        hqq->wanted = true;
+    for (int i = 0; i < 2 && !weights; i++) {
+        hub_file *f = sr_hub_list_find(l, torch[i]);
+        if (!f) continue;
+        f->wanted = true;
         weights++;
     }
     if (weights) return SR_OK;
     if (h->scanned) return sr_fail(err, SR_IO, "%s: no weights are in the cache; connect and load it once", h->repo);
     if (pickle)
-        return sr_fail(err, SR_UNSUPPORTED,
-                       "%s: found %.80s, expected *.safetensors or *.gguf; pickles are "
-                       "not fetched",
-                       h->repo, pickle);
-    return sr_fail(err, SR_UNSUPPORTED, "%s: found %d files, but no *.safetensors or *.gguf among them", h->repo, l->n);
+        return sr_fail(
+            err, SR_UNSUPPORTED,
+            "%s: found %.80s, expected *.safetensors, *.gguf, *.uqff or pytorch_model.bin; other pickles are "
+            "not fetched",
+            h->repo, pickle);
+    return sr_fail(err, SR_UNSUPPORTED,
+                   "%s: found %d files, but no *.safetensors, *.gguf, *.uqff or pytorch_model.bin among them", h->repo,
+                   l->n);
 }
