@@ -240,7 +240,7 @@ static void hqq_reads_one_scheme_or_one_a_linear_tag(void **state) {
     m = open_config("config.json",
                     "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": "
                     "{\"self_attn.q_proj\": {\"weight_quant_params\": {\"nbits\": 8, \"group_size\": 128}}, "
-                    "\"mlp.up_proj\": {\"weight_quant_params\": {\"nbits\": 2, \"group_size\": 16}}}}}");
+                    "\"mlp.up_proj\": {\"weight_quant_params\": {\"nbits\": 1.58, \"group_size\": 16}}}}}");
     assert_int_equal(spec_of(&m, "model.layers.3.self_attn.q_proj").bits, 8);
     assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").bits, 2);
     assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").group, 16);
@@ -300,7 +300,19 @@ static void errors_name_file_key_and_what_is_known(void **state) {
             (const char *const[]){"quantization_config.bits", NULL});
     refuses("{\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [0, 128]}}", SR_CORRUPT,
             (const char *const[]){"weight_block_size", "[0, 128]", NULL});
+    refuses(
+        "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": {\"weight_quant_params\": {\"nbits\": "
+        "2.5}}}}",
+        SR_CORRUPT, (const char *const[]){"nbits", "2.5", NULL});
     refuses("{\"quantization_config\": {\"foo\": 4}}", SR_UNSUPPORTED, (const char *const[]){"quant_method", NULL});
+}
+
+static void of_two_failures_the_first_is_told_and_returned(void **state) {
+    (void)state;
+    refuses("{\"quantization_config\": {\"bits\": \"awq\"}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"aqlm\", \"bits\": 99}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", "99", NULL});
 }
 
 static void a_rule_that_is_no_pattern_is_an_error_where_it_is_needed(void **state) {
@@ -334,6 +346,7 @@ int main(void) {
         cmocka_unit_test(compressed_tensors_targets_classes_names_and_patterns),
         cmocka_unit_test(modelopt_is_recognised_by_its_file),
         cmocka_unit_test(errors_name_file_key_and_what_is_known),
+        cmocka_unit_test(of_two_failures_the_first_is_told_and_returned),
         cmocka_unit_test(a_rule_that_is_no_pattern_is_an_error_where_it_is_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

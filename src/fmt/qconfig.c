@@ -241,7 +241,12 @@ static void hqq_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf
         if (!r) return;
         s = &r->spec;
     }
-    if (!strcmp(leaf, "nbits") && number(c, v, 1, 16, &i)) s->bits = (uint8_t)i;
+    if (!strcmp(leaf, "nbits")) {
+        if (v->kind == SR_KIND_F64 && v->v.f == 1.58) /* three values in fields of two bits */
+            s->bits = 2;
+        else if (number(c, v, 1, 16, &i))
+            s->bits = (uint8_t)i;
+    }
     if (!strcmp(leaf, "group_size") && number(c, v, 1, INT32_MAX, &i)) s->group = (int32_t)i;
     if (!strcmp(leaf, "axis") && number(c, v, 0, 1, &i)) s->axis = (uint8_t)i;
 }
@@ -477,9 +482,11 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
     if (!method && text_of(c, "mode")) method = "mlx";
     int64_t bits;
     if (!method && int_of(c, "bits", 1, 16, &bits)) method = "mlx"; /* MLX names no method */
-    if (!method)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: %squant_method is missing, expected one of gptq, awq, ...", file->path,
-                       c->prefix);
+    if (!method) {
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %squant_method is missing, expected one of gptq, awq, ...", file->path,
+                c->prefix);
+        return c->err->code; /* of the first failure, which may be that of its bits */
+    }
     c->spec.method = method;
     read_bits(c, "bits", &c->spec);
     read_group(c, "group_size", &c->spec);
@@ -491,15 +498,15 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
             size_t at = strlen(list);
             snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", methods[i].name);
         }
-        return sr_fail(err, SR_UNSUPPORTED, "%s: %squant_method is '%.40s', expected one of %s", file->path, c->prefix,
-                       method, list);
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %squant_method is '%.40s', expected one of %s", file->path, c->prefix,
+                method, list);
+    } else {
+        methods[m].read(c);
     }
-    methods[m].read(c);
+    sr_status s = c->err->code;
     c->err = NULL;
-    if (err && err->code != SR_OK) return err->code;
-    if (own.code != SR_OK) return own.code;
-    *out = c;
-    return SR_OK;
+    if (s == SR_OK) *out = c;
+    return s;
 }
 
 static sr_status applies(const sr_qconfig *c, const rule *r, const char *name, bool *yes, sr_err *err) {
