@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the gguf, ggml, safetensors, uqff, pickle, json and config targets: small files that reach every branch of a good one.
+"""Writes the seeds of all targets but the tokenizer's: small files that reach every branch of a good one. Those of bind and
+qconfig are cut out of tests/vectors/checkpoints.
 
     fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
 
@@ -195,3 +196,94 @@ save("config", "templates", json.dumps({
     "chat_template": [{"name": "default", "template": "{{ x }}"}, {"name": "tool_use", "template": "y"}],
     "added_tokens_decoder": {"0": {"content": "<s>", "special": True}},
     "model_max_length": 1000000000000000019884624838656}).encode())
+
+
+CHECKPOINTS = os.path.join(ROOT, "..", "..", "tests", "vectors", "checkpoints")
+BESIDE = "quantize_config", "quant_config", "hf_quant_config"
+# bind_fuzz.c has the same list.
+TYPES = ("U8 I8 I16 I32 I64 U32 F16 BF16 F32 F64 U16 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ").split()
+MOST_SEED = 2400
+
+
+def part(name, dtype, shape, data):
+    return name.encode() + b"\0" + bytes([TYPES.index(dtype), len(shape)]) + struct.pack("<%dH" % len(shape), *shape) + data
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def configs(folder):
+    """config.json with the files beside it as its members, which flattens to the same keys."""
+    config = json.loads(read(os.path.join(folder, "config.json")))
+    for name in BESIDE:
+        path = os.path.join(folder, name + ".json")
+        if os.path.exists(path):
+            config[name] = json.loads(read(path))
+    return json.dumps(config).encode()
+
+
+def modules(folder):
+    """Modules that are expected to bind: name, and parts as bind_fuzz reads them. One of those that differ in numbers
+    alone."""
+    raw = read(os.path.join(folder, "model.safetensors"))
+    n = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + n])
+    found = {}
+    for key in header:
+        module, _, what = key.rpartition(".")
+        if what != "expected":
+            continue
+        parts = {k: v for k, v in header.items() if k != key and (
+            k.startswith(module + ".") or k in (module + "_blocks", module + "_scales", module + "_scale_inv"))}
+        data = {k: raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]] for k, v in parts.items()}
+        order = [data[k][::4] for k in parts if k.endswith("g_idx")]
+        kind = sorted((k[len(module):], v["dtype"], v["shape"]) for k, v in parts.items()), [sorted(o) == list(o) for o in order]
+        text = b"".join(part(k, v["dtype"], v["shape"], data[k]) for k, v in parts.items())
+        found.setdefault(repr(kind), (module, text))
+    return found.values()
+
+
+for name in sorted(os.listdir(CHECKPOINTS)):
+    folder = os.path.join(CHECKPOINTS, name)
+    save("qconfig", name, b"\0".join(read(path) if os.path.exists(path) else b"" for path in (
+        os.path.join(folder, n + ".json") for n in ("config",) + BESIDE)).rstrip(b"\0"))
+    if os.path.exists(os.path.join(folder, "model.safetensors")):
+        for module, parts in modules(folder):
+            if len(parts) <= MOST_SEED:
+                save("bind", name + "." + module, configs(folder) + b"\0" + parts)
+
+
+def whole(shape):
+    return struct.pack("<%dq" % len(shape), *shape)
+
+
+def hqq_meta(head, shape, packing, group=None):
+    return b"".join(part(head + k, t, s, d) for k, t, s, d in (
+        ("shape", "I64", [len(shape)], whole(shape)), ("packing", "U8", [7], packing), ("axis", "I32", [], b"\1\0\0\0"))) + (
+            part(head + "group_size", "I32", [], struct.pack("<i", group)) if group else b"")
+
+
+def hqq_quantized(which):
+    """Eight scales or zeros that HQQ quantized to bytes with one scale."""
+    return part("m.meta.%s_q" % which, "U8", [8, 1], bytes(range(8))) + hqq_meta(
+        "m.meta.meta_%s." % which, [8, 1], b"8bit_u8") + b"".join(
+            part("m.meta.meta_%s.%s" % (which, k), "F16", [1], b"\0\x20") for k in ("scale", "zero"))
+
+
+hqq = b'{"quantization_config":{"quant_method":"hqq","quant_config":{}}}\0' + part("m.W_q", "U8", [4, 32], bytes(range(128)))
+hqq += hqq_meta("m.meta.", [4, 64], b"4bit_u8", 32)
+save("bind", "hqq-meta", hqq + hqq_quantized("scale") + hqq_quantized("zero"))
+save("bind", "hqq-stacked", hqq + part("m.meta.zero_scale", "F16", [2, 8], bytes(32)))
+
+for name, text in (
+        ("gptq-dynamic", {"quant_method": "gptq", "bits": 4, "group_size": 128, "meta": {"quantizer": ["gptqmodel:1"]}, "dynamic": {
+            "+:.*\\.18\\..*": {"bits": 8, "group_size": 64, "sym": False, "desc_act": True}, "-:.*k_proj": {"bits": 2}}}),
+        ("hqq-tags", {"quant_method": "hqq", "quant_config": {"self_attn.k_proj": {"weight_quant_params": {
+            "nbits": 1.58, "group_size": 16, "axis": 0}}, "mlp.down_proj": {"weight_quant_params": {"nbits": 8}}}}),
+        ("modelopt-layers", {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {
+            "model.layers.0.mlp.down_proj": {"quant_algo": "FP8"}}, "ignore": ["lm_head"]}),
+        ("fp8-blocks", {"quant_method": "fp8", "weight_block_size": [128, 64], "ignored_layers": ["lm_head"]}),
+        ("a_config_that_fails_twice", {"bits": "awq", "version": "GEMM"})):
+    save("qconfig", name, json.dumps({"quantization_config": text}).encode())

@@ -235,6 +235,14 @@ static void errors_name_file_key_and_what_is_known(void **state) {
     refuses("{\"quantization_config\": {\"foo\": 4}}", SR_UNSUPPORTED, (const char *const[]){"quant_method", NULL});
 }
 
+static void of_two_failures_the_first_is_told_and_returned(void **state) {
+    (void)state;
+    refuses("{\"quantization_config\": {\"bits\": \"awq\"}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", NULL});
+    refuses("{\"quantization_config\": {\"quant_method\": \"aqlm\", \"bits\": 99}}", SR_CORRUPT,
+            (const char *const[]){"quantization_config.bits", "99", NULL});
+}
+
 static void a_rule_that_is_no_pattern_is_an_error_where_it_is_needed(void **state) {
     (void)state;
     struct made m = open_config("config.json", "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, "
@@ -264,6 +272,7 @@ int main(void) {
         cmocka_unit_test(compressed_tensors_targets_classes_names_and_patterns),
         cmocka_unit_test(modelopt_is_recognised_by_its_file),
         cmocka_unit_test(errors_name_file_key_and_what_is_known),
+        cmocka_unit_test(of_two_failures_the_first_is_told_and_returned),
         cmocka_unit_test(a_rule_that_is_no_pattern_is_an_error_where_it_is_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

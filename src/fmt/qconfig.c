@@ -385,9 +385,11 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
     if (!method && text_of(c, "mode")) method = "mlx";
     int64_t bits;
     if (!method && int_of(c, "bits", 1, 16, &bits)) method = "mlx"; /* MLX names no method */
-    if (!method)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: %squant_method is missing, expected one of gptq, awq, ...", file->path,
-                       c->prefix);
+    if (!method) {
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %squant_method is missing, expected one of gptq, awq, ...", file->path,
+                c->prefix);
+        return c->err->code; /* of the first failure, which may be that of its bits */
+    }
     c->spec.method = method;
     read_bits(c, "bits", &c->spec);
     read_group(c, "group_size", &c->spec);
@@ -399,15 +401,15 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
             size_t at = strlen(list);
             snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", methods[i].name);
         }
-        return sr_fail(err, SR_UNSUPPORTED, "%s: %squant_method is '%.40s', expected one of %s", file->path, c->prefix,
-                       method, list);
+        sr_fail(c->err, SR_UNSUPPORTED, "%s: %squant_method is '%.40s', expected one of %s", file->path, c->prefix,
+                method, list);
+    } else {
+        methods[m].read(c);
     }
-    methods[m].read(c);
+    sr_status s = c->err->code;
     c->err = NULL;
-    if (err && err->code != SR_OK) return err->code;
-    if (own.code != SR_OK) return own.code;
-    *out = c;
-    return SR_OK;
+    if (s == SR_OK) *out = c;
+    return s;
 }
 
 static sr_status applies(const sr_qconfig *c, const rule *r, const char *name, bool *yes, sr_err *err) {
