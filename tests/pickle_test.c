@@ -267,6 +267,34 @@ static void torch_archives_give_their_tensors(void **state) {
     sr_file_close(f);
 }
 
+static void types_without_a_storage_give_their_tensors(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *type;
+        uint8_t low[2]; /* the lowest byte of elements 0 and 1 */
+    } kinds[] = {{"float8_e4m3fn", "f8_e4m3", {0, 0x38}},
+                 {"float8_e5m2", "f8_e5m2", {0, 0x3c}},
+                 {"float8_e4m3fnuz", "f8_e4m3fnuz", {0, 0x40}},
+                 {"float8_e5m2fnuz", "f8_e5m2fnuz", {0, 0x40}},
+                 {"float8_e8m0fnu", "f8_e8m0", {127, 127}},
+                 {"uint16", "u16", {0, 1}},
+                 {"uint32", "u32", {0, 1}},
+                 {"uint64", "u64", {0, 1}}};
+    sr_file *f = must_open(VECTORS "own_types.pt");
+    assert_int_equal(f->n_parts, 11);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "kinds.%s", kinds[i].name);
+        const sr_part *p = part(f, name, kinds[i].type, 6, 2);
+        for (int k = 0; k < 2; k++) assert_int_equal(p->data[k * p->type->bytes], kinds[i].low[k]);
+        assert_int_equal(p->bytes, 6 * p->type->bytes);
+    }
+    part(f, "parameter", "f8_e4m3", 6, 2);
+    assert_int_equal(part(f, "row", "u16", 3, 1)->data[0], 3); /* a view: its offset counts elements */
+    part(f, "empty", "f8_e5m2", 0, 2);
+    sr_file_close(f);
+}
+
 static void values_become_tensors_as_hqq_encodes_them(void **state) {
     (void)state;
     sr_file *f = must_open(VECTORS "values.pt");
@@ -307,13 +335,14 @@ static void what_is_no_plain_checkpoint_is_refused(void **state) {
     static const struct {
         const char *file, *found;
         sr_status status;
-    } cases[] = {{"transposed.pt", "contiguous", SR_UNSUPPORTED},
-                 {"expanded.pt", "contiguous", SR_UNSUPPORTED},
-                 {"every_second.pt", "contiguous", SR_UNSUPPORTED},
-                 {"complex.pt", "\"torch.ComplexFloatStorage\"", SR_UNSUPPORTED},
-                 {"old.pt", "before 1.6", SR_UNSUPPORTED},
-                 {"list.pt", "a list at the top", SR_CORRUPT},
-                 {"module.pt", "\"torch.nn.modules.linear.Linear\"", SR_UNSUPPORTED}};
+    } cases[] = {
+        {"transposed.pt", "contiguous", SR_UNSUPPORTED},
+        {"expanded.pt", "contiguous", SR_UNSUPPORTED},
+        {"every_second.pt", "contiguous", SR_UNSUPPORTED},
+        {"complex.pt", "\"torch.ComplexFloatStorage\"", SR_UNSUPPORTED},
+        {"old.pt", "before 1.6, expected a zip archive; load it in PyTorch and write it again", SR_UNSUPPORTED},
+        {"list.pt", "a list at the top", SR_CORRUPT},
+        {"module.pt", "\"torch.nn.modules.linear.Linear\"", SR_UNSUPPORTED}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[512];
         sr_file *f;
@@ -774,6 +803,7 @@ static void directories_hold_one_archive_or_the_pieces_of_an_index(void **state)
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(torch_archives_give_their_tensors),
+        cmocka_unit_test(types_without_a_storage_give_their_tensors),
         cmocka_unit_test(values_become_tensors_as_hqq_encodes_them),
         cmocka_unit_test(a_state_dict_is_read_in_every_pickle_protocol),
         cmocka_unit_test(what_is_no_plain_checkpoint_is_refused),

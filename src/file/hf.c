@@ -29,7 +29,7 @@ static sr_status open_shard(sr_file *file, const char *path, sr_err *err) {
     sr_status s = sr_file_add_shard(file, path, err);
     if (s != SR_OK) return s;
     const sr_map *map = &file->shard[file->n_shards - 1].map;
-    bool torch = is_torch(path) || (map->size >= 4 && memcmp(map->data, "PK\3\4", 4) == 0);
+    bool torch = is_torch(path) || sr_pickle_is(map->data, map->size);
     return (torch ? sr_pickle_parse : sr_safetensors_parse)(file, file->n_shards - 1, err);
 }
 

@@ -93,6 +93,8 @@ sr_status sr_ggml_open(sr_file *file, const char *path, int gqa, sr_err *err);
 sr_status sr_ggml_parse_alone(sr_file *file, sr_err *err);
 /* Appends the parts of file->shard[shard]. */
 sr_status sr_safetensors_parse(sr_file *file, int shard, sr_err *err);
+/* By the first bytes: a zip archive, or what torch.save wrote before 1.6 (which sr_pickle_parse refuses). */
+bool sr_pickle_is(const uint8_t *data, size_t n);
 /* Appends the tensors of file->shard[shard], an archive that torch.save wrote, under dotted names. Nothing in it is
  * executed. */
 sr_status sr_pickle_parse(sr_file *file, int shard, sr_err *err);

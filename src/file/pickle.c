@@ -9,7 +9,8 @@
  * makes no object of a class and runs nothing; anything else is refused by its name.
  *
  *   torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)   offset, stride in elements
- *   persistent id ("storage", torch.HalfStorage, "<key>", "cpu", elements)
+ *   torch._utils._rebuild_tensor_v3(..., hooks, dtype)   for types without a storage of their own: FP8, unsigned
+ *   persistent id ("storage", torch.HalfStorage, "<key>", "cpu", elements)   torch.storage.UntypedStorage: bytes
  *
  * The dictionaries are flattened, names joined by dots. What is no tensor becomes one, as HQQ's own encoding has it:
  * int i32 (i64 where it must be), float f32, bool u8, text and dtype the u8 of their characters, a tuple of numbers
@@ -64,14 +65,15 @@ struct tensor {
 };
 
 /* Every name that a pickle may mention. */
-enum role { ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, SIZE, DEVICE, STORAGE_TYPE, DTYPE };
+enum role { ORDERED_DICT, REBUILD_TENSOR, REBUILD_TENSOR_OF, REBUILD_PARAMETER, SIZE, DEVICE, STORAGE_TYPE, DTYPE };
 static const struct global {
     const char *module, *name;
     enum role role;
-    const char *stored; /* STORAGE_TYPE */
+    const char *stored; /* STORAGE_TYPE, DTYPE */
 } globals[] = {
     {"collections", "OrderedDict", ORDERED_DICT, NULL},
     {"torch._utils", "_rebuild_tensor_v2", REBUILD_TENSOR, NULL},
+    {"torch._utils", "_rebuild_tensor_v3", REBUILD_TENSOR_OF, NULL},
     {"torch._utils", "_rebuild_parameter", REBUILD_PARAMETER, NULL},
     {"torch", "Size", SIZE, NULL},
     {"torch", "device", DEVICE, NULL},
@@ -85,16 +87,25 @@ static const struct global {
     {"torch", "LongStorage", STORAGE_TYPE, "i64"},
     {"torch", "ByteStorage", STORAGE_TYPE, "u8"},
     {"torch", "BoolStorage", STORAGE_TYPE, "bool"},
-    {"torch", "float32", DTYPE, NULL},
-    {"torch", "float16", DTYPE, NULL},
-    {"torch", "bfloat16", DTYPE, NULL},
-    {"torch", "float64", DTYPE, NULL},
-    {"torch", "int8", DTYPE, NULL},
-    {"torch", "int16", DTYPE, NULL},
-    {"torch", "int32", DTYPE, NULL},
-    {"torch", "int64", DTYPE, NULL},
-    {"torch", "uint8", DTYPE, NULL},
-    {"torch", "bool", DTYPE, NULL},
+    {"torch.storage", "UntypedStorage", STORAGE_TYPE, "u8"},
+    {"torch", "float32", DTYPE, "f32"},
+    {"torch", "float16", DTYPE, "f16"},
+    {"torch", "bfloat16", DTYPE, "bf16"},
+    {"torch", "float64", DTYPE, "f64"},
+    {"torch", "int8", DTYPE, "i8"},
+    {"torch", "int16", DTYPE, "i16"},
+    {"torch", "int32", DTYPE, "i32"},
+    {"torch", "int64", DTYPE, "i64"},
+    {"torch", "uint8", DTYPE, "u8"},
+    {"torch", "bool", DTYPE, "bool"},
+    {"torch", "uint16", DTYPE, "u16"},
+    {"torch", "uint32", DTYPE, "u32"},
+    {"torch", "uint64", DTYPE, "u64"},
+    {"torch", "float8_e4m3fn", DTYPE, "f8_e4m3"},
+    {"torch", "float8_e5m2", DTYPE, "f8_e5m2"},
+    {"torch", "float8_e4m3fnuz", DTYPE, "f8_e4m3fnuz"},
+    {"torch", "float8_e5m2fnuz", DTYPE, "f8_e5m2fnuz"},
+    {"torch", "float8_e8m0fnu", DTYPE, "f8_e8m0"},
 };
 
 struct machine {
@@ -336,25 +347,28 @@ static sr_status read_shape(struct machine *m, const struct node *size, const st
                            m->path, m->at);
 }
 
-static sr_status push_tensor(struct machine *m, const struct node *args) {
+/* own: the dtype is the seventh argument, and the storage is bytes. */
+static sr_status push_tensor(struct machine *m, const struct node *args, bool own) {
     const struct value *a = args->item;
-    if (args->n < 6 || args->n > 7 || a[0].kind != STORAGE || a[1].kind != INT || a[2].kind != TUPLE ||
-        a[3].kind != TUPLE)
-        return bad(m, "a tensor that is not (storage, offset, size, stride, requires_grad, hooks)");
+    const uint32_t n = own ? 7 : 6; /* and what tensors of Python may have besides */
+    if (args->n < n || args->n > n + 1 || a[0].kind != STORAGE || a[1].kind != INT || a[2].kind != TUPLE ||
+        a[3].kind != TUPLE || (own && (a[6].kind != GLOBAL || a[6].v.global->role != DTYPE)))
+        return bad(m, own ? "a tensor that is not (storage, offset, size, stride, requires_grad, hooks, dtype)"
+                          : "a tensor that is not (storage, offset, size, stride, requires_grad, hooks)");
     struct tensor *t = take(m, 1, sizeof *t);
     if (!t) return m->err->code;
     sr_status s = read_shape(m, a[2].v.node, a[3].v.node, t);
     if (s != SR_OK) return s;
     const struct storage *from = a[0].v.storage;
-    int64_t offset = a[1].v.i;
-    if (offset < 0 || offset > from->n_elements || t->n_elements > from->n_elements - offset)
+    t->type = own ? sr_stored_by_name(a[6].v.global->stored) : from->type;
+    int64_t offset = a[1].v.i, room = from->n_elements * from->type->bytes / t->type->bytes;
+    if (offset < 0 || offset > room || t->n_elements > room - offset)
         return sr_fail(m->err, SR_CORRUPT,
                        "%s: data.pkl: byte %zu: found a tensor of %" PRId64 " elements at offset %" PRId64
                        " of a storage of %" PRId64,
-                       m->path, m->at, t->n_elements, offset, from->n_elements);
-    t->type = from->type;
-    t->data = from->data + offset * from->type->bytes;
-    t->bytes = t->n_elements * from->type->bytes;
+                       m->path, m->at, t->n_elements, offset, room);
+    t->data = from->data + offset * t->type->bytes;
+    t->bytes = t->n_elements * t->type->bytes;
     return push(m, (struct value){.kind = TENSOR, .v.tensor = t});
 }
 
@@ -369,7 +383,8 @@ static sr_status call(struct machine *m) {
     case ORDERED_DICT:
         return a->n ? bad(m, "an OrderedDict with arguments, expected none") : push_node(m, DICT, NULL, 0);
     case REBUILD_TENSOR:
-        return push_tensor(m, a);
+    case REBUILD_TENSOR_OF:
+        return push_tensor(m, a, callee.v.global->role == REBUILD_TENSOR_OF);
     case REBUILD_PARAMETER:
         if (a->n != 3 || a->item[0].kind != TENSOR) return bad(m, "a parameter that is not (tensor, bool, hooks)");
         return push(m, a->item[0]);
@@ -705,12 +720,21 @@ static const sr_zip_entry *find_pickle(struct machine *m) {
     return m->root ? found : NULL;
 }
 
+/* Before the archive there was a row of pickles, of which the first is this number. */
+static bool is_old(const uint8_t *data, size_t n) {
+    static const char magic[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+    return n >= sizeof magic - 1 && memcmp(data, magic, sizeof magic - 1) == 0;
+}
+bool sr_pickle_is(const uint8_t *data, size_t n) {
+    return is_old(data, n) || (n >= 4 && memcmp(data, "PK\3\4", 4) == 0);
+}
+
 static sr_status read_archive(struct machine *m) {
     const sr_map *map = &m->file->shard[m->shard].map;
-    static const char magic[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-    if (map->size >= sizeof magic - 1 && memcmp(map->data, magic, sizeof magic - 1) == 0)
+    if (is_old(map->data, map->size))
         return sr_fail(m->err, SR_UNSUPPORTED,
-                       "%s: found a checkpoint of PyTorch before 1.6, expected its zip archive; save it again",
+                       "%s: found a checkpoint of PyTorch before 1.6, expected a zip archive; load it in "
+                       "PyTorch and write it again with torch.save, or as safetensors",
                        m->path);
     sr_status s = sr_zip_read(map, m->path, &m->names, &m->zip, m->err);
     if (s != SR_OK) return s;

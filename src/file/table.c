@@ -44,8 +44,8 @@ static bool starts(const uint8_t *p, size_t n, const char *magic, size_t m) {
 static enum content look(const uint8_t *p, size_t n, const char **what) {
     *what = n == 0 ? "an empty file" : "no format that I know";
     if (starts(p, n, "GGUF", 4)) return GGUF;
-    if (starts(p, n, "PK\3\4", 4)) return TORCH;
-    if (starts(p, n, "\x80\2", 2)) *what = "a Python pickle (a PyTorch checkpoint from before 1.6?)";
+    if (sr_pickle_is(p, n)) return TORCH;
+    if (starts(p, n, "\x80\2", 2)) *what = "a Python pickle, not from torch.save";
     if (starts(p, n, "lmgg", 4) || starts(p, n, "fmgg", 4) || starts(p, n, "tjgg", 4)) return GGML;
     if (starts(p, n, "algg", 4)) *what = "a LoRA adapter (GGLA), which is no model";
     if (starts(p, n, "nsgg", 4)) *what = "a saved session of llama.cpp";

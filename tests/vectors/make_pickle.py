@@ -3,7 +3,7 @@
 
     python make_pickle.py
 
-torch/ is what tests/pickle_test.c opens: every storage type, views, scalars, nested dictionaries, a
+torch/ is what tests/pickle_test.c opens: every storage type, types without one, views, scalars, nested dictionaries, a
 state_dict with its _metadata, protocol 4. hqq-pt is HQQLinear's own state_dict, not encoded, as
 AutoHQQHFModel.save_quantized writes it; hqq-pt-meta is the form of hqq before 0.2, all but W_q in a
 dictionary "meta" with quantized scales and zeros. "<module>.expected" as make_hqq.py.
@@ -67,6 +67,13 @@ def main():
                 # Rows 2 and 3, and one element by itself, of one storage; two names for the same tensor.
                 "rows": a.reshape(6, 4)[2:4], "element": a[7], "tied": a, "head": a,
                 "one_wide": a[5:8].reshape(3, 1, 1).transpose(0, 1)}, out / "tensors.pt")
+    # Types without a storage of their own: a storage of bytes, and the type beside it.
+    own = {str(t)[6:]: torch.arange(6).to(t).reshape(2, 3) for t in (
+        torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.uint16,
+        torch.uint32, torch.uint64)}
+    torch.save({"kinds": {**own, "float8_e8m0fnu": torch.ones(2, 3).to(torch.float8_e8m0fnu)},
+                "parameter": torch.nn.Parameter(own["float8_e4m3fn"], requires_grad=False),
+                "row": own["uint16"][1], "empty": torch.zeros(0, 4).to(torch.float8_e5m2)}, out / "own_types.pt")
     torch.save({"m": {"int": 5, "long": 1 << 40, "negative": -3, "float": 1.5, "yes": True, "no": False, "none": None,
                       "text": "4bit_u8", "dtype": torch.bfloat16, "shape": torch.Size([3, 4]), "list": [1, 2, 3],
                       "device": torch.device("cpu"), "deep": {"er": {"x": torch.ones(2)}}},
