@@ -2,6 +2,7 @@
  * 5 seconds of processor time and 1 GiB of memory, with exit code 1, one clear line on standard error and nothing
  * else; what is odd but legal ends with 0 within the same limits. */
 #include "draft.h"
+#include "torch.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -1141,6 +1142,220 @@ static void attack_18_index(void **state) {
     check_success("a good index", r);
 }
 
+/* ---------------------------------------------------------------- 9 to 11, 17: quantized checkpoints */
+
+/* A directory "quantized": this tiny model's configuration, and what the draft of its weights has become. */
+static const char *quantized_dir(const char *model, struct draft *d) {
+    static char dir[DIR_BYTES];
+    char config[DIR_BYTES];
+    snprintf(dir, sizeof dir, "%s/quantized", scratch);
+    snprintf(config, sizeof config, TINY "%s/config.json", model);
+    mkdir(dir, 0700);
+    unlink(in(dir, "config.json"));
+    assert_int_equal(symlink(config, in(dir, "config.json")), 0);
+    write_text(in(dir, "tokenizer.json"), "{" BPE "}");
+    draft_write_safetensors(d, in(dir, "model.safetensors"));
+    draft_close(d);
+    return dir;
+}
+
+#define LAYER "model.layers.0."
+
+static void attack_9_to_11_quantized_checkpoints(void **state) {
+    (void)state;
+    enum { GONE, SHAPE, BYTES }; /* what happens to the part: it goes, is [n][k] of a type, starts with bytes */
+    static const struct {
+        const char *model, *part;
+        int change;
+        const char *type; /* or the bytes */
+        int64_t n, k;
+        const char *word, *also;
+    } cases[] = {
+        {"gptq-4", "mlp.down_proj.g_idx", BYTES, "\5\0\0\0", 4, 0, "mlp.down_proj", "g_idx of column 0 is 5"},
+        {"gptq-4", "mlp.down_proj.g_idx", BYTES, "\377\377\377\377", 4, 0, "mlp.down_proj", "column 0 is -1"},
+        {"gptq-4", "mlp.down_proj.g_idx", SHAPE, "i32", 159, 0, "mlp.down_proj", "159"},
+        {"gptq-4", "mlp.down_proj.g_idx", SHAPE, "i64", 160, 0, "mlp.down_proj", "of type i64"},
+        {"gptq-4", "mlp.down_proj.qzeros", SHAPE, "i32", 4, 8, "mlp.down_proj.qzeros", "[4, 8], expected [5, 8]"},
+        {"gptq-4", "mlp.down_proj.scales", GONE, NULL, 0, 0, "mlp.down_proj.scales' is missing", "quantized"},
+        {"gptq-4", "mlp.down_proj.qweight", SHAPE, "i32", 19, 64, "mlp.down_proj", NULL},
+        {"gptq-4", "mlp.down_proj.qweight", SHAPE, "f16", 20, 64, "mlp.down_proj.qweight", "stored as f16"},
+        {"awq-4", "mlp.down_proj.scales", GONE, NULL, 0, 0, "mlp.down_proj.scales' is missing", "quantized"},
+        {"awq-4", "mlp.down_proj.qzeros", SHAPE, "i32", 5, 7, "mlp.down_proj.qzeros", "expected [5, 8]"},
+        {"bnb-nf4", "mlp.down_proj.weight.nested_absmax", SHAPE, "f32", 0, 0, "mlp.down_proj", "nested_absmax"},
+        {"bnb-nf4", "mlp.down_proj.weight.nested_absmax", GONE, NULL, 0, 0, "mlp.down_proj", "nested_absmax"},
+        {"bnb-nf4", "mlp.down_proj.weight.nested_absmax", BYTES, "\0\0\300\177", 4, 0, "mlp.down_proj", "not finite"},
+        {"bnb-nf4", "mlp.down_proj.weight.absmax", SHAPE, "u8", 159, 0, "mlp.down_proj", "159 bytes, expected 160"},
+        {"bnb-nf4", "mlp.down_proj.weight.quant_map", SHAPE, "f32", 15, 0, "mlp.down_proj.weight.quant_map", "[15]"},
+        {"bnb-nf4", "mlp.down_proj.weight", SHAPE, "u8", 5119, 1, "mlp.down_proj", "5119 bytes, expected 5120"},
+        {"ct-w4a16", "mlp.down_proj.weight_scale", GONE, NULL, 0, 0, "mlp.down_proj.weight_scale' is missing", NULL},
+        {"ct-w4a16", "mlp.down_proj.weight_shape", BYTES, "\377\377\377\377\377\377\377\177", 8, 0, "mlp.down_proj",
+         "weight_shape"},
+        {"ct-w4a16", "mlp.down_proj.weight_zero_point", SHAPE, "i32", 8, 4, "mlp.down_proj", "weight_zero_point"},
+        {"ct-w4a16", "mlp.down_proj.weight_packed", SHAPE, "i32", 64, 19, "mlp.down_proj", "weight_packed"},
+        {"hqq-4", "mlp.down_proj.zero", GONE, NULL, 0, 0, "mlp.down_proj", "zero' is missing"},
+        {"ct-nvfp4", "mlp.down_proj.weight_scale", SHAPE, "f8_e4m3", 64, 9, "mlp.down_proj.weight_scale", "[64, 9]"},
+        {"fp8-block", "mlp.down_proj.weight_scale_inv", GONE, NULL, 0, 0, "mlp.down_proj", "is missing"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[DIR_BYTES], name[128];
+        snprintf(path, sizeof path, TINY "%s/model.safetensors", cases[i].model);
+        snprintf(name, sizeof name, LAYER "%s", cases[i].part);
+        struct draft d = draft_of(path);
+        if (cases[i].change == GONE)
+            draft_part(&d, name)->name = NULL;
+        else if (cases[i].change == SHAPE)
+            draft_reshape(&d, name, cases[i].type, cases[i].n, cases[i].k);
+        else
+            memcpy(draft_part(&d, name)->data.data, cases[i].type, (size_t)cases[i].n);
+        struct outcome r = run(RUN, quantized_dir(cases[i].model, &d), "hello", NULL);
+        check_refusal(name, r, "quantized", cases[i].word);
+        check_refusal(name, r, cases[i].also, NULL);
+    }
+    /* Any zero point that a field can hold is one. */
+    static const char *const zeros[][2] = {{"gptq-4", LAYER "mlp.down_proj.qzeros"},
+                                           {"awq-4", LAYER "mlp.down_proj.qzeros"},
+                                           {"ct-w4a16", LAYER "mlp.down_proj.weight_zero_point"}};
+    for (int i = 0; i < 3; i++) {
+        char path[DIR_BYTES];
+        snprintf(path, sizeof path, TINY "%s/model.safetensors", zeros[i][0]);
+        struct draft d = draft_of(path);
+        struct draft_part *p = draft_part(&d, zeros[i][1]);
+        memset(p->data.data, 0xff, p->data.n);
+        accept_it(RUN, quantized_dir(zeros[i][0], &d));
+    }
+}
+
+/* ---------------------------------------------------------------- 19 and 20: PyTorch archives */
+
+/* A directory "torch" whose weights are this file, by one of the two names that are looked for. */
+static void refuse_torch(const char *file, const struct bytes *b, const char *word) {
+    static char dir[DIR_BYTES];
+    static const char *const names[] = {"qmodel.pt", "pytorch_model.bin"};
+    snprintf(dir, sizeof dir, "%s/torch", scratch);
+    if (mkdir(dir, 0700) == 0) assert_int_equal(symlink(TINY "llama/config.json", in(dir, "config.json")), 0);
+    for (int i = 0; i < 2; i++) {
+        if (file)
+            assert_int_equal(symlink(file, in(dir, names[i])), 0);
+        else
+            write_file(in(dir, names[i]), b->data, b->n);
+        check_refusal(word, run(i ? RUN : INSPECT, dir, "hello", NULL), names[i], word);
+        unlink(in(dir, names[i]));
+    }
+}
+static void refuse_archive(struct archive *a, const char *word) {
+    refuse_torch(NULL, &a->b, word);
+    drop(&a->b);
+}
+static void refuse_pickle(struct bytes *pickle, const char *word) {
+    struct archive a = torch_archive(pickle, false);
+    drop(pickle);
+    refuse_archive(&a, word);
+}
+#define refuse_program(text, word)                                                                                     \
+    do {                                                                                                               \
+        struct bytes p_ = {0};                                                                                         \
+        PUT(&p_, text);                                                                                                \
+        refuse_pickle(&p_, word);                                                                                      \
+    } while (0)
+#define refuse_tensor(word, ...)                                                                                       \
+    do {                                                                                                               \
+        struct bytes p_ = pickle_of(&(struct tensor){__VA_ARGS__});                                                    \
+        refuse_pickle(&p_, word);                                                                                      \
+    } while (0)
+
+/* All in pickle_test. What a call would have done shows in the working directory, which must stay empty. */
+static void attack_19_pickles(void **state) {
+    (void)state;
+    refuse_program("cos\nsystem\nX\11\0\0\0touch bad\205R.", "\"os.system\"");
+    refuse_program("cbuiltins\neval\nX\1\0\0\0x\205R.", "\"builtins.eval\"");
+    refuse_program("\200\4\214\5posix\214\6system\223\214\11touch bad\205R.", "\"posix.system\"");
+    refuse_program("ctorch.serialization\nload\n.", "\"torch.serialization.load\"");
+    refuse_program("(X\11\0\0\0touch badios\nsystem\n.", "instruction 0x69");
+    refuse_program("(cos\nsystem\nX\11\0\0\0touch bado.", "\"os.system\"");
+    refuse_program("ccollections\nOrderedDict\n)\201.", "instruction 0x81");
+    refuse_program("\202\1.", "instruction 0x82");
+    refuse_program(")K\1K\2s.", "a tuple under values to add");
+    refuse_program("ctorch._utils\n_rebuild_tensor_v2\n)R.", "a tensor that is not");
+    refuse_program("ctorch._utils\n_rebuild_tensor_v3\n)R.", "a tensor that is not");
+    refuse_program("}X\1\0\0\0wctorch\nSize\ns.", "a global");
+    refuse_tensor("found 24 bytes, expected 1000000", "FloatStorage", "0", 1000000, 0, 1, {1000000}, {1});
+    refuse_tensor("which is not in the archive", "FloatStorage", "../data.pkl", 6, 0, 1, {6}, {1});
+    refuse_torch(SR_SOURCE_DIR "/tests/vectors/torch/module.pt", NULL, "\"torch.nn.modules.linear.Linear\"");
+    refuse_torch(SR_SOURCE_DIR "/tests/vectors/torch/old.pt", NULL, "before 1.6");
+    refuse(INSPECT, SR_SOURCE_DIR "/tests/vectors/torch/old.pt", "before 1.6", "torch.save");
+}
+
+static void attack_20_tensors_and_sharing(void **state) {
+    (void)state;
+    struct bytes b = {0};
+    refuse_tensor("6 elements at offset 1", "FloatStorage", "0", 6, 1, 1, {6}, {1});
+    refuse_tensor("offset -1", "FloatStorage", "0", 6, -1, 1, {1}, {1});
+    refuse_tensor("a storage of 6", "FloatStorage", "0", 6, INT64_MAX, 1, {1}, {1});
+    refuse_tensor("contiguous", "FloatStorage", "0", 6, 0, 2, {2, 3}, {-3, 1});
+    refuse_tensor("contiguous", "FloatStorage", "0", 6, 0, 1, {6}, {0});
+    refuse_tensor("63 bits", "FloatStorage", "0", 6, 0, 2, {(int64_t)1 << 32, (int64_t)1 << 32}, {1, 1});
+    refuse_program("}r\377\377\377\377.", "memo 4294967295");
+    refuse_program("}q\0X\1\0\0\0xh\0s.", "inside each other");
+    for (int i = 0; i < 1000000; i++) PUT(&b, "(");
+    for (int i = 0; i < 1000000; i++) PUT(&b, "t");
+    PUT(&b, ".");
+    refuse_pickle(&b, "a tuple at the top");
+    PUT(&b, "}q\0X\1\0\0\0xK\1s0"); /* 15 dictionaries, each with the one before ten times */
+    for (int i = 1; i < 15; i++) {
+        PUT(&b, "}q");
+        put_int(&b, (uint64_t)i, 1);
+        for (int k = 0; k < 10; k++) {
+            const uint8_t one[] = {'K', (uint8_t)k, 'h', (uint8_t)(i - 1), 's'};
+            put(&b, one, sizeof one);
+        }
+        if (i < 14) PUT(&b, "0");
+    }
+    PUT(&b, ".");
+    refuse_pickle(&b, "many times over");
+    for (int i = 0; i < 12000000; i++) PUT(&b, ")"); /* one byte each, 32 of ours */
+    refuse_pickle(&b, "bytes of memory");
+}
+
+static void attack_20_archives(void **state) {
+    (void)state;
+    static const struct {
+        int record; /* of the entry, -1: of the end */
+        bool local;
+        size_t at;
+        uint32_t value;
+        const char *word;
+    } bends[] = {
+        {2, false, 10, 8, "compressed (method 8)"}, {2, false, 8, 1, "encrypted"},
+        {2, false, 24, 1u << 31, "in two sizes"},   {2, false, 42, 0xfffffffe, "no entry starts"},
+        {2, false, 34, 1, "on another volume"},     {2, true, 28, 0xffff, "past the start of the directory"},
+        {1, false, 28, 0xffff, "cut off"},          {-1, false, 16, 0xffffffff, "expected it to end at"},
+        {-1, false, 4, 1, "several volumes"},
+    };
+    static const char *const names[] = {"../x", "a/../../x", "/etc/passwd", "a\\..\\x", "a/\xff"};
+    for (size_t i = 0; i < sizeof bends / sizeof *bends; i++) {
+        struct bytes p = pickle_of(&(struct tensor){"FloatStorage", "0", 6, 0, 1, {6}, {1}});
+        struct archive a = torch_archive(&p, false);
+        size_t at = bends[i].at + (bends[i].record < 0 ? a.end
+                                   : bends[i].local    ? a.local[bends[i].record]
+                                                       : a.central[bends[i].record]);
+        (bends[i].value > 0xffff ? put32(&a, at, bends[i].value) : put16(&a, at, bends[i].value));
+        drop(&p);
+        refuse_archive(&a, bends[i].word);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct bytes p = pickle_of(&(struct tensor){"FloatStorage", "0", 6, 0, 1, {6}, {1}});
+        struct entry e[] = {{"a/data.pkl", p.data, p.n}, {names[i], "x", 1}};
+        struct archive a = zip(e, 2, false);
+        drop(&p);
+        refuse_archive(&a, "no plain relative path");
+    }
+    struct bytes p = pickle_of(&(struct tensor){"FloatStorage", "0", 6, 0, 1, {6}, {1}});
+    struct archive a = torch_archive(&p, true);
+    put32(&a, a.central[0] + 46 + strlen("a/data.pkl") + 8, 0x80000000); /* its ZIP64 size */
+    drop(&p);
+    refuse_archive(&a, "in two sizes");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_files_that_attacks_start_from_are_good, set_up, tear_down),
@@ -1168,6 +1383,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(attack_16_header, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_17_entries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_18_index, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_9_to_11_quantized_checkpoints, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_19_pickles, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_20_tensors_and_sharing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_20_archives, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
