@@ -172,7 +172,7 @@ static void hqq_reads_one_scheme_or_one_a_linear_tag(void **state) {
     m = open_config("config.json",
                     "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": "
                     "{\"self_attn.q_proj\": {\"weight_quant_params\": {\"nbits\": 8, \"group_size\": 128}}, "
-                    "\"mlp.up_proj\": {\"weight_quant_params\": {\"nbits\": 2, \"group_size\": 16}}}}}");
+                    "\"mlp.up_proj\": {\"weight_quant_params\": {\"nbits\": 1.58, \"group_size\": 16}}}}}");
     assert_int_equal(spec_of(&m, "model.layers.3.self_attn.q_proj").bits, 8);
     assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").bits, 2);
     assert_int_equal(spec_of(&m, "model.layers.3.mlp.up_proj").group, 16);
@@ -232,6 +232,10 @@ static void errors_name_file_key_and_what_is_known(void **state) {
             (const char *const[]){"quantization_config.bits", NULL});
     refuses("{\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [0, 128]}}", SR_CORRUPT,
             (const char *const[]){"weight_block_size", "[0, 128]", NULL});
+    refuses(
+        "{\"quantization_config\": {\"quant_method\": \"hqq\", \"quant_config\": {\"weight_quant_params\": {\"nbits\": "
+        "2.5}}}}",
+        SR_CORRUPT, (const char *const[]){"nbits", "2.5", NULL});
     refuses("{\"quantization_config\": {\"foo\": 4}}", SR_UNSUPPORTED, (const char *const[]){"quant_method", NULL});
 }
 

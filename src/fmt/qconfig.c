@@ -224,7 +224,12 @@ static void hqq_rule(sr_qconfig *c, const char *name, size_t n, const char *leaf
         if (!r) return;
         s = &r->spec;
     }
-    if (!strcmp(leaf, "nbits") && number(c, v, 1, 16, &i)) s->bits = (uint8_t)i;
+    if (!strcmp(leaf, "nbits")) {
+        if (v->kind == SR_KIND_F64 && v->v.f == 1.58) /* three values in fields of two bits */
+            s->bits = 2;
+        else if (number(c, v, 1, 16, &i))
+            s->bits = (uint8_t)i;
+    }
     if (!strcmp(leaf, "group_size") && number(c, v, 1, INT32_MAX, &i)) s->group = (int32_t)i;
     if (!strcmp(leaf, "axis") && number(c, v, 0, 1, &i)) s->axis = (uint8_t)i;
 }

@@ -82,24 +82,21 @@ def encoded(name, m):
     return {f"{name}.{k}": v.contiguous() for k, v in m.state_dict().items() if v is not None}
 
 
-def save(folder, modules, extra=None, drop=()):
+def save(folder, modules):
     tensors = {}
     for name, m in modules.items():
         tensors.update(encoded(name, m))
         tensors[f"{name}.expected"] = expected(m)
-    tensors.update(extra or {})
-    for name in drop:
-        del tensors[name]
     write(folder, tensors)
 
 
-def write(folder, tensors):
+def write(folder, tensors, bits=4):
     d = ROOT / folder
     shutil.rmtree(d, ignore_errors=True)
     d.mkdir(parents=True)
     save_file({k: v.clone() for k, v in tensors.items()}, d / "model.safetensors")
     (d / "config.json").write_text(json.dumps({"quantization_config": {
-        "quant_config": config(4, 64, 1), "quant_method": "hqq", "skip_modules": ["lm_head"]}}) + "\n")
+        "quant_config": config(bits, 64, 1), "quant_method": "hqq", "skip_modules": ["lm_head"]}}) + "\n")
 
 
 def main():
@@ -128,6 +125,11 @@ def main():
     save("hqq-one-scale", {
         "eight": quantize(6, 64, 8, None, 1, channel_wise=False),
         "four": quantize(6, 64, 4, None, 0, channel_wise=False)})
+    # A part without the bits of its own: those of the config, 1.58 here.
+    m = quantize(4, 128, 1.58, 64, 1)
+    tensors = {**encoded("m", m), "m.expected": expected(m)}
+    del tensors["m.nbits"], tensors["m.packing"]
+    write("hqq-158", tensors, 1.58)
     save("hqq-random", {
         "eight": randomize(quantize(4, 128, 8, 64, 1), 1), "four": randomize(quantize(6, 192, 4, 64, 1, BF16), 2),
         "three": randomize(quantize(3, 128, 3, 32, 1), 3), "two": randomize(quantize(4, 64, 2, 16, 1), 4),
