@@ -56,7 +56,7 @@ debug: setup
 fuzz:
 	@tools/setup.sh build fuzz
 	@$(call configure,build-fuzz,fuzz)
-	@cmake --build build-fuzz -j $(JOBS)
+	@cmake --build build-fuzz -j $(JOBS) --target fuzzers
 	tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
 bench: build
