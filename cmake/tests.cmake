@@ -55,3 +55,10 @@ if(NOT SIROCCO_FUZZ)
     sirocco_test(${name}_seeds 300 ${name}_seeds ${PROJECT_SOURCE_DIR}/fuzz/seeds/${name})
   endforeach()
 endif()
+
+# The longest start first, so that none of them runs alone at the end.
+foreach(name kernels_test tokenizer_test story_test sampler_test cli attacks_test model_test formats_test)
+  if(TEST ${name})
+    set_property(TEST ${name} PROPERTY COST 100)
+  endif()
+endforeach()

@@ -279,7 +279,7 @@ for name in sorted(os.listdir(CHECKPOINTS)):
     if os.path.exists(os.path.join(folder, "model.safetensors")):
         for module, parts in modules(folder):
             if len(parts) <= MOST_SEED:
-                save("bind", name + "." + module, configs(folder) + b"\0" + parts)
+                save("bind", name + "-" + module, configs(folder) + b"\0" + parts)
 
 
 def whole(shape):

@@ -501,6 +501,7 @@ static void create_refuses_sizes_that_cannot_be(void **state) {
         }
         assert_int_equal(sr_weight_create(fmt, 0, fmt->block, NULL, &arena, &w, NULL), SR_INVALID);
         assert_int_equal(sr_weight_create(fmt, 2, 0, NULL, &arena, &w, NULL), SR_INVALID);
+        assert_int_equal(sr_weight_create(fmt, 4, (int64_t)1 << 31, NULL, &arena, &w, NULL), SR_INVALID);
         assert_int_equal(sr_weight_create(fmt, INT64_MAX / 2, 512, NULL, &arena, &w, NULL), SR_INVALID);
     }
     sr_arena_free(&arena);

@@ -243,7 +243,7 @@ static sr_status check_planes(const sr_parts *parts, const sr_planes *planes, sr
     return SR_OK;
 }
 
-/* What is set before the planes are. */
+/* What is set before the planes are. A number of columns fits 32 bits, as sr_qspec.group does. */
 static void begin_weight(sr_weight *w, const sr_format *fmt, int64_t N, int64_t K, const sr_qspec *spec) {
     memset(w, 0, sizeof *w);
     w->fmt = fmt;
@@ -253,7 +253,7 @@ static void begin_weight(sr_weight *w, const sr_format *fmt, int64_t N, int64_t 
     w->tile = fmt->tile;
     w->group = fmt->group;
     if (fmt->group) return;
-    if (w->spec.group < 0 || w->spec.group > K) w->spec.group = K > INT32_MAX ? INT32_MAX : (int32_t)K;
+    if (w->spec.group < 0 || w->spec.group > K) w->spec.group = (int32_t)K;
     sr_weight_set_group(w, w->spec.group);
 }
 
@@ -315,9 +315,9 @@ sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const ch
         if (N < 0) N = own_n;
         if (K < 0) K = own_k;
     }
-    if (N < 1 || K < 1)
-        return sr_fail(err, SR_CORRUPT, "%s: '%s' is a %lld x %lld matrix, expected 1 x 1 or more", path, name,
-                       (long long)N, (long long)K);
+    if (N < 1 || K < 1 || K > INT32_MAX)
+        return sr_fail(err, SR_CORRUPT, "%s: '%s' is a %lld x %lld matrix, expected 1 x 1 or more, at most %d columns",
+                       path, name, (long long)N, (long long)K, INT32_MAX);
     sr_err why = {0};
     begin_weight(w, fmt, N, K, &spec);
     if (fmt->layout(fmt, N, K, &w->spec, &planes, &why) != SR_OK)
@@ -332,8 +332,9 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
                            sr_weight *w, sr_err *err) {
     sr_planes planes = {0};
     memset(w, 0, sizeof *w);
-    if (N < 1 || K < 1)
-        return sr_fail(err, SR_INVALID, "a weight of %lld x %lld, expected 1 x 1 or more", (long long)N, (long long)K);
+    if (N < 1 || K < 1 || K > INT32_MAX)
+        return sr_fail(err, SR_INVALID, "a weight of %lld x %lld, expected 1 x 1 or more, at most %d columns",
+                       (long long)N, (long long)K, INT32_MAX);
     begin_weight(w, fmt, N, K, spec ? spec : &fmt->spec);
     sr_status st = fmt->layout(fmt, N, K, &w->spec, &planes, err);
     if (st != SR_OK) return st;

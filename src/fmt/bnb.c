@@ -324,7 +324,7 @@ static sr_status layout_int8(const sr_format *self, int64_t N, int64_t K, const 
 static sr_status adopt_int8(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
     static const char *const order[] = {"row", "col32", "col_turing", "col_ampere"};
     (void)arena;
-    w->spec.group = w->K > INT32_MAX ? INT32_MAX : (int32_t)w->K; /* whatever the config says of other modules */
+    w->spec.group = (int32_t)w->K; /* whatever the config says of other modules */
     sr_weight_set_group(w, w->K);
     if (!parts || !w->plane[2].data || w->plane[2].data[0] == 0) return SR_OK;
     int format = w->plane[2].data[0];

@@ -23,7 +23,7 @@ enum { WEIGHT = SR_INTEGER_CODES, SCALE = SR_INTEGER_SCALES, ZERO = SR_INTEGER_Z
 static sr_status set_group(sr_weight *w, int64_t n, sr_err *err) {
     int64_t cols = n % w->N == 0 ? n / w->N : n == 1 ? 1 : 0;
     if (cols == 1) {
-        w->spec.group = w->K > INT32_MAX ? INT32_MAX : (int32_t)w->K;
+        w->spec.group = (int32_t)w->K;
     } else {
         int64_t group = w->spec.group > 0 && w->spec.group < w->K ? w->spec.group : cols ? (w->K + cols - 1) / cols : 0;
         if (!cols || (w->K + group - 1) / group != cols)

@@ -14,7 +14,6 @@ sr_status sr_perm_sort(const sr_part *g_idx, int64_t K, int64_t group, sr_arena 
     if (strcmp(g_idx->type->name, "i32") || g_idx->n_elements != K)
         return sr_fail(err, SR_CORRUPT, "the group index has %lld elements of type %s, expected %lld of i32",
                        (long long)g_idx->n_elements, g_idx->type->name, (long long)K);
-    if (K > INT32_MAX) return sr_fail(err, SR_LIMIT, "%lld columns in an order of their own", (long long)K);
     int64_t n_groups = K / group + (K % group != 0), unset = 0;
     bool in_order = true;
     for (int64_t k = 0; k < K; k++) {
