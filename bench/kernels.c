@@ -4,7 +4,7 @@
  *   panel  ns of 256 columns, data in L2
  *   attend ns of a chunk of 256 keys, decode (heads of one KV head) and prefill (32 rows)
  *
- *   bench-kernels [THREADS [MIB]] */
+ *   bench-kernels [THREADS [MIB [FORMAT...]]]     no FORMAT: all of them, and attention */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +125,24 @@ static double attend_us(const sr_kern *kern, int n_q, int hd) {
     return best;
 }
 
+static void attention(void) {
+    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
+           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; sr_kerns[i]; i++)
+        if (sr_kerns[i]->usable()) {
+            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
+                   all = attend_us(sr_kerns[i], 32, 128);
+            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
+                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
+        }
+}
+
+static bool wanted(int argc, char **argv, const char *format) {
+    for (int i = 3; i < argc; i++)
+        if (!strcmp(argv[i], format)) return true;
+    return argc <= 3;
+}
+
 int main(int argc, char **argv) {
     int threads = argc > 1 ? atoi(argv[1]) : sr_cpu_count();
     size_t bytes = (size_t)(argc > 2 ? atoi(argv[2]) : 256) << 20;
@@ -141,12 +159,12 @@ int main(int argc, char **argv) {
             "the read |\n|---|---|---|---|---|---|---|\n",
             n, n > 1 ? "s" : "", K, read);
         for (int i = 0; sr_kerns[i]; i++)
-            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
                 const sr_format *fmt = sr_format_by_name(f->format);
                 const sr_stored *type = sr_stored_by_name(f->format);
                 sr_arena arena = {0};
                 sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .tile = fmt->tile, .fast = f};
-                if (!f->dot) continue;
+                if (!f->dot || !wanted(argc, argv, f->format)) continue;
                 if (type) {
                     w.plane[0].data = data;
                     w.plane[0].stride = (int64_t)K / type->block * type->bytes;
@@ -164,10 +182,13 @@ int main(int argc, char **argv) {
                     static int8_t code[SR_DOT_MAX * K];
                     static float scale[SR_DOT_MAX * K / SR_KC];
                     static int16_t sum[SR_DOT_MAX * K / SR_SUM];
-                    sr_x8 x8 = {four ? 4 : 1, K, K / SR_KC, code, scale, sum};
-                    for (int t = 0; t < x8.T; t++)
+                    static int8_t dealt[SR_DOT_MAX * K];
+                    sr_x8 x8 = {four ? 4 : 1, K, K / SR_KC, code, scale, sum, dealt};
+                    for (int t = 0; t < x8.T; t++) {
                         sr_kerns[i]->quantize(x + t * K, K, code + t * K, scale + t * (K / SR_KC),
                                               sum + t * (K / SR_SUM));
+                        sr_x8_deal(&x8, t);
+                    }
                     j.w = &w, j.fast = f, j.x = &x8, j.y = y;
                     double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
                     rate[four] = (double)sr_weight_bytes(&w) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
@@ -182,26 +203,20 @@ int main(int argc, char **argv) {
     }
     printf("\npanel, ns of 256 columns\n| format | isa | ns | portable |\n|---|---|---|---|\n");
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
             sr_arena arena = {0};
             sr_weight w;
             const sr_format *fmt = sr_format_by_name(f->format);
-            if ((!f->panel && !f->unpack) || sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
+            if ((!f->panel && !f->unpack) || !wanted(argc, argv, f->format) ||
+                sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK)
+                continue;
             sr_weight_sample(&w, 1);
             for (int r = 0; r < 64 && sr_format_writable(fmt); r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
             printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, &w),
                    panel_ns(sr_kerns[i], NULL, &w));
             sr_arena_free(&arena);
         }
-    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
-           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
-    for (int i = 0; sr_kerns[i]; i++)
-        if (sr_kerns[i]->usable()) {
-            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
-                   all = attend_us(sr_kerns[i], 32, 128);
-            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
-                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
-        }
+    if (argc <= 3) attention();
     sr_pages_free(data, bytes);
     free(x);
     return 0;

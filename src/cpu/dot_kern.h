@@ -32,6 +32,9 @@ V_INLINE vf x_scale(v_x x, int t) {
 V_INLINE vf4 vf4_zero(void) {
     return (vf4){vf_set1(0), vf_set1(0), vf_set1(0), vf_set1(0)};
 }
+V_INLINE vi4 vi4_zero(void) {
+    return (vi4){vi_zero(), vi_zero(), vi_zero(), vi_zero()};
+}
 
 /* a += scale * (code . x), 32 columns from k on; code is unsigned and at most 63. */
 V_INLINE vi4 dot_scaled(vi4 a, vb code, vs scale, v_x x, int k, const int T) {
