@@ -83,17 +83,19 @@ static void fill(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, i
 }
 
 static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_weight *w) {
-    static int8_t code[SR_TILE_KC];
-    static float scale[SR_TILE_KC / 16], min[SR_TILE_KC / 16];
+    static sr_panel p;
     double best = 1e9;
     for (int i = 0; i < RUNS; i++) {
         double start = cpu_seconds();
         for (int n = 0; n < 4000; n++) {
             int64_t row = n % 64, k0 = n / 64 % (K / SR_TILE_KC) * SR_TILE_KC;
-            if (fast)
-                fill(kern, fast, w, row, k0, code, scale, min);
-            else
-                sr_panel_row(w, row, k0, SR_TILE_KC, code, scale, min);
+            int r = (int)(row % SR_MR);
+            if (fast && fast->panel_rows && r == 0)
+                fast->panel_rows(w, row, k0, SR_TILE_KC, &p);
+            else if (fast && !fast->panel_rows)
+                fill(kern, fast, w, row, k0, p.code[r], p.scale[r], p.min[r]);
+            else if (!fast)
+                sr_panel_row(w, row, k0, SR_TILE_KC, p.code[r], p.scale[r], p.min[r]);
         }
         double t = (cpu_seconds() - start) / (4000.0 * SR_TILE_KC / 256) * 1e9;
         best = t < best ? t : best;
@@ -207,9 +209,8 @@ int main(int argc, char **argv) {
             sr_arena arena = {0};
             sr_weight w;
             const sr_format *fmt = sr_format_by_name(f->format);
-            if ((!f->panel && !f->unpack) || !wanted(argc, argv, f->format) ||
-                sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK)
-                continue;
+            if ((!f->panel && !f->unpack) || !wanted(argc, argv, f->format)) continue;
+            if (sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
             sr_weight_sample(&w, 1);
             for (int r = 0; r < 64 && sr_format_writable(fmt); r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
             printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, &w),

@@ -13,8 +13,6 @@
 
 #include "cpu/codes_kern.h"
 
-#include "fmt/integer_kern.h"
-
 #include "cpu/coarse_kern.h"
 
 #include "cpu/groups_kern.h"
@@ -22,9 +20,12 @@
 #include "fmt/bnb_kern.h"
 #include "fmt/fp8_kern.h"
 #include "fmt/hqq_kern.h"
+#include "fmt/integer_kern.h"
 #include "fmt/mlx_kern.h"
 #include "fmt/mx_kern.h"
 
+#define FLOATS(name)                                                                                                   \
+    { .format = #name, .dot_float = dot_##name, .panel_bf16 = panel_##name }
 #define PANEL_DOT(name)                                                                                                \
     { .format = #name, .panel = panel_##name, .dot = dot_##name }
 #define UNPACK_DOT(name)                                                                                               \
@@ -32,7 +33,11 @@
 
 static const sr_fast fast[] = {
     SR_FAST_PLAIN,
-    SR_FAST_FP8,
+    FLOATS(fp8_e4m3),
+    FLOATS(fp8_e5m2),
+    FLOATS(fp8_e4m3fnuz),
+    FLOATS(fp8_e5m2fnuz),
+    FLOATS(mlx_mxfp8),
     PANEL_DOT(mlx2),
     PANEL_DOT(mlx3),
     PANEL_DOT(mlx4),
@@ -53,7 +58,7 @@ static const sr_fast fast[] = {
     {.format = "gptoss_mxfp4", .panel = panel_mx_mxfp4, .dot = dot_mx_mxfp4},
     {.format = "ct_nvfp4", .fits = nvfp4_fits, .panel = panel_ct_nvfp4, .dot = dot_ct_nvfp4},
     {.format = "modelopt_nvfp4", .fits = nvfp4_fits, .panel = panel_modelopt_nvfp4, .dot = dot_modelopt_nvfp4},
-    UNPACK_DOT(gptq4),
-    UNPACK_DOT(awq4),
+    {.format = "gptq4", .panel = panel_gptq4, .panel_rows = panel_rows_gptq4, .dot = dot_gptq4},
+    {.format = "awq4", .panel = panel_awq4, .panel_rows = panel_rows_awq4, .dot = dot_awq4},
     {.more = GGUF},
 };

@@ -37,14 +37,11 @@ static void plane_floats(const sr_weight *w, int plane, int64_t at, int n, float
         return;
     }
     const bool f16 = type->name[0] == 'f';
-    int i = 0;
-    for (; i + 8 <= n; i += 8) {
+    const int64_t all = w->plane[plane].bytes / 2; /* what other rows have behind is read too, where it is there */
+    for (int i = 0; i < n; i += 8) {
+        uint16_t tail[8] = {0};
         const uint16_t *half = (const uint16_t *)(const void *)(p + 2 * i);
-        vf_store(to + i, f16 ? vf_from_f16(half) : vf_from_bf16(half));
-    }
-    if (i < n) {
-        uint16_t half[8] = {0};
-        memcpy(half, p + 2 * i, 2 * (size_t)(n - i));
+        if (at + i + 8 > all) half = memcpy(tail, half, 2 * (size_t)(n - i));
         vf_store(to + i, f16 ? vf_from_f16(half) : vf_from_bf16(half));
     }
 }
@@ -161,7 +158,7 @@ V_INLINE void dot_groups_t(const sr_weight *w, int64_t row0, int n_rows, v_rows 
     const int64_t n_groups = w->K / 32;
     for (int i = 0; i < n_rows; i++) {
         const uint8_t *b = rows.first + i * rows.stride;
-        v_x at = {codes, x->sum, x->scale, x->n_block};
+        v_x at = {codes, x->sum, x->scale, x->n_block, NULL};
         vf4 acc = vf4_zero();
         for (int64_t g0 = 0; g0 < n_groups; g0 += RUN) {
             int n = n_groups - g0 < RUN ? (int)(n_groups - g0) : RUN;
@@ -251,10 +248,7 @@ V_INLINE vb8 codes_of_block(const uint8_t *p, const uint8_t *end, const int byte
 static const float numbers_0_15[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 /* w = scale * code - min, codes 0 .. top: it grows or falls with the code, so that the largest is that of the least or
  * the greatest one. */
-V_INLINE void affine_panel(vb8 c, const int top, const sr_weight *w, int64_t row, int64_t k0, groups_fn *groups,
-                           int8_t *code, float *scale) {
-    float s[RUN], lo[RUN];
-    groups(w, row, k0, 8, s, lo);
+V_INLINE void affine_panel(vb8 c, const int top, const float *s, const float *lo, int8_t *code, float *scale) {
     vf sv = vf_load(s), lov = vf_load(lo), most = vf_from_half0(vb_max_of_halves(vb8_max(c)));
     vf least = vf_from_half0(vb_max_of_halves(vb8_max(vb8_xor(c, vb_set1(top)))));
     vf a = vf_sub(vf_mul(sv, most), lov), b = vf_sub(vf_mul(sv, vf_sub(vf_set1((float)top), least)), lov);
@@ -343,32 +337,34 @@ static void dot_e2m1_16(const sr_weight *w, int64_t row0, int n_rows, const sr_x
 static void nibbles_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                           float *min, groups_fn *groups) {
     const uint8_t *p = w->plane[0].data + row * w->plane[0].stride + k0 / 2;
-    for (; n >= SR_KC; n -= SR_KC, k0 += SR_KC, p += SR_KC / 2, code += SR_KC, scale++)
-        affine_panel(codes_of_block(p, p + SR_KC, 16, vb_pairs_low_first), 15, w, row, k0, groups, code, scale);
+    float s[RUN], lo[RUN];
+    groups(w, row, k0, (int)n / 32, s, lo);
+    for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 8, p += SR_KC / 2, code += SR_KC)
+        affine_panel(codes_of_block(p, p + SR_KC, 16, vb_pairs_low_first), 15, s + g, lo + g, code, scale++);
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }
 static void e2m1_32_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                           float *min, groups_fn *groups) {
     static const float numbers[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}, none[8];
     const uint8_t *p = w->plane[0].data + row * w->plane[0].stride + k0 / 2;
-    for (; n >= SR_KC; n -= SR_KC, k0 += SR_KC, p += SR_KC / 2, code += SR_KC, scale++) {
+    float s[RUN];
+    groups(w, row, k0, (int)n / 32, s, NULL);
+    for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 8, p += SR_KC / 2, code += SR_KC, scale++) {
         vb8 c = codes_of_block(p, p + SR_KC, 16, vb_pairs_low_first);
-        float s[RUN];
-        groups(w, row, k0, 8, s, NULL);
-        vf most = vf_mul(vf_load(s), vf_from_half0(vb_max_of_halves(vb8_max(vb8_lookup(vb_twice(e2m1_sizes), c)))));
-        coarse_by_table(c, vf_load(numbers), vf_load(numbers + 8), s, none, largest_of(most, most), code, scale);
+        vf most = vf_mul(vf_load(s + g), vf_from_half0(vb_max_of_halves(vb8_max(vb8_lookup(vb_twice(e2m1_sizes), c)))));
+        coarse_by_table(c, vf_load(numbers), vf_load(numbers + 8), s + g, none, largest_of(most, most), code, scale);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }
 static void e2m1_16_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                           float *min, groups_fn *groups) {
     const uint8_t *p = w->plane[0].data + row * w->plane[0].stride + k0 / 2;
-    for (; n >= SR_KC; n -= SR_KC, k0 += SR_KC, p += SR_KC / 2, code += SR_KC, scale++) {
+    float s[2 * RUN];
+    groups(w, row, k0, (int)n / 32, s, NULL);
+    for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 16, p += SR_KC / 2, code += SR_KC) {
         vb8 c = codes_of_block(p, p + SR_KC, 16, vb_pairs_low_first);
         const vb q[8] = {c.c0, c.c1, c.c2, c.c3, c.c4, c.c5, c.c6, c.c7};
-        float s[2 * RUN];
-        groups(w, row, k0, 8, s, NULL);
-        coarse_e2m1_by_16(q, s, code, scale);
+        coarse_e2m1_by_16(q, s + g, code, scale++);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }

@@ -17,7 +17,7 @@ enum {
     SR_TILE_KC = 512,    /* columns of a panel: two x blocks */
     SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
     SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
-    SR_DOT_ROWS = 64,    /* most rows a call of fast->dot gets */
+    SR_DOT_ROWS = 256,   /* most rows a call of fast->dot gets */
     SR_SUM = 16          /* columns of a sum of x */
 };
 
@@ -62,6 +62,8 @@ typedef struct sr_fast {
     void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* As sr_format.panel, equal to it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+    /* The same for SR_MR rows at once, where they share words. row0 is a multiple of 16, n of SR_KC or ends at K. */
+    void (*panel_rows)(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel);
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
      * (no coarsening), within dot_err. Bias not included. */
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);

@@ -65,7 +65,11 @@ static int parts_of(enum way way, const sr_weight *w) {
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
     if (way == BY_BF16) return SR_PAIR;
-    if (way != BY_GEMM) return SR_DOT_ROWS;
+    if (way != BY_GEMM) {
+        int rows = SR_DOT_ROWS;
+        while (rows > 64 && N < (int64_t)8 * cpu->threads * rows) rows /= 2;
+        return rows;
+    }
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
     return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
 }
@@ -103,6 +107,10 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
 static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
+    if (n_rows == SR_MR && w->fast && w->fast->panel_rows) {
+        w->fast->panel_rows(w, row0, k0, n, p);
+        return;
+    }
     for (int r = 0; r < n_rows; r++) {
         if (w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);

@@ -46,12 +46,14 @@ static void panel_hqq(const sr_weight *w, int64_t row, int64_t k0, int64_t n, in
     const hqq_field f = hqq_field_of(w, row);
     const vb mask = vb_set1(f.mask);
     const uint8_t *p = f.row + k0;
-    for (; n >= SR_KC; n -= SR_KC, k0 += SR_KC, p += SR_KC, code += SR_KC, scale++) {
+    float s[RUN], lo[RUN];
+    hqq_groups32(w, row, k0, (int)n / 32, s, lo);
+    for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 8, p += SR_KC, code += SR_KC) {
         vb8 c = {vb_field(vb_load(p), f.shift, mask),       vb_field(vb_load(p + 32), f.shift, mask),
                  vb_field(vb_load(p + 64), f.shift, mask),  vb_field(vb_load(p + 96), f.shift, mask),
                  vb_field(vb_load(p + 128), f.shift, mask), vb_field(vb_load(p + 160), f.shift, mask),
                  vb_field(vb_load(p + 192), f.shift, mask), vb_field(vb_load(p + 224), f.shift, mask)};
-        affine_panel(c, f.mask, w, row, k0, hqq_groups32, code, scale);
+        affine_panel(c, f.mask, s + g, lo + g, code, scale++);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }

@@ -73,8 +73,10 @@ V_INLINE void mlx_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
                         const int bits, codes_fn *codes) {
     const uint8_t *p = w->plane[0].data + row * w->plane[0].stride + k0 / 8 * bits;
     const uint8_t *end = w->plane[0].data + w->plane[0].bytes;
-    for (; n >= SR_KC; n -= SR_KC, k0 += SR_KC, p += SR_KC / 8 * bits, code += SR_KC, scale++)
-        affine_panel(codes_of_block(p, end, 4 * bits, codes), (1 << bits) - 1, w, row, k0, mlx_groups32, code, scale);
+    float s[RUN], lo[RUN];
+    mlx_groups32(w, row, k0, (int)n / 32, s, lo);
+    for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 8, p += SR_KC / 8 * bits, code += SR_KC)
+        affine_panel(codes_of_block(p, end, 4 * bits, codes), (1 << bits) - 1, s + g, lo + g, code, scale++);
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }
 static void panel_mlx2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
