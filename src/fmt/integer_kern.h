@@ -49,43 +49,64 @@ V_INLINE void gptq4_product(const uint8_t *p, int64_t step, int k, int n, v_x x,
 }
 
 /* ---------------------------------------------------------------- AWQ, 4 bits, gemm
- * A word has eight rows of a column. Bytes of four columns are brought together, four a lane; the low nibbles of lanes
- * 0 .. 3 are then rows 0 4 1 5 of word r of each half, the high ones rows 2 6 3 7. */
+ * A word has eight rows of a column; the next column's is N / 2 bytes further, pages apart often. So all rows of a call
+ * are brought together first, where many misses overlap: for each four columns and ROWS rows four vectors, a lane of
+ * which has a byte of each column. The low nibbles of lanes 0 .. 3 are rows 0 4 1 5 of word r of each half, the high
+ * ones rows 2 6 3 7. */
 
-V_INLINE void awq4_product(const uint8_t *p, int64_t step, int k, int columns, v_x x, int32_t (*acc)[ROWS],
-                           const int T) {
-    for (int t0 = 0; t0 < T; t0 += 2) {
-        const int P = T - t0 < 2 ? 1 : 2;
-        vi low[2][4], high[2][4];
-#pragma GCC unroll 2
-        for (int t = 0; t < P; t++)
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) low[t][r] = high[t][r] = vi_zero();
-        const uint8_t *q = p;
-        for (int i = 0; i < columns; i += 4, q += 4 * step) {
-            const int64_t s = i + 4 <= columns ? step : 0; /* columns past K meet zeros of x */
-            vb q0 = vb_load(q), q1 = vb_load(q + (columns - i > 1 ? step : 0)),
-               q2 = vb_load(q + (columns - i > 2 ? 2 * step : 0)), q3 = vb_load(q + 3 * s);
+enum { STAGE = 128 /* columns */ };
+
+V_INLINE void awq4_stage(const uint8_t *p, int64_t stride, int columns, int rows, uint8_t *to) {
+    for (int i = 0; i < columns; i += 4, p += 4 * stride) {
+        /* columns past K meet zeros of x */
+        const uint8_t *p1 = columns - i > 1 ? p + stride : p, *p2 = columns - i > 2 ? p + 2 * stride : p,
+                      *p3 = columns - i > 3 ? p + 3 * stride : p;
+        for (int b = 0; b < rows / 2; b += 32, to += 128) {
+            vb q0 = vb_load(p + b), q1 = vb_load(p1 + b), q2 = vb_load(p2 + b), q3 = vb_load(p3 + b);
             vb a0 = vb_zip8_low(q0, q1), a1 = vb_zip8_high(q0, q1), b0 = vb_zip8_low(q2, q3), b1 = vb_zip8_high(q2, q3);
-            vb c[4] = {vb_zip16_low(a0, b0), vb_zip16_high(a0, b0), vb_zip16_low(a1, b1), vb_zip16_high(a1, b1)};
+            vb_store(to, vb_zip16_low(a0, b0));
+            vb_store(to + 32, vb_zip16_high(a0, b0));
+            vb_store(to + 64, vb_zip16_low(a1, b1));
+            vb_store(to + 96, vb_zip16_high(a1, b1));
+            if (b % 64) continue;
+            __builtin_prefetch(p + STAGE * stride + b);
+            __builtin_prefetch(p1 + STAGE * stride + b);
+            __builtin_prefetch(p2 + STAGE * stride + b);
+            __builtin_prefetch(p3 + STAGE * stride + b);
+        }
+    }
+}
+
+V_INLINE void awq4_two(const uint8_t *p, int64_t step, int columns, const int8_t *x, int64_t pitch,
+                       int32_t (*acc)[ROWS], const int T) {
+    vi low[8], high[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 4 * T; i++) low[i] = high[i] = vi_zero();
+    for (int i = 0; i < columns; i += 4, p += step)
 #pragma GCC unroll 4
-            for (int r = 0; r < 4; r++)
+        for (int r = 0; r < 4; r++) {
+            const vb c = vb_load(p + 32 * r), c0 = vb_low4(c), c1 = vb_high4(c);
 #pragma GCC unroll 2
-                for (int t = 0; t < P; t++) {
-                    vb four = vb_four(x.code + (t0 + t) * x.pitch * SR_KC + k + i);
-                    low[t][r] = vi_dot_u6(low[t][r], vb_low4(c[r]), four);
-                    high[t][r] = vi_dot_u6(high[t][r], vb_high4(c[r]), four);
-                }
+            for (int t = 0; t < T; t++) {
+                low[4 * t + r] = vi_dot_u6(low[4 * t + r], c0, vb_four(x + t * pitch + i));
+                high[4 * t + r] = vi_dot_u6(high[4 * t + r], c1, vb_four(x + t * pitch + i));
+            }
         }
 #pragma GCC unroll 2
-        for (int t = 0; t < P; t++)
+    for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
-                vi first = vi_deal_first(low[t][r], high[t][r]), last = vi_deal_last(low[t][r], high[t][r]);
-                vi_store(acc[t0 + t] + 8 * r, vb_halves0(first, last));
-                vi_store(acc[t0 + t] + 8 * (4 + r), vb_halves1(first, last));
-            }
-    }
+        for (int r = 0; r < 4; r++) {
+            vi first = vi_deal_first(low[4 * t + r], high[4 * t + r]);
+            vi last = vi_deal_last(low[4 * t + r], high[4 * t + r]);
+            vi_store(acc[t] + 8 * r, vb_halves0(first, last));
+            vi_store(acc[t] + 8 * (4 + r), vb_halves1(first, last));
+        }
+}
+V_INLINE void awq4_product(const uint8_t *p, int64_t step, int k, int columns, v_x x, int32_t (*acc)[ROWS],
+                           const int T) {
+    const int64_t pitch = x.pitch * SR_KC;
+    awq4_two(p, step, columns, x.code + k, pitch, acc, T < 2 ? 1 : 2);
+    if (T > 2) awq4_two(p, step, columns, x.code + k + 2 * pitch, pitch, acc + 2, T - 2);
 }
 
 /* ---------------------------------------------------------------- what both share */
@@ -141,23 +162,12 @@ static void add_row(const sr_weight *w, int64_t row, int64_t k, int n, v_x x, co
     }
 }
 
-/* How words of codes lie: `columns` in each; order of the zeros in theirs. staged: a column's words of all rows of a
- * call are little more than a cache line, pages apart from the next one's. They are brought together first, so that
- * the many misses overlap. */
+/* How words of codes lie: columns in each, the order of rows in those of zeros, and whether they are staged. */
 typedef struct v_words {
     int columns;
     bool staged;
     const uint8_t *order;
 } v_words;
-enum { STAGE = 128 /* columns */ };
-
-V_INLINE void stage_columns(const uint8_t *p, int64_t stride, int columns, int bytes, uint8_t *to) {
-    for (int i = 0; i < columns; i++, p += stride, to += bytes)
-        for (int b = 0; b < bytes; b += 32) {
-            vb_store(to + b, vb_load(p + b));
-            if (b % 64 == 0) __builtin_prefetch(p + STAGE * stride + b);
-        }
-}
 
 V_INLINE void dot_along_rows_t(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x8, float *y, int64_t ld_y,
                                product_fn *product, const v_words words, const int T) {
@@ -180,11 +190,11 @@ V_INLINE void dot_along_rows_t(const sr_weight *w, int64_t row0, int n_rows, con
                 w->plane[SR_INTEGER_CODES].data + (k + at) / words.columns * stride + row0 * 4 * words.columns / 8;
             int64_t step = stride;
             if (words.staged && whole) {
-                stage_columns(p, stride, n, whole / 2, stage);
-                p = stage, step = whole / 2;
+                awq4_stage(p, stride, n, whole, stage);
+                p = stage, step = 2 * whole;
             }
             for (int r = 0; r < whole; r += ROWS) {
-                product(p + r * 4 * words.columns / 8, step, at, n, x, acc, T);
+                product(p + (words.staged ? 2 * r : 4 * r), step, at, n, x, acc, T);
                 finish_rows(w, row0 + r, (k + at) / w->spec.group, acc, sum, x_scales, y + r, ld_y, words.order, T);
             }
             for (int r = whole; r < n_rows; r++) add_row(w, row0 + r, k + at, run, x, sum, x_scales, y + r, ld_y, T);
