@@ -4,7 +4,7 @@
  *   panel  ns of 256 columns, data in L2
  *   attend ns of a chunk of 256 keys, decode (heads of one KV head) and prefill (32 rows)
  *
- *   bench-kernels [THREADS [MIB]] */
+ *   bench-kernels [THREADS [MIB [FORMAT...]]]     no FORMAT: all of them, and attention */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,17 +83,19 @@ static void fill(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, i
 }
 
 static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_weight *w) {
-    static int8_t code[SR_TILE_KC];
-    static float scale[SR_TILE_KC / 16], min[SR_TILE_KC / 16];
+    static sr_panel p;
     double best = 1e9;
     for (int i = 0; i < RUNS; i++) {
         double start = cpu_seconds();
         for (int n = 0; n < 4000; n++) {
             int64_t row = n % 64, k0 = n / 64 % (K / SR_TILE_KC) * SR_TILE_KC;
-            if (fast)
-                fill(kern, fast, w, row, k0, code, scale, min);
-            else
-                sr_panel_row(w, row, k0, SR_TILE_KC, code, scale, min);
+            int r = (int)(row % SR_MR);
+            if (fast && fast->panel_rows && r == 0)
+                fast->panel_rows(w, row, k0, SR_TILE_KC, &p);
+            else if (fast && !fast->panel_rows)
+                fill(kern, fast, w, row, k0, p.code[r], p.scale[r], p.min[r]);
+            else if (!fast)
+                sr_panel_row(w, row, k0, SR_TILE_KC, p.code[r], p.scale[r], p.min[r]);
         }
         double t = (cpu_seconds() - start) / (4000.0 * SR_TILE_KC / 256) * 1e9;
         best = t < best ? t : best;
@@ -125,6 +127,24 @@ static double attend_us(const sr_kern *kern, int n_q, int hd) {
     return best;
 }
 
+static void attention(void) {
+    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
+           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; sr_kerns[i]; i++)
+        if (sr_kerns[i]->usable()) {
+            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
+                   all = attend_us(sr_kerns[i], 32, 128);
+            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
+                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
+        }
+}
+
+static bool wanted(int argc, char **argv, const char *format) {
+    for (int i = 3; i < argc; i++)
+        if (!strcmp(argv[i], format)) return true;
+    return argc <= 3;
+}
+
 int main(int argc, char **argv) {
     int threads = argc > 1 ? atoi(argv[1]) : sr_cpu_count();
     size_t bytes = (size_t)(argc > 2 ? atoi(argv[2]) : 256) << 20;
@@ -141,12 +161,12 @@ int main(int argc, char **argv) {
             "the read |\n|---|---|---|---|---|---|---|\n",
             n, n > 1 ? "s" : "", K, read);
         for (int i = 0; sr_kerns[i]; i++)
-            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
                 const sr_format *fmt = sr_format_by_name(f->format);
                 const sr_stored *type = sr_stored_by_name(f->format);
                 sr_arena arena = {0};
                 sr_weight w = {.fmt = fmt, .K = K, .group = fmt->group, .tile = fmt->tile, .fast = f};
-                if (!f->dot) continue;
+                if (!f->dot || !wanted(argc, argv, f->format)) continue;
                 if (type) {
                     w.plane[0].data = data;
                     w.plane[0].stride = (int64_t)K / type->block * type->bytes;
@@ -164,10 +184,13 @@ int main(int argc, char **argv) {
                     static int8_t code[SR_DOT_MAX * K];
                     static float scale[SR_DOT_MAX * K / SR_KC];
                     static int16_t sum[SR_DOT_MAX * K / SR_SUM];
-                    sr_x8 x8 = {four ? 4 : 1, K, K / SR_KC, code, scale, sum};
-                    for (int t = 0; t < x8.T; t++)
+                    static int8_t dealt[SR_DOT_MAX * K];
+                    sr_x8 x8 = {four ? 4 : 1, K, K / SR_KC, code, scale, sum, dealt};
+                    for (int t = 0; t < x8.T; t++) {
                         sr_kerns[i]->quantize(x + t * K, K, code + t * K, scale + t * (K / SR_KC),
                                               sum + t * (K / SR_SUM));
+                        sr_x8_deal(&x8, t);
+                    }
                     j.w = &w, j.fast = f, j.x = &x8, j.y = y;
                     double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
                     rate[four] = (double)sr_weight_bytes(&w) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
@@ -182,26 +205,19 @@ int main(int argc, char **argv) {
     }
     printf("\npanel, ns of 256 columns\n| format | isa | ns | portable |\n|---|---|---|---|\n");
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
             sr_arena arena = {0};
             sr_weight w;
             const sr_format *fmt = sr_format_by_name(f->format);
-            if ((!f->panel && !f->unpack) || sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
+            if ((!f->panel && !f->unpack) || !wanted(argc, argv, f->format)) continue;
+            if (sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
             sr_weight_sample(&w, 1);
             for (int r = 0; r < 64 && sr_format_writable(fmt); r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
             printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, &w),
                    panel_ns(sr_kerns[i], NULL, &w));
             sr_arena_free(&arena);
         }
-    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
-           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
-    for (int i = 0; sr_kerns[i]; i++)
-        if (sr_kerns[i]->usable()) {
-            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
-                   all = attend_us(sr_kerns[i], 32, 128);
-            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
-                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
-        }
+    if (argc <= 3) attention();
     sr_pages_free(data, bytes);
     free(x);
     return 0;

@@ -78,11 +78,14 @@ static const sr_kern *portable(void) {
 /* ---------------------------------------------------------------- weights */
 
 /* A weight whose planes are guarded copies: round-to-nearest of normal numbers (samples where the format cannot be
- * written), or random bytes where bytes are all there is to it. */
-static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_bytes, sr_weight *w) {
+ * written), or random bytes where bytes are all there is to it. group 0: the row's. */
+static bool make_grouped(const sr_format *fmt, int64_t N, int64_t K, int group, bool random_bytes, sr_weight *w) {
     sr_arena arena = {0};
     sr_err err;
-    if (K % fmt->block || sr_weight_create(fmt, N, K, NULL, &arena, w, &err) != SR_OK) return false;
+    sr_qspec spec = fmt->spec;
+    if (group && (!spec.method || spec.group < 1 || spec.group == group)) return false;
+    if (group) spec.group = group;
+    if (K % fmt->block || sr_weight_create(fmt, N, K, group ? &spec : NULL, &arena, w, &err) != SR_OK) return false;
     bool ok = !random_bytes || (fmt->spec.method == NULL && !w->plane[1].data);
     if (ok && !random_bytes && !sr_format_writable(fmt)) sr_weight_sample(w, (uint64_t)(N * 7919 + K));
     if (ok && !random_bytes && sr_format_writable(fmt)) {
@@ -103,14 +106,32 @@ static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_
     return ok;
 }
 
+static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_bytes, sr_weight *w) {
+    return make_grouped(fmt, N, K, 0, random_bytes, w);
+}
+/* The same for a kernel: false where it is no weight that the kernel takes. */
+static bool make_for(const sr_fast *f, int64_t N, int64_t K, int group, bool random_bytes, sr_weight *w) {
+    int mark = n_maps;
+    if (make_grouped(sr_format_by_name(f->format), N, K, group, random_bytes, w) && (!f->fits || f->fits(w)))
+        return true;
+    release_to(mark);
+    return false;
+}
+/* Groups of columns that a weight is tried with, besides its row's. */
+static const int other_groups[] = {0, 32, 64, 96, 128, 256};
+enum { N_GROUPS = sizeof other_groups / sizeof *other_groups };
+
 static sr_x8 make_x8(const float *x, int T, int64_t K) {
     sr_x8 v = {.T = T, .K = K, .n_block = (K + SR_KC - 1) / SR_KC};
     v.code = guarded((size_t)(T * v.n_block * SR_KC));
     v.scale = guarded((size_t)(T * v.n_block) * sizeof *v.scale);
     v.sum = guarded((size_t)(T * v.n_block * (SR_KC / SR_SUM)) * sizeof *v.sum);
-    for (int t = 0; t < T; t++)
+    v.dealt = guarded((size_t)(T * v.n_block * SR_KC));
+    for (int t = 0; t < T; t++) {
         portable()->quantize(x + t * K, K, v.code + t * v.n_block * SR_KC, v.scale + t * v.n_block,
                              v.sum + t * v.n_block * (SR_KC / SR_SUM));
+        sr_x8_deal(&v, t);
+    }
     return v;
 }
 
@@ -137,6 +158,21 @@ static double reference(const sr_weight *w, int64_t row, const sr_x8 *x, int t, 
                                   (double)x->scale[t * x->n_block + k0 / SR_KC]);
         }
     free(v);
+    return sum;
+}
+
+/* The sum of |scale * x|. */
+static double size_of_steps(const sr_weight *w, int64_t row, const sr_x8 *x, int t) {
+    double sum = 0;
+    for (int64_t k0 = 0; k0 < w->K; k0 += SR_KC) {
+        int8_t code[SR_KC];
+        float scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS];
+        int n = w->K - k0 < SR_KC ? (int)(w->K - k0) : SR_KC;
+        w->fmt->unpack(w, row, k0, n, code, scale, min);
+        for (int k = 0; k < n; k++)
+            sum += fabs((double)scale[k / w->group] * x->code[t * x->n_block * SR_KC + k0 + k] *
+                        (double)x->scale[t * x->n_block + k0 / SR_KC]);
+    }
     return sum;
 }
 
@@ -196,12 +232,12 @@ static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
     static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024, 1312};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
             for (size_t k = 0; (f->panel || f->unpack) && k < sizeof sizes / sizeof *sizes; k++)
-                for (int random_bytes = 0; random_bytes < 2; random_bytes++) {
+                for (int pass = 0; pass < 4 * N_GROUPS; pass++) { /* some formats take whole words of rows only */
                     sr_weight w;
                     int mark = n_maps;
-                    if (!make_weight(sr_format_by_name(f->format), 41, sizes[k], random_bytes, &w)) continue;
+                    if (!make_for(f, pass & 1 ? 41 : 48, sizes[k], other_groups[pass / 4], pass & 2, &w)) continue;
                     for (int64_t k0 = 0; k0 < w.K; k0 += SR_TILE_KC) {
                         int64_t n = w.K - k0 < SR_TILE_KC ? w.K - k0 : SR_TILE_KC;
                         if (f->panel)
@@ -212,6 +248,34 @@ static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
                     }
                     release_to(mark);
                 }
+}
+
+static void compare_panel_rows(const sr_fast *f, const sr_weight *w) {
+    sr_panel *got = guarded(sizeof *got), want;
+    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
+        for (int64_t row = 0; row + SR_MR <= w->N; row += SR_MR) {
+            size_t n = w->K - k0 < SR_TILE_KC ? (size_t)(w->K - k0) : SR_TILE_KC;
+            f->panel_rows(w, row, k0, (int64_t)n, got);
+            for (int r = 0; r < SR_MR; r++) {
+                sr_panel_row(w, row + r, k0, (int64_t)n, want.code[r], want.scale[r], want.min[r]);
+                assert_memory_equal(got->code[r], want.code[r], n);
+                assert_memory_equal(got->scale[r], want.scale[r], (n + SR_KC - 1) / SR_KC * sizeof(float));
+            }
+        }
+}
+
+static void panels_of_sixteen_rows_equal_those_of_one(void **s) {
+    static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024};
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+            for (size_t k = 0; f->panel_rows && k < N_GROUPS * (sizeof sizes / sizeof *sizes); k++) {
+                sr_weight w;
+                int mark = n_maps;
+                if (!make_for(f, 40, sizes[k / N_GROUPS], other_groups[k % N_GROUPS], false, &w)) continue;
+                compare_panel_rows(f, &w);
+                release_to(mark);
+            }
 }
 
 static void coarsening_equals_the_portable_one(void **s) {
@@ -248,6 +312,7 @@ static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weigh
     for (int t = 0; t < x->T; t++)
         for (int i = 0; i < n_rows; i++) {
             double size, want = reference(w, row0 + i, x, t, &size), got = (double)y[t * ld + i];
+            if (fast->dot_offset) size += 2 * fast->dot_offset * size_of_steps(w, row0 + i, x, t);
             /* a lane adds K / 32 products and what ends a block; decode itself rounds once a weight */
             double bound = U * ((double)w->K / 32 + 16) * size + 1e-30;
             if (fast->dot_err > 0) bound += 6 * (double)fast->dot_err * length_of(w, row0 + i, x, t);
@@ -259,16 +324,16 @@ static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weigh
 }
 
 static void dots_equal_decoded_weights_times_x(void **s) {
-    static const int64_t sizes[] = {32, 256, 288, 512, 4096};
-    static const int rows[] = {1, 3, 63, 64};
+    static const int64_t sizes[] = {32, 256, 288, 512, 2304};
+    static const int rows[] = {1, 63, 64, 130};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
-            for (size_t k = 0; f->dot && k < sizeof sizes / sizeof *sizes; k++) {
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+            for (size_t k = 0; f->dot && k < N_GROUPS * (sizeof sizes / sizeof *sizes); k++) {
                 sr_weight w;
                 int mark = n_maps;
-                int64_t K = sizes[k];
-                if (!make_weight(sr_format_by_name(f->format), 64, K, false, &w)) continue;
+                int64_t K = sizes[k / N_GROUPS];
+                if (!make_for(f, 136, K, other_groups[k % N_GROUPS], false, &w)) continue;
                 float *x = malloc((size_t)(SR_DOT_MAX * K) * sizeof *x);
                 fill_normal(x, SR_DOT_MAX * K, 1);
                 x[K / 2] = 30;
@@ -276,7 +341,7 @@ static void dots_equal_decoded_weights_times_x(void **s) {
                     for (size_t n = 0; n < 4; n++) {
                         int before = n_maps;
                         sr_x8 x8 = make_x8(x, T, K);
-                        compare_dot(sr_kerns[i], f, &w, &x8, 64 - rows[n], rows[n]);
+                        compare_dot(sr_kerns[i], f, &w, &x8, n < 3 ? 64 - rows[n] : 0, rows[n]);
                         release_to(before);
                     }
                 free(x);
@@ -287,10 +352,10 @@ static void dots_equal_decoded_weights_times_x(void **s) {
 static void dots_do_not_depend_on_how_rows_are_split(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
             sr_weight w;
             int mark = n_maps;
-            if (!f->dot || !make_weight(sr_format_by_name(f->format), 64, 1024, false, &w)) continue;
+            if (!f->dot || !make_for(f, 64, 1024, 0, false, &w)) continue;
             float x[3 * 1024], all[3 * 64], part[3 * 64];
             fill_normal(x, 3 * 1024, 1);
             sr_x8 x8 = make_x8(x, 3, 1024);
@@ -333,14 +398,15 @@ static bool compare_checkpoint(void *ctx, const char *folder) {
         int n = w.N < SR_DOT_ROWS ? (int)w.N : SR_DOT_ROWS, mark = n_maps;
         sr_x8 x8 = make_x8(x, 2, w.K);
         for (int i = 0; sr_kerns[i]; i++)
-            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++) {
-                if (sr_format_by_name(f->format) != w.fmt) continue;
+            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
+                if (sr_format_by_name(f->format) != w.fmt || (f->fits && !f->fits(&w))) continue;
                 int64_t columns = w.K < SR_TILE_KC ? w.K : SR_TILE_KC;
                 if (f->unpack)
                     compare_codes(sr_kerns[i], f->unpack, w.fmt->unpack, w.group, w.fmt->has_min, &w, 0, columns);
                 if (f->panel)
                     compare_codes(sr_kerns[i], f->panel, sr_panel_row, sr_panel_group(&w), sr_panel_has_min(&w), &w, 0,
                                   columns);
+                if (f->panel_rows) compare_panel_rows(f, &w);
                 if (f->dot && finite) compare_dot(sr_kerns[i], f, &w, &x8, (int)w.N - n, n);
                 ++*compared;
             }
@@ -400,7 +466,7 @@ static void whole_numbers(const struct factors *f, int byte, int x_code, int lar
     }
     sr_x8 x = {.T = 1, .K = K, .n_block = 1, .code = code, .scale = &scale, .sum = sum};
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *k = sr_kerns[i]->fast; sr_kerns[i]->usable() && k->format; k++) {
+        for (const sr_fast *k = sr_kerns[i]->fast; sr_kerns[i]->usable() && k->format; k = sr_fast_next(k)) {
             if (strcmp(k->format, f->format) || !k->dot) continue;
             float y[N];
             k->dot(&w, 0, N, &x, y, N);
@@ -434,13 +500,13 @@ static void float_dots_equal_double(void **s) {
     static const int64_t sizes[] = {1, 7, 32, 100, 1024};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
             for (size_t n = 0; f->dot_float && n < sizeof sizes / sizeof *sizes; n++)
                 for (int T = 1; T <= SR_DOT_MAX; T++) {
                     sr_weight w;
                     int mark = n_maps;
                     int64_t K = sizes[n];
-                    if (!make_weight(sr_format_by_name(f->format), 5, K, false, &w)) continue;
+                    if (!make_for(f, 5, K, 0, false, &w)) continue;
                     float *x = guarded((size_t)(T * K) * sizeof *x), y[5 * SR_DOT_MAX], v[1024];
                     fill_normal(x, T * K, 1);
                     f->dot_float(&w, 0, 5, x, K, T, y, 5);
@@ -466,12 +532,12 @@ static void bf16_panels_equal_decode_rounded(void **s) {
     static const int64_t sizes[] = {8, 100, 512, 1000};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
             for (int n = 0; f->panel_bf16 && n < 8; n++) {
                 sr_weight w;
                 int mark = n_maps;
                 int64_t K = sizes[n / 2];
-                if (!make_weight(sr_format_by_name(f->format), 6, K, false, &w)) continue;
+                if (!make_for(f, 6, K, 0, false, &w)) continue;
                 for (int64_t b = 0; n % 2 && b < w.plane[0].bytes; b++) w.plane[0].data[b] = (uint8_t)(next_u32() >> 8);
                 uint16_t *got = guarded((size_t)K * sizeof *got);
                 float want[1000];
@@ -494,13 +560,18 @@ static void bf16_panels_equal_decode_rounded(void **s) {
 static void a_nan_among_the_weights_of_a_float_dot_shows(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f++)
+        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
             for (int at = 0; f->dot_float && at < 40; at += 13) {
                 sr_weight w;
                 int mark = n_maps;
-                if (!make_weight(sr_format_by_name(f->format), 3, 40, false, &w)) continue;
+                if (!make_for(f, 3, 40, 0, false, &w)) continue;
                 int64_t size = w.plane[0].stride / 40;
-                memset(w.plane[0].data + w.plane[0].stride + at * size, 0xff, (size_t)size);
+                float v;
+                for (int nan = 0xff; nan >= 0x80; nan -= 0x7f) { /* one of the two, whatever the type */
+                    memset(w.plane[0].data + w.plane[0].stride + at * size, nan, (size_t)size);
+                    w.fmt->decode(&w, 1, at, 1, &v);
+                    if (v != v) break;
+                }
                 float x[2 * 40], y[2 * 3];
                 for (int k = 0; k < 80; k++) x[k] = 1;
                 f->dot_float(&w, 0, 3, x, 40, 2, y, 3);
@@ -950,6 +1021,7 @@ static void attention_equals_a_softmax_in_double(void **s) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_panels_and_unpackers_equal_the_portable_ones),
+        cmocka_unit_test(panels_of_sixteen_rows_equal_those_of_one),
         cmocka_unit_test(coarsening_equals_the_portable_one),
         cmocka_unit_test(dots_equal_decoded_weights_times_x),
         cmocka_unit_test(dots_do_not_depend_on_how_rows_are_split),

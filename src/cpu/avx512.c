@@ -6,17 +6,8 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "cpu/fmt_kernels.h"
 #include "cpu/gemm.h"
 #include "cpu/kern.h"
-#include "fmt/bnb.h"
-#include "fmt/fp8.h"
-#include "fmt/fp8_bits.h"
-#include "fmt/gguf_bits.h"
-#include "fmt/gguf_iq.h"
-#include "fmt/gguf_iq_bits.h"
-#include "fmt/gguf_tq_bits.h"
-#include "fmt/integer.h"
 
 /* Everything below may use the instruction set; `usable` runs first, on any processor, and is kept plain. */
 static bool usable(void) {
@@ -42,46 +33,14 @@ static bool usable(void) {
 
 #include "cpu/attention_kern.h"
 
-#include "cpu/dot_kern.h"
-
-#include "cpu/codes_kern.h"
-
-#include "fmt/gguf_k_kern.h"
-#include "fmt/gguf_q_kern.h"
-#include "fmt/integer_kern.h"
-
-#include "cpu/groups_kern.h"
-
-#include "fmt/bnb_kern.h"
-#include "fmt/fp8_kern.h"
-#include "fmt/gguf_iq_kern.h"
-#include "fmt/mlx_kern.h"
-#include "fmt/mx_kern.h"
+#define GGUF sr_gguf_avx512
+#include "cpu/fmt_kernels.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
-
-static const sr_fast fast[] = {
-    SR_FAST_PLAIN,
-    SR_FAST_FP8,
-#define ROW(name) {.format = #name, .panel = panel_##name, .dot = dot_##name},
-    SR_FMT_KERNELS(ROW)
-#undef ROW
-#define ROW(name, err)                                                                                                 \
-    {.format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name, .dot_err = err},
-        SR_FMT_UNPACKERS(ROW)
-#undef ROW
-#define ROW(name) {.format = #name, .unpack = unpack_##name, .dot = dot_##name},
-            SR_FMT_ALONG_ROWS(ROW)
-#undef ROW
-#define ROW(name) {.format = #name, .unpack = unpack_##name},
-                SR_FMT_UNPACK_ONLY(ROW)
-#undef ROW
-                    {0},
-};
 
 const sr_kern sr_kern_avx512 = {
     .name = "avx512",

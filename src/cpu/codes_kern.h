@@ -32,7 +32,7 @@ V_INLINE void dot_codes_t(const int8_t *code, const float *scale, const float *m
 
 static void dot_codes(const int8_t *code, const float *scale, const float *min, int group, const sr_x8 *x,
                       int64_t block, float (*acc)[8]) {
-    v_x at = {x->code + block * SR_KC, x->sum + block * (SR_KC / SR_SUM), x->scale + block, x->n_block};
+    v_x at = {x->code + block * SR_KC, x->sum + block * (SR_KC / SR_SUM), x->scale + block, x->n_block, NULL};
     if (x->T == 1) dot_codes_t(code, scale, min, group, at, acc, 1);
     if (x->T == 2) dot_codes_t(code, scale, min, group, at, acc, 2);
     if (x->T == 3) dot_codes_t(code, scale, min, group, at, acc, 3);

@@ -46,6 +46,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->x8.code, cpu->x8_block[0]);
     sr_pages_free(cpu->x8.scale, cpu->x8_block[1]);
     sr_pages_free(cpu->x8.sum, cpu->x8_block[2]);
+    sr_pages_free(cpu->x8.dealt, cpu->x8_block[3]);
     sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
     sr_pages_free(cpu->gathered, cpu->gathered_bytes);
@@ -59,14 +60,14 @@ static sr_status cpu_place(sr_dev *dev, sr_weight *w, sr_err *err) {
     sr_cpu *cpu = cpu_of(dev);
     (void)err;
     w->fast = NULL;
-    for (const sr_fast *f = cpu->kern->fast; f->format && !w->fast; f++)
-        if (sr_format_by_name(f->format) == w->fmt) w->fast = f;
+    for (const sr_fast *f = cpu->kern->fast; f->format && !w->fast; f = sr_fast_next(f))
+        if (sr_format_by_name(f->format) == w->fmt && (!f->fits || f->fits(w))) w->fast = f;
     return SR_OK;
 }
 
 static bool cpu_has_kernels(const sr_format *fmt) {
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; f->format; f++)
+        for (const sr_fast *f = sr_kerns[i]->fast; f->format; f = sr_fast_next(f))
             if (sr_format_by_name(f->format) == fmt) return true;
     return false;
 }
@@ -94,6 +95,7 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     bool ok = grow(&cpu->x8.code, &cpu->x8_block[0], T * blocks * SR_KC);
     ok = ok && grow(&cpu->x8.scale, &cpu->x8_block[1], T * blocks * sizeof(float));
     ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
+    ok = ok && grow(&cpu->x8.dealt, &cpu->x8_block[3], 2 * SR_DOT_MAX * blocks * SR_KC);
     ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
     size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks);
     size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;

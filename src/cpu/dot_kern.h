@@ -10,6 +10,7 @@ typedef struct v_x {
     const int16_t *sum;
     const float *scale;
     int64_t pitch; /* blocks from one column of x to the next */
+    const int8_t *dealt;
 } v_x;
 
 typedef struct vf4 {
@@ -31,6 +32,9 @@ V_INLINE vf x_scale(v_x x, int t) {
 
 V_INLINE vf4 vf4_zero(void) {
     return (vf4){vf_set1(0), vf_set1(0), vf_set1(0), vf_set1(0)};
+}
+V_INLINE vi4 vi4_zero(void) {
+    return (vi4){vi_zero(), vi_zero(), vi_zero(), vi_zero()};
 }
 
 /* a += scale * (code . x), 32 columns from k on; code is unsigned and at most 63. */
@@ -91,7 +95,7 @@ V_INLINE void dot_rows_t(const sr_weight *w, int64_t row0, int n_rows, const sr_
                          const int T, const int bytes, const int unit, const int unit_bytes, block_fn *block) {
     for (int i = 0; i < n_rows; i++) {
         const uint8_t *b = w->plane[0].data + (row0 + i) * w->plane[0].stride;
-        v_x at = {x->code, x->sum, x->scale, x->n_block};
+        v_x at = {x->code, x->sum, x->scale, x->n_block, NULL};
         vf4 acc = vf4_zero();
         for (int64_t k = 0; k < w->K; k += SR_KC, b += bytes) {
             const uint8_t *p = b;

@@ -1,4 +1,5 @@
-/* The int8 GEMM of each instruction set: what gemm_<isa>.c gives to the rows in <isa>.c. Types as in sr_kern. */
+/* What gemm_<isa>.c (the int8 GEMM) and <isa>_gguf.c (GGUF's formats) give to the rows in <isa>.c. Types as in sr_kern.
+ */
 #ifndef SR_CPU_GEMM_H
 #define SR_CPU_GEMM_H
 
@@ -54,6 +55,8 @@ void sr_gemm_bf16(const uint16_t (*panel)[SR_TILE_KC], int64_t k0, int64_t K, co
 #define SR_KERN_BF16                                                                                                   \
     .bf16_usable = sr_gemm_bf16_usable, .bf16_packed_bytes = sr_gemm_bf16_packed_bytes,                                \
     .bf16_columns = sr_gemm_bf16_columns, .bf16_pack_x = sr_gemm_bf16_pack_x, .gemm_bf16 = sr_gemm_bf16
+
+extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[];
 
 /* The GEMM slots of a row. */
 #define SR_KERN_GEMM(isa)                                                                                              \

@@ -9,13 +9,15 @@
 #ifndef SR_CPU_KERN_H
 #define SR_CPU_KERN_H
 
+#include <string.h>
+
 #include "dev/dev.h"
 
 enum {
     SR_TILE_KC = 512,    /* columns of a panel: two x blocks */
     SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
     SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
-    SR_DOT_ROWS = 64,    /* rows a call of fast->dot gets, the last one fewer */
+    SR_DOT_ROWS = 256,   /* most rows a call of fast->dot gets */
     SR_SUM = 16          /* columns of a sum of x */
 };
 
@@ -26,7 +28,20 @@ typedef struct sr_x8 {
     int8_t *code;       /* [T][n_block * SR_KC], -127 .. 127 */
     float *scale;       /* [T][n_block] */
     int16_t *sum;       /* [T][n_block * SR_KC / SR_SUM] */
+    int8_t *dealt;      /* as code, of each 64 columns first the even ones, then the odd ones; for dots alone */
 } sr_x8;
+
+static inline void sr_x8_deal(sr_x8 *x, int t) {
+    const int8_t *from = x->code + t * x->n_block * SR_KC;
+    int8_t *to = x->dealt + t * x->n_block * SR_KC;
+    for (int64_t k = 0; k < x->n_block * SR_KC; k += 64)
+        for (int i = 0; i < 32; i++) {
+            uint16_t pair;
+            memcpy(&pair, from + k + 2 * i, 2); /* little-endian */
+            to[k + i] = (int8_t)pair;
+            to[k + 32 + i] = (int8_t)(pair >> 8);
+        }
+}
 
 /* SR_MR rows of SR_TILE_KC columns as panels write them: w = scale * code - min. The pitch keeps equal columns of
  * different rows out of the same cache set. Columns past K are zero. */
@@ -38,15 +53,22 @@ typedef struct sr_panel {
 
 /* What one format brings for one instruction set. Either slot may be NULL: then the portable panel, or gemm, serves. */
 typedef struct sr_fast {
-    const char *format; /* name of its row */
+    const char *format; /* name of its row; NULL: the list ends, or goes on in `more` */
+    const struct sr_fast *more;
+    /* Whether it can serve this weight; NULL: every one of the format with its row's tile. */
+    bool (*fits)(const sr_weight *w);
     /* As sr_format.unpack, equal to it bit for bit: alone it serves few tokens through dot_codes, and panels where the
      * row has no coarse one. */
     void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* As sr_format.panel, equal to it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
+    /* The same for SR_MR rows at once, where they share words. row0 is a multiple of 16, n of SR_KC or ends at K. */
+    void (*panel_rows)(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel);
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
      * (no coarsening), within dot_err. Bias not included. */
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);
+    int dot_offset; /* steps at most by which dot's codes exceed unpack's: scale * steps * x is taken off in f32 */
+    int share; /* rows r, r + N / share, .. lie in the same bytes: a thread takes them together. 0: each has its own */
     float dot_err; /* rms(w as dot takes it - decoded) / rms(w) of N(0, 1) rows; 0: as decoded */
     /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
     void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
@@ -54,12 +76,16 @@ typedef struct sr_fast {
     /* Columns k0 .. k0+n of one row as bfloat16, for gemm_bf16. */
     void (*panel_bf16)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out);
 } sr_fast;
+static inline const sr_fast *sr_fast_next(const sr_fast *f) {
+    f++;
+    return !f->format && f->more ? f->more : f;
+}
 
 typedef struct sr_kern {
     const char *name;
     bool (*usable)(void);
     int dot_max_t;       /* 0 .. SR_DOT_MAX */
-    const sr_fast *fast; /* ends with format == NULL */
+    const sr_fast *fast; /* walked by sr_fast_next, until format == NULL */
 
     /* One row of x: code[n_block * SR_KC], scale[n_block], sum[n_block * 16]. A block of zeros, or with anything not
      * finite in it, has scale 0 (not finite: NaN, so that it shows). code = round to nearest even of x * 127 / max|x|.
@@ -151,7 +177,7 @@ typedef struct sr_cpu {
     sr_x8 x8;             /* twice `batch` columns */
     int32_t *residual_of; /* [2 * batch]: the token that column T + i belongs to */
     size_t residual_bytes;
-    size_t x8_block[3]; /* bytes behind its three arrays */
+    size_t x8_block[4]; /* bytes behind its arrays */
     void *packed, *packed_bf16;
     size_t packed_bytes, bf16_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */

@@ -57,10 +57,19 @@ static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     return w->fast && w->fast->dot ? BY_DOT : BY_CODES;
 }
 
-/* Rows of one item. A short matrix is cut finer, so that every thread gets some. */
+/* Parts of a matrix whose rows lie in the same bytes: an item has rows of each of them. */
+static int parts_of(enum way way, const sr_weight *w) {
+    return way == BY_DOT && w->fast->share ? w->fast->share : 1;
+}
+
+/* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
     if (way == BY_BF16) return SR_PAIR;
-    if (way != BY_GEMM) return SR_DOT_ROWS;
+    if (way != BY_GEMM) {
+        int rows = SR_DOT_ROWS;
+        while (rows > 64 && N < (int64_t)8 * cpu->threads * rows) rows /= 2;
+        return rows;
+    }
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
     return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
 }
@@ -98,6 +107,10 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
 static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
+    if (n_rows == SR_MR && w->fast && w->fast->panel_rows) {
+        w->fast->panel_rows(w, row0, k0, n, p);
+        return;
+    }
     for (int r = 0; r < n_rows; r++) {
         if (w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
@@ -198,7 +211,8 @@ static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
                    all->n_block,
                    all->code + at * SR_KC,
                    all->scale + at,
-                   all->sum + at * (SR_KC / SR_SUM)};
+                   all->sum + at * (SR_KC / SR_SUM),
+                   all->dealt + at * SR_KC};
         if (j->way[i] == BY_DOT)
             w->fast->dot(w, row0, n_rows, &x, part, SR_DOT_ROWS);
         else
@@ -213,14 +227,8 @@ static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
     }
 }
 
-static void multiply(void *ctx, int item, int thread) {
-    const struct job *j = ctx;
-    int i = 0;
-    while (item >= j->first[i + 1]) i++;
+static void multiply_rows(const struct job *j, int i, int64_t row0, int n_rows, int thread) {
     const sr_weight *w = j->w[i];
-    int rows = rows_of(j->cpu, j->way[i], w->N);
-    int64_t row0 = (int64_t)(item - j->first[i]) * rows;
-    int n_rows = w->N - row0 < rows ? (int)(w->N - row0) : rows;
     uint8_t *scratch = j->cpu->thread + (size_t)thread * j->cpu->thread_bytes;
     float *y = j->y[i] + row0;
     switch (j->way[i]) {
@@ -245,10 +253,22 @@ static void multiply(void *ctx, int item, int thread) {
         for (int t = 0; t < j->T; t++) j->cpu->kern->add(y + t * j->ld_y[i], w->bias + row0, n_rows);
 }
 
+static void multiply(void *ctx, int item, int thread) {
+    const struct job *j = ctx;
+    int i = 0;
+    while (item >= j->first[i + 1]) i++;
+    const sr_weight *w = j->w[i];
+    const int parts = parts_of(j->way[i], w), rows = rows_of(j->cpu, j->way[i], w->N) / parts;
+    int64_t part = w->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
+    int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
+    for (int p = 0; p < parts; p++) multiply_rows(j, i, p * part + row0, n_rows, thread);
+}
+
 static void quantize_column(const struct job *j, const float *x, int column) {
     sr_x8 *to = &j->cpu->x8;
     j->cpu->kern->quantize(x, to->K, to->code + column * to->n_block * SR_KC, to->scale + column * to->n_block,
                            to->sum + column * to->n_block * (SR_KC / SR_SUM));
+    if (j->T <= SR_DOT_MAX) sr_x8_deal(to, column);
 }
 
 /* Rounding with a step s leaves s^2 / 12 a column. Beyond this share of the token's energy, one outlier sets the step
@@ -324,8 +344,8 @@ static void matmul_same_x(sr_cpu *cpu, const sr_weight *const *w, int n, const f
         j.way[i] = choose(cpu, w[i], T);
         j.y[i] = y[i];
         j.ld_y[i] = ld_y[i];
-        int rows = rows_of(cpu, j.way[i], w[i]->N);
-        j.first[i + 1] = j.first[i] + (int)((w[i]->N + rows - 1) / rows);
+        int parts = parts_of(j.way[i], w[i]), rows = rows_of(cpu, j.way[i], w[i]->N) / parts;
+        j.first[i + 1] = j.first[i] + (int)((w[i]->N / parts + rows - 1) / rows);
         int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_CODES || j.way[i] == BY_GEMM;
         gemm = gemm || j.way[i] == BY_GEMM;
         bf16 = bf16 || j.way[i] == BY_BF16;

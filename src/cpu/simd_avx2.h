@@ -12,6 +12,11 @@ V_INLINE vi vi_madd_add(vi a, vs s, vs t) {
 V_INLINE vi vi_dot_u6(vi a, vb u, vb x) {
     return vi_madd_add(a, _mm256_maddubs_epi16(u, x), _mm256_set1_epi16(1));
 }
+/* Sums of four u * x and four v * y. */
+V_INLINE vi vi_dot_two_u6(vb u, vb x, vb v, vb y) {
+    __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(u, x), _mm256_maddubs_epi16(v, y));
+    return _mm256_madd_epi16(both, _mm256_set1_epi16(1));
+}
 /* Sums of four w * x, all signed, in lanes of any order. The pair sums of maddubs could leave int16: widened first. */
 V_INLINE vi vi_dot_i8(vb w, vb x) {
     __m256i w0 = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(w)), x0 = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(x));

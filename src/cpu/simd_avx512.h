@@ -12,6 +12,10 @@ V_INLINE vi vi_madd_add(vi a, vs s, vs t) {
 V_INLINE vi vi_dot_u6(vi a, vb u, vb x) {
     return _mm256_dpbusd_epi32(a, u, x);
 }
+/* Sums of four u * x and four v * y. */
+V_INLINE vi vi_dot_two_u6(vb u, vb x, vb v, vb y) {
+    return _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(_mm256_setzero_si256(), u, x), v, y);
+}
 /* Sums of four w * x, all signed, in lanes of any order. The sign moves to x, which is never -128. */
 V_INLINE vi vi_dot_i8(vb w, vb x) {
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));

@@ -130,6 +130,28 @@ V_INLINE vf vf_from_e4m3_256th(const uint8_t *p) {
     __m128i h = _mm_unpacklo_epi8(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)(const void *)p));
     return _mm256_cvtph_ps(_mm_and_si128(_mm_srai_epi16(h, 1), _mm_set1_epi16((short)0xbfff)));
 }
+/* Eight E5M2FNUZ: an f32 of 2^111 times less. NaN becomes -0. */
+V_INLINE vf vf_from_e5m2fnuz(const uint8_t *p) {
+    __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    __m256i sign = _mm256_and_si256(wide, _mm256_set1_epi32(INT32_MIN));
+    __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(wide, _mm256_set1_epi32(0x7f)), 21);
+    return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_or_si256(sign, magnitude)), _mm256_set1_ps(0x1p111f));
+}
+/* Eight E4M3, NaN included. */
+V_INLINE vf vf_from_e4m3(const uint8_t *p) {
+    __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    __m256i magnitude = _mm256_set1_epi32(0x7f);
+    __m256i nan = _mm256_cmpeq_epi32(_mm256_and_si256(wide, magnitude), magnitude);
+    return _mm256_or_ps(_mm256_mul_ps(vf_from_e4m3_256th(p), _mm256_set1_ps(256)), _mm256_castsi256_ps(nan));
+}
+/* Eight of 2^(b - 127); where b is 255, `last`. */
+V_INLINE vf vf_from_e8m0(const uint8_t *p, float last) {
+    __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    __m256i least = _mm256_and_si256(_mm256_cmpeq_epi32(b, _mm256_setzero_si256()), _mm256_set1_epi32(0x400000));
+    __m256 v = _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(b, 23), least));
+    return _mm256_blendv_ps(v, _mm256_set1_ps(last),
+                            _mm256_castsi256_ps(_mm256_cmpeq_epi32(b, _mm256_set1_epi32(255))));
+}
 V_INLINE vf vf_from_i32(vi v) {
     return _mm256_cvtepi32_ps(v);
 }
@@ -137,6 +159,14 @@ V_INLINE vf vf_from_i32(vi v) {
 /* The first number in the first half, the second in the second. */
 V_INLINE vf vf_halves(const float *p) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(p)), _mm_broadcast_ss(p + 1), 1);
+}
+
+/* The first four, or the last four, each twice in a row. */
+V_INLINE vf vf_first4_doubled(vf v) {
+    return _mm256_permutevar8x32_ps(v, _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0));
+}
+V_INLINE vf vf_last4_doubled(vf v) {
+    return _mm256_permutevar8x32_ps(v, _mm256_set_epi32(7, 7, 6, 6, 5, 5, 4, 4));
 }
 
 /* One f16 in all lanes, and one as a scalar. */
@@ -181,7 +211,7 @@ V_INLINE vb vb_four(const void *p) {
     memcpy(&v, p, 4);
     return _mm256_set1_epi32(v);
 }
-/* Bytes and pairs of bytes in turns, of the first or the last eight bytes of each half. */
+/* Bytes, and two, four or eight of them, in turns, of the first or the last eight bytes of each half. */
 V_INLINE vb vb_zip8_low(vb a, vb b) {
     return _mm256_unpacklo_epi8(a, b);
 }
@@ -193,6 +223,27 @@ V_INLINE vb vb_zip16_low(vb a, vb b) {
 }
 V_INLINE vb vb_zip16_high(vb a, vb b) {
     return _mm256_unpackhi_epi16(a, b);
+}
+V_INLINE vb vb_zip32_low(vb a, vb b) {
+    return _mm256_unpacklo_epi32(a, b);
+}
+V_INLINE vb vb_zip32_high(vb a, vb b) {
+    return _mm256_unpackhi_epi32(a, b);
+}
+V_INLINE vb vb_zip64_low(vb a, vb b) {
+    return _mm256_unpacklo_epi64(a, b);
+}
+V_INLINE vb vb_zip64_high(vb a, vb b) {
+    return _mm256_unpackhi_epi64(a, b);
+}
+/* Eight bytes from each of p, p + step, p + 2 * step, p + 3 * step. */
+V_INLINE vb vb_four_of_8(const uint8_t *p, int64_t step) {
+    int64_t a, b, c, d;
+    memcpy(&a, p, 8);
+    memcpy(&b, p + step, 8);
+    memcpy(&c, p + 2 * step, 8);
+    memcpy(&d, p + 3 * step, 8);
+    return _mm256_set_epi64x(d, c, b, a);
 }
 V_INLINE vb vb_equal(vb a, vb b) {
     return _mm256_cmpeq_epi8(a, b);
@@ -244,6 +295,10 @@ V_INLINE vb vb_high4(vb a) {
 /* Bits of 16-bit pairs moved by n, to the left when n > 0; what crosses a byte is to be masked away. */
 V_INLINE vb vb_shift(vb a, const int n) {
     return n > 0 ? _mm256_slli_epi16(a, n) : n < 0 ? _mm256_srli_epi16(a, -n) : a;
+}
+/* The field of `mask`'s width from bit `shift` of each byte on. */
+V_INLINE vb vb_field(vb a, int shift, vb mask) {
+    return _mm256_and_si256(_mm256_srl_epi16(a, _mm_cvtsi32_si128(shift)), mask);
 }
 /* 16 bytes of two nibbles: the low ones to the first half, the high ones to the second. */
 V_INLINE vb vb_nibbles(const uint8_t *p) {
@@ -424,6 +479,14 @@ V_INLINE vi vi_sub(vi a, vi b) {
 }
 V_INLINE vi vi_set1(int x) {
     return _mm256_set1_epi32(x);
+}
+V_INLINE vi vi_and(vi a, vi b) {
+    return _mm256_and_si256(a, b);
+}
+/* Lane i is the nibble of `word` from bit order[i] on. */
+V_INLINE vi vi_nibbles(uint32_t word, const uint8_t *order) {
+    __m256i by = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)order));
+    return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), by), _mm256_set1_epi32(15));
 }
 V_INLINE vi vi_mul(vi a, vi b) {
     return _mm256_mullo_epi32(a, b);

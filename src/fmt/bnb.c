@@ -221,7 +221,10 @@ static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena
     } else {
         s->N = w->N;
         s->K = w->K;
-        s->block = w->fmt->spec.group;
+        s->block = w->spec.group > 0 ? w->spec.group : w->fmt->spec.group;
+        if (s->block < LEAST_BLOCK || s->block > MOST_BLOCK || (s->block & (s->block - 1)))
+            st = sr_fail(err, SR_INVALID, "%s: groups of %lld, expected a power of two from %d to %d", w->fmt->name,
+                         (long long)s->block, LEAST_BLOCK, MOST_BLOCK);
     }
     if (st != SR_OK) return st;
     fill_map(s);

@@ -3,19 +3,6 @@
 
 /* ---------------------------------------------------------------- 4 bits: numbers by table */
 
-static void unpack_nf4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const sr_bnb *s = w->aux;
-    const int64_t i0 = row * w->K + k0;
-    const uint8_t *p = w->plane[0].data + i0 / 2;
-    const vb table = vb_twice(s->code);
-    (void)min;
-    for (int64_t k = 0; k < n; k += w->group) *scale++ = sr_bnb_absmax(w, s, (i0 + k) >> s->shift) * s->unit;
-    for (int64_t k = 0; k < n; k += 32, p += 16) vb_store(code + k, vb_lookup(table, vb_pairs_high_first(p)));
-}
-static void unpack_fp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    unpack_nf4(w, row, k0, n, code, scale, min);
-}
-
 static void panel_nf4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     const sr_bnb *s = w->aux;
     static const float none[8];
@@ -32,40 +19,36 @@ static void panel_nf4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, in
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }
-static void panel_fp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    panel_nf4(w, row, k0, n, code, scale, min);
-}
-#define panel_bnb_int8 NULL
 
-/* sum += scale * ((128 * high + low) . x): 14 bits of each number, where 8 would add 0.4 % to nf4's error energy. */
-V_INLINE vf4 add_fine_group(vf4 sum, vb high, vb low, vf scale, v_x x, int k, const int T) {
-    vi a = vi_shift(vi_dot_u6(vi_zero(), high, x_code(x, 0, k)), 7);
-    sum.t0 = vf_fma(vf_from_i32(vi_dot_u6(a, low, x_code(x, 0, k))), scale, sum.t0);
-    if (T > 1) {
-        a = vi_shift(vi_dot_u6(vi_zero(), high, x_code(x, 1, k)), 7);
-        sum.t1 = vf_fma(vf_from_i32(vi_dot_u6(a, low, x_code(x, 1, k))), scale, sum.t1);
-    }
-    if (T > 2) {
-        a = vi_shift(vi_dot_u6(vi_zero(), high, x_code(x, 2, k)), 7);
-        sum.t2 = vf_fma(vf_from_i32(vi_dot_u6(a, low, x_code(x, 2, k))), scale, sum.t2);
-    }
-    if (T > 3) {
-        a = vi_shift(vi_dot_u6(vi_zero(), high, x_code(x, 3, k)), 7);
-        sum.t3 = vf_fma(vf_from_i32(vi_dot_u6(a, low, x_code(x, 3, k))), scale, sum.t3);
-    }
-    return sum;
+/* Sums of (128 * high + low) . x: 14 bits of each number, where 8 would add 0.4 % to nf4's error energy. The even
+ * columns are the high nibbles, and x comes dealt. */
+V_INLINE vi fine_products(vb high0, vb high1, vb low0, vb low1, v_x x, int t, int k) {
+    const vb x0 = x_code(x, t, k), x1 = x_code(x, t, k + 32);
+    vi a = vi_shift(vi_dot_u6(vi_dot_u6(vi_zero(), high0, x0), high1, x1), 7);
+    return vi_dot_u6(vi_dot_u6(a, low0, x0), low1, x1);
 }
-V_INLINE vf4 nf4_block(const uint8_t *b, const float *scale, const float *min, const void *aux, v_x x, const int T) {
-    const sr_bnb *s = aux;
-    (void)min;
+V_INLINE vf4 nf4_block(const uint8_t *b, const float *scale, const sr_bnb *s, v_x x, const int T, const bool by_64) {
     const vb high = vb_twice(s->high), low = vb_twice(s->low);
     vf4 sum = vf4_zero();
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        vb c = vb_pairs_high_first(b + 16 * g);
-        sum = add_fine_group(sum, vb_lookup(high, c), vb_lookup(low, c), vf_set1(scale[g]), x, 32 * g, T);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const vb v = vb_load(b + 32 * i), c0 = vb_high4(v), c1 = vb_low4(v);
+        const vb h0 = vb_lookup(high, c0), h1 = vb_lookup(high, c1), l0 = vb_lookup(low, c0), l1 = vb_lookup(low, c1);
+        const vf by = by_64 ? vf_set1(scale[2 * i]) : vf_halves(scale + 2 * i);
+        sum.t0 = vf_fma(vf_from_i32(fine_products(h0, h1, l0, l1, x, 0, 64 * i)), by, sum.t0);
+        if (T > 1) sum.t1 = vf_fma(vf_from_i32(fine_products(h0, h1, l0, l1, x, 1, 64 * i)), by, sum.t1);
+        if (T > 2) sum.t2 = vf_fma(vf_from_i32(fine_products(h0, h1, l0, l1, x, 2, 64 * i)), by, sum.t2);
+        if (T > 3) sum.t3 = vf_fma(vf_from_i32(fine_products(h0, h1, l0, l1, x, 3, 64 * i)), by, sum.t3);
     }
     return sub_mins(sum, vf_mul(vf_load(scale), vf_set1(SR_BNB_MIDDLE)), x, T);
+}
+V_INLINE vf4 nf4_32_block(const uint8_t *b, const float *scale, const float *min, const void *aux, v_x x, const int T) {
+    (void)min;
+    return nf4_block(b, scale, aux, x, T, false);
+}
+V_INLINE vf4 nf4_64_block(const uint8_t *b, const float *scale, const float *min, const void *aux, v_x x, const int T) {
+    (void)min;
+    return nf4_block(b, scale, aux, x, T, true);
 }
 static void nf4_groups32(const sr_weight *w, int64_t row, int64_t k0, int n, float *scale, float *min) {
     const sr_bnb *s = w->aux;
@@ -78,10 +61,11 @@ static void nf4_groups32(const sr_weight *w, int64_t row, int64_t k0, int n, flo
         for (int g = 0; g < n; g++) scale[g] = sr_bnb_absmax(w, s, (i0 + 32 * g) >> s->shift) * s->fine;
 }
 static void dot_nf4(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y) {
-    dot_groups(w, row0, n_rows, x, y, ld_y, 16, nf4_groups32, nf4_block);
-}
-static void dot_fp4(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y) {
-    dot_nf4(w, row0, n_rows, x, y, ld_y);
+    const v_rows rows = rows_of_plane(w, row0);
+    if (((const sr_bnb *)w->aux)->block > 32 && w->K % 64 == 0)
+        dot_groups_of(w, row0, n_rows, rows, x, x->dealt, y, ld_y, 16, 1, nf4_groups32, nf4_64_block);
+    else
+        dot_groups_of(w, row0, n_rows, rows, x, x->dealt, y, ld_y, 16, 1, nf4_groups32, nf4_32_block);
 }
 
 /* ---------------------------------------------------------------- 8 bits */

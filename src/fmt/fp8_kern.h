@@ -1,32 +1,41 @@
-/* Fast panels and dots of FP8 (fp8.c), in the vocabulary of cpu/simd_x86.h. A byte of E4M3 is an f16 of 256 times less
- * once its exponent has a fifth bit in front, subnormals included; a byte of E5M2 is the upper half of an f16. NaN of
- * E4M3 is no NaN there: a row that has one is found beside, and left to decode. */
+/* Fast panels and dots of FP8 (fp8.c, MLX's mxfp8), in the vocabulary of cpu/simd_x86.h. A byte of E4M3 is an f16 of
+ * 256 times less once its exponent has a fifth bit in front, subnormals included; a byte of E5M2 is the upper half of
+ * an f16. The FNUZ kinds are half of these. Where NaN is no NaN then, a row that has one is found beside, and left to
+ * decode. */
 
-/* Eight values; of E4M3 divided by 256. */
-V_INLINE vf fp8_values(const uint8_t *p, const bool e5) {
-    return e5 ? vf_from_e5m2(p) : vf_from_e4m3_256th(p);
-}
+typedef struct fp8_kind {
+    vf (*values)(const uint8_t *p); /* eight, divided by `by` */
+    float by;
+    int nan_mask, nan; /* a byte is NaN when these bits of it are this; mask 0: as values has it */
+    float (*scale)(const sr_weight *w, int64_t row, int64_t k, int64_t *end); /* of columns k .. *end of a row */
+} fp8_kind;
 
-/* Whether n bytes of E4M3 have a NaN among them. */
-static bool fp8_has_nan(const uint8_t *p, int64_t n) {
-    const vb magnitude = vb_set1(0x7f);
+/* Whether one of n bytes is NaN. */
+V_INLINE bool fp8_has_nan(const uint8_t *p, int64_t n, const fp8_kind kind) {
+    const vb mask = vb_set1(kind.nan_mask), nan = vb_set1(kind.nan);
     vb found = vb_set1(0);
     int64_t i = 0;
     bool any = false;
-    for (; i + 32 <= n; i += 32) found = vb_or(found, vb_equal(vb_and(vb_load(p + i), magnitude), magnitude));
-    for (; i < n; i++) any = any || (p[i] & 0x7f) == 0x7f;
+    if (!kind.nan_mask) return false;
+    for (; i + 32 <= n; i += 32) found = vb_or(found, vb_equal(vb_and(vb_load(p + i), mask), nan));
+    for (; i < n; i++) any = any || (p[i] & kind.nan_mask) == kind.nan;
     return any || vb_any(found);
 }
 
-V_INLINE void fp8_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out, const bool e5) {
+V_INLINE void fp8_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out, const fp8_kind kind) {
     const uint8_t *p = w->plane[SR_FP8_WEIGHT].data + row * w->plane[SR_FP8_WEIGHT].stride + k0;
-    const bool slow = !e5 && fp8_has_nan(p, n);
+    const bool slow = fp8_has_nan(p, n, kind);
     for (int64_t k = 0, end; k < n; k = end) {
-        vf scale = vf_set1(sr_fp8_scale(w, row, k0 + k, &end) * (e5 ? 1 : 256));
+        vf scale = vf_set1(kind.scale(w, row, k0 + k, &end) * kind.by);
         end = end - k0 < n ? end - k0 : n;
         int64_t i = k;
-        for (; !slow && i + 8 <= end; i += 8) vf_to_bf16(out + i, vf_mul(fp8_values(p + i, e5), scale));
-        for (float v; i < end; i++) w->fmt->decode(w, row, k0 + i, 1, &v), out[i] = sr_f32_to_bf16(v);
+        for (; !slow && i + 8 <= end; i += 8) vf_to_bf16(out + i, vf_mul(kind.values(p + i), scale));
+        while (i < end) {
+            float v[32];
+            const int m = end - i < 32 ? (int)(end - i) : 32;
+            w->fmt->decode(w, row, k0 + i, m, v);
+            for (int j = 0; j < m; j++) out[i++] = sr_f32_to_bf16(v[j]);
+        }
     }
 }
 
@@ -46,21 +55,21 @@ V_INLINE vf4 fp8_close(vf4 sum, vf4 a, vf4 b, vf scale, const int T) {
 }
 
 V_INLINE void fp8_dot_t(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, float *y,
-                        int64_t ld_y, const int T, const bool e5) {
+                        int64_t ld_y, const int T, const fp8_kind kind) {
     for (int i = 0; i < n_rows; i++) {
         const uint8_t *p = w->plane[SR_FP8_WEIGHT].data + (row0 + i) * w->plane[SR_FP8_WEIGHT].stride;
         vf4 sum = vf4_zero();
         float rest[4] = {0};
         for (int64_t k = 0, end; k < w->K; k = end) {
-            float scale = sr_fp8_scale(w, row0 + i, k, &end);
+            float scale = kind.scale(w, row0 + i, k, &end);
             vf4 a = vf4_zero(), b = vf4_zero();
             end = end < w->K ? end : w->K;
             for (; k + 16 <= end; k += 16) {
                 __builtin_prefetch(p + k + AHEAD);
-                a = fp8_step(a, fp8_values(p + k, e5), x + k, ld_x, T);
-                b = fp8_step(b, fp8_values(p + k + 8, e5), x + k + 8, ld_x, T);
+                a = fp8_step(a, kind.values(p + k), x + k, ld_x, T);
+                b = fp8_step(b, kind.values(p + k + 8), x + k + 8, ld_x, T);
             }
-            sum = fp8_close(sum, a, b, vf_set1(scale * (e5 ? 1 : 256)), T);
+            sum = fp8_close(sum, a, b, vf_set1(scale * kind.by), T);
             for (float v; k < end; k++) {
                 w->fmt->decode(w, row0 + i, k, 1, &v);
                 for (int t = 0; t < T; t++) rest[t] += v * x[t * ld_x + k];
@@ -70,33 +79,57 @@ V_INLINE void fp8_dot_t(const sr_weight *w, int64_t row0, int n_rows, const floa
         if (T > 1) y[ld_y + i] = vf_sum(sum.t1) + rest[1];
         if (T > 2) y[2 * ld_y + i] = vf_sum(sum.t2) + rest[2];
         if (T > 3) y[3 * ld_y + i] = vf_sum(sum.t3) + rest[3];
-        if (!e5 && fp8_has_nan(p, w->K))
+        if (fp8_has_nan(p, w->K, kind))
             for (int t = 0; t < T; t++) y[t * ld_y + i] = NAN;
     }
 }
 V_INLINE void fp8_dot(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
-                      int64_t ld_y, const bool e5) {
-    if (T == 1) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 1, e5);
-    if (T == 2) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 2, e5);
-    if (T == 3) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 3, e5);
-    if (T == 4) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 4, e5);
+                      int64_t ld_y, const fp8_kind kind) {
+    if (T == 1) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 1, kind);
+    if (T == 2) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 2, kind);
+    if (T == 3) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 3, kind);
+    if (T == 4) fp8_dot_t(w, row0, n_rows, x, ld_x, y, ld_y, 4, kind);
+}
+
+/* MLX: a scale a 32 columns, 255 is infinite. */
+V_INLINE float mxfp8_scale(const sr_weight *w, int64_t row, int64_t k, int64_t *end) {
+    const uint8_t s = w->plane[1].data[row * (w->K / 32) + k / 32];
+    *end = (k / 32 + 1) * 32;
+    return s == 255 ? INFINITY : sr_e8m0_to_f32(s);
 }
 
 static void panel_fp8_e4m3(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, false);
-}
-static void panel_fp8_e5m2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, true);
+    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, sr_fp8_scale});
 }
 static void dot_fp8_e4m3(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                          int64_t ld_y) {
-    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, false);
+    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, sr_fp8_scale});
+}
+static void panel_fp8_e5m2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
+    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e5m2, 1, 0, 0, sr_fp8_scale});
 }
 static void dot_fp8_e5m2(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                          int64_t ld_y) {
-    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, true);
+    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e5m2, 1, 0, 0, sr_fp8_scale});
 }
-#define SR_FAST_FP8                                                                                                    \
-    {.format = "fp8_e4m3", .dot_float = dot_fp8_e4m3, .panel_bf16 = panel_fp8_e4m3}, {                                 \
-        .format = "fp8_e5m2", .dot_float = dot_fp8_e5m2, .panel_bf16 = panel_fp8_e5m2                                  \
-    }
+static void panel_fp8_e4m3fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
+    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 128, 0xff, 0x80, sr_fp8_scale});
+}
+static void dot_fp8_e4m3fnuz(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,
+                             float *y, int64_t ld_y) {
+    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e4m3_256th, 128, 0xff, 0x80, sr_fp8_scale});
+}
+static void panel_fp8_e5m2fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
+    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e5m2fnuz, 1, 0xff, 0x80, sr_fp8_scale});
+}
+static void dot_fp8_e5m2fnuz(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,
+                             float *y, int64_t ld_y) {
+    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e5m2fnuz, 1, 0xff, 0x80, sr_fp8_scale});
+}
+static void panel_mlx_mxfp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
+    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, mxfp8_scale});
+}
+static void dot_mlx_mxfp8(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
+                          int64_t ld_y) {
+    fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, mxfp8_scale});
+}

@@ -416,20 +416,6 @@ static void panel_iq1_m(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     }
 }
 
-/* 127 / max, or 0 where that is not finite, and the scale. False: something is not finite, all is written. */
-V_INLINE bool coarse_steps(vf largest, float *inverse, int8_t *code, float *scale) {
-    const float max = vf_reduce_max(largest);
-    if (vf_sum(vf_sub(largest, largest)) != 0) {
-        *scale = NAN;
-        memset(code, 0, 256);
-        return false;
-    }
-    *inverse = max > 0 ? 127 / max : 0;
-    if (!isfinite(*inverse)) *inverse = 0;
-    *scale = max / 127;
-    return true;
-}
-
 /* A block of groups of 32 whose |code| has eight values, in `numbers`; those bits 0-2 of it moved by `shift`. */
 V_INLINE void eight_values(const uint8_t *b, signed_fn *codes, vf s, vf numbers, const int shift, int8_t *code,
                            float *scale) {
@@ -520,39 +506,18 @@ static void panel_mxfp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }
 
-/* Groups of 16: a half has the eight numbers of one group, and the signs come from bit 3 of the nibbles. */
 static void panel_nvfp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                         float *min) {
-    static const float numbers[8] = {0, 1, 2, 3, 4, 6, 8, 12};
-    static const int8_t signs[16] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
     const uint8_t *b = iq_block_at(w, row, k0, 4 * SR_NVFP4_BYTES);
-    const vf factor = vf_set1(sr_nvfp4_factor(w, row)), m = vf_load(numbers);
-    const vb eight = vb_halves0(vb_set1(0), vb_set1(8));
-    for (; n >= 256; n -= 256, k0 += 256, b += 4 * SR_NVFP4_BYTES, code += 256, scale++) {
-        float d[16], inverse;
+    const vf factor = vf_set1(sr_nvfp4_factor(w, row));
+    for (; n >= 256; n -= 256, k0 += 256, b += 4 * SR_NVFP4_BYTES, code += 256) {
+        float d[16];
         vb q[8];
         nvfp4_scales(b, d);
         vf_spill(d, vf_mul(vf_load(d), factor));
         vf_spill(d + 8, vf_mul(vf_load(d + 8), factor));
         for (int i = 0; i < 8; i++) q[i] = nvfp4_nibbles(b, i);
-        vb most =
-            vb8_max(vb8_lookup(vb_abs(vb_twice(sr_fp4_values)), (vb8){q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7]}));
-        float even[8], odd[8];
-        for (int i = 0; i < 8; i++) even[i] = d[2 * i], odd[i] = d[2 * i + 1];
-        vf largest = largest_of(vf_mul(vf_load(even), vf_from_half0(most)), vf_mul(vf_load(odd), vf_from_half1(most)));
-        if (!coarse_steps(largest, &inverse, code, scale)) continue;
-        vf mul = vf_set1(inverse);
-#pragma GCC unroll 4
-        for (int i = 0; i < 8; i += 2) {
-            vb tables = vb_pack4(vi_nearest(vf_mul(vf_mul(vf_set1(d[2 * i]), m), mul)),
-                                 vi_nearest(vf_mul(vf_mul(vf_set1(d[2 * i + 1]), m), mul)),
-                                 vi_nearest(vf_mul(vf_mul(vf_set1(d[2 * i + 2]), m), mul)),
-                                 vi_nearest(vf_mul(vf_mul(vf_set1(d[2 * i + 3]), m), mul)));
-            vb a = vb_lookup(vb_table_ab(tables), vb_or_and(eight, q[i], vb_set1(7)));
-            vb c = vb_lookup(vb_table_cd(tables), vb_or_and(eight, q[i + 1], vb_set1(7)));
-            vb_store(code + 32 * i, vb_sign(a, vb_lookup(vb_twice(signs), q[i])));
-            vb_store(code + 32 * i + 32, vb_sign(c, vb_lookup(vb_twice(signs), q[i + 1])));
-        }
+        coarse_e2m1_by_16(q, d, code, scale++);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }

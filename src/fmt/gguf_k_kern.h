@@ -54,10 +54,6 @@ V_INLINE vs q2_k_mins(const uint8_t *b) {
 
 /* ---------------------------------------------------------------- dots: all sums of a block in int32, exact */
 
-V_INLINE vi4 vi4_zero(void) {
-    return (vi4){vi_zero(), vi_zero(), vi_zero(), vi_zero()};
-}
-
 V_INLINE vf4 q2_k_block(const uint8_t *b, v_x x, vf4 acc, const int T) {
     vi4 a = dot_block(b, q2_k_codes, vs_pairs(q2_k_scales(b)), vi4_zero(), x, T);
     acc = add_scaled(acc, a, vf_f16(b + SR_Q2_K_D), x, T);

@@ -21,17 +21,11 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "fmt/fmt.h"
+#include "fmt/hqq.h"
 
 enum { NAME = 600, PACKING = 16 };
 
-/* Where number i of a flat array lies and which scale it has. */
-typedef struct hqq {
-    const uint8_t *word;
-    int64_t words, cols, group; /* L, C; group: numbers a scale along the flat array, when `by` says so */
-    uint8_t bits, per, bytes;   /* codes a word, bytes a word */
-    enum { BY_GROUP, BY_COLUMN, BY_ONE } by;
-} hqq;
+typedef sr_hqq hqq;
 
 /* A run of numbers in f32, whatever plane they stand in. */
 typedef struct floats {
@@ -60,10 +54,10 @@ static const hqq *of(const sr_weight *w) {
     return w->aux;
 }
 static floats scales_of(const sr_weight *w) {
-    return (floats){w->plane[1].data, w->plane[1].type};
+    return (floats){w->plane[SR_HQQ_SCALES].data, w->plane[SR_HQQ_SCALES].type};
 }
 static floats zeros_of(const sr_weight *w) {
-    return (floats){w->plane[2].data, w->plane[2].type};
+    return (floats){w->plane[SR_HQQ_ZEROS].data, w->plane[SR_HQQ_ZEROS].type};
 }
 
 /* Words of number i on, the shift of its field, and how many numbers follow in the same field. */
@@ -101,15 +95,15 @@ static void decode_flat(const hqq *h, floats scale, floats zero, int64_t i, int6
     float s[RUN], z[RUN];
     while (n > 0) {
         int64_t m = n < RUN ? n : RUN;
-        if (h->by == BY_COLUMN && m > h->cols - i % h->cols) m = h->cols - i % h->cols;
-        if (h->by == BY_GROUP && m > h->group - i % h->group) m = h->group - i % h->group;
+        if (h->by == SR_HQQ_BY_COLUMN && m > h->cols - i % h->cols) m = h->cols - i % h->cols;
+        if (h->by == SR_HQQ_BY_GROUP && m > h->group - i % h->group) m = h->group - i % h->group;
         read_codes(h, i, m, 0, code);
-        if (h->by == BY_COLUMN) {
+        if (h->by == SR_HQQ_BY_COLUMN) {
             read_floats(scale, i % h->cols, m, s);
             read_floats(zero, i % h->cols, m, z);
             for (int64_t j = 0; j < m; j++) out[j] = ((float)(uint8_t)code[j] - z[j]) * s[j];
         } else {
-            int64_t g = h->by == BY_GROUP ? i / h->group : 0;
+            int64_t g = h->by == SR_HQQ_BY_GROUP ? i / h->group : 0;
             float s0 = one_float(scale, g), z0 = one_float(zero, g);
             for (int64_t j = 0; j < m; j++) out[j] = ((float)(uint8_t)code[j] - z0) * s0;
         }
@@ -129,7 +123,7 @@ static void unpack_hqq(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     int64_t i = row * w->K + k0;
     read_codes(h, i, n, minus, code);
     for (int64_t k = 0; k < n; k += w->group, i += w->group) {
-        int64_t g = h->by == BY_GROUP ? i / h->group : 0;
+        int64_t g = h->by == SR_HQQ_BY_GROUP ? i / h->group : 0;
         *scale = one_float(s, g);
         *min++ = (one_float(z, g) - (float)minus) * *scale;
         scale++;
@@ -219,7 +213,7 @@ static bool dims_hqq(const sr_parts *parts, const sr_qspec *spec, int64_t *N, in
 static bool fold(hqq *h, const struct packing *p, int64_t N, int64_t K, int axis, int64_t group, bool one) {
     int64_t n, rows;
     *h = (hqq){.bits = p->bits, .per = p->per, .bytes = p->bytes, .group = group};
-    h->by = one ? BY_ONE : axis ? BY_GROUP : BY_COLUMN;
+    h->by = one ? SR_HQQ_BY_ONE : axis ? SR_HQQ_BY_GROUP : SR_HQQ_BY_COLUMN;
     if (__builtin_mul_overflow(N, K, &n) || group < 1 || (!one && n % group)) return false;
     rows = one ? N : axis ? n / group : group;
     h->cols = n / rows;
@@ -227,7 +221,7 @@ static bool fold(hqq *h, const struct packing *p, int64_t N, int64_t K, int axis
     return !__builtin_mul_overflow(s, h->cols, &h->words);
 }
 static int64_t n_scales(const hqq *h, int64_t n) {
-    return h->by == BY_ONE ? 1 : h->by == BY_GROUP ? n / h->group : h->cols;
+    return h->by == SR_HQQ_BY_ONE ? 1 : h->by == SR_HQQ_BY_GROUP ? n / h->group : h->cols;
 }
 
 static sr_status layout_hqq(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
@@ -369,21 +363,21 @@ static sr_status adopt_hqq(const sr_parts *parts, sr_weight *w, sr_arena *arena,
             s = describe(parts, "", sr_parts_get(parts, "W_q"), p, w->N, w->K, w->spec.axis, w->spec.group, scale,
                          n_scale, zero, n_zero, &d, err);
         if (s != SR_OK) return s;
-        set_plane(w, 1, scale, n_scale);
-        set_plane(w, 2, zero, n_zero);
+        set_plane(w, SR_HQQ_SCALES, scale, n_scale);
+        set_plane(w, SR_HQQ_ZEROS, zero, n_zero);
         *h = d.h;
     } else {
         if (!fold(h, p, w->N, w->K, w->spec.axis, w->spec.group, false))
             return sr_fail(err, SR_INVALID, "%s: groups of %d do not divide %lld x %lld", w->fmt->name, w->spec.group,
                            (long long)w->N, (long long)w->K);
-        h->word = w->plane[0].data;
+        h->word = w->plane[SR_HQQ_CODES].data;
     }
     w->spec.bits = h->bits;
-    w->spec.axis = h->by != BY_COLUMN;
+    w->spec.axis = h->by != SR_HQQ_BY_COLUMN;
     w->spec.group = h->group > INT32_MAX ? INT32_MAX : (int32_t)h->group;
-    if (h->by == BY_ONE)
+    if (h->by == SR_HQQ_BY_ONE)
         sr_weight_set_group(w, w->K);
-    else if (h->by == BY_GROUP && w->K % h->group == 0)
+    else if (h->by == SR_HQQ_BY_GROUP && w->K % h->group == 0)
         sr_weight_set_group(w, h->group);
     else
         w->tile = SR_TILE_F32; /* scales within a row differ from row to row or from column to column */
