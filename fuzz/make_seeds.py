@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the gguf, ggml, safetensors, uqff, pickle, json and config targets: small files that reach every branch of a good one.
+"""Writes the seeds of the gguf, ggml, safetensors, uqff, pickle, json, config and template targets: small files that reach every branch of a good one.
 
     fuzz/make_seeds.py        writes fuzz/seeds/<target>/<name>
 
 Inputs that once crashed a target are kept beside them under the names of the tests that came of them."""
 import json
 import os
+import pathlib
 import struct
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
@@ -195,3 +196,13 @@ save("config", "templates", json.dumps({
     "chat_template": [{"name": "default", "template": "{{ x }}"}, {"name": "tool_use", "template": "y"}],
     "added_tokens_decoder": {"0": {"content": "<s>", "special": True}},
     "model_max_length": 1000000000000000019884624838656}).encode())
+
+TEMPLATES = pathlib.Path(__file__).parent.parent / "tests/vectors/templates"
+chats = json.loads((TEMPLATES / "conversations.json").read_text())
+for path in sorted(TEMPLATES.glob("*.jinja")):
+    for name in ["tools", "tool_results", "images"]:
+        save("template", f"{path.stem}_{name}", path.read_bytes() + b"\0" + json.dumps(chats[name]).encode())
+small = json.loads((TEMPLATES / "expressions.json").read_text())
+fine = [c["template"] for c in small["cases"] if "error" not in c]
+for i in range(0, len(fine), 100):
+    save("template", f"small_{i}", "\n".join(fine[i:i + 100]).encode() + b"\0" + json.dumps(small["variables"]).encode())
