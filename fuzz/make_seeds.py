@@ -7,6 +7,7 @@ qconfig are cut out of tests/vectors/checkpoints.
 Inputs that once crashed a target are kept beside them under the names of the tests that came of them."""
 import json
 import os
+import pathlib
 import struct
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
@@ -314,3 +315,13 @@ for name, text in (
         ("fp8-blocks", {"quant_method": "fp8", "weight_block_size": [128, 64], "ignored_layers": ["lm_head"]}),
         ("a_config_that_fails_twice", {"bits": "awq", "version": "GEMM"})):
     save("qconfig", name, json.dumps({"quantization_config": text}).encode())
+
+TEMPLATES = pathlib.Path(__file__).parent.parent / "tests/vectors/templates"
+chats = json.loads((TEMPLATES / "conversations.json").read_text())
+for path in sorted(TEMPLATES.glob("*.jinja")):
+    for name in ["tools", "tool_results", "images"]:
+        save("template", f"{path.stem}_{name}", path.read_bytes() + b"\0" + json.dumps(chats[name]).encode())
+small = json.loads((TEMPLATES / "expressions.json").read_text())
+fine = [c["template"] for c in small["cases"] if "error" not in c]
+for i in range(0, len(fine), 100):
+    save("template", f"small_{i}", "\n".join(fine[i:i + 100]).encode() + b"\0" + json.dumps(small["variables"]).encode())

@@ -7,6 +7,7 @@
  *   sr_session  one sequence of tokens with its KV cache. Sized at creation; a step allocates nothing.
  *   sr_sampler  chooses the next token from logits.
  *   sr_tokenizer, sr_detok, sr_checkpoint   text to ids, ids to text, and the directory of a file.
+ *   sr_template a conversation to the text of a prompt.
  *
  * Letters in shapes: T tokens, V vocabulary, K input features, N output features. A matrix [N][K] has K contiguous.
  *
@@ -172,6 +173,32 @@ SR_API void sr_detok_reset(sr_detok *d, bool at_start);
 SR_API bool sr_detok_push(sr_detok *d, int32_t id, const char **text, size_t *n);
 /* The rest at the end of a generation; an incomplete character comes out as U+FFFD. */
 SR_API void sr_detok_flush(sr_detok *d, const char **text, size_t *n);
+
+/* ---------------------------------------------------------------- chat templates */
+
+/* A template in the language of Jinja 3.1, as the transformers package sets it up: a conversation to the text of a
+ * prompt. Immutable, may be shared by threads. It sees the variables that it is given and nothing else, and what a
+ * rendering costs is bounded. */
+typedef struct sr_template sr_template;
+
+/* The chat template of a path that sr_checkpoint_open takes, or of a file whose name ends in .jinja. tools: the one
+ * that the model keeps for conversations with tools, where there is such a one. The model's special tokens become the
+ * variables bos_token, eos_token, unk_token, pad_token ... SR_UNSUPPORTED: it has no chat template, or one that says
+ * what chat templates do not (include, import, extends); SR_CORRUPT: it is no template. Messages of this section name
+ * the template, line and column. */
+SR_API sr_status sr_template_open(const char *path, bool tools, sr_template **out, sr_err *err);
+/* The same from n bytes of text; `origin` names it in messages. Both are copied. */
+SR_API sr_status sr_template_parse(const char *text, size_t n, const char *origin, sr_template **out, sr_err *err);
+SR_API void sr_template_free(sr_template *t);
+/* Renders with `variables`, n_variables bytes of a JSON object: messages, tools, add_generation_prompt and whatever
+ * else the template asks for. Messages are made what templates expect: members that are null are left out, the
+ * arguments of tool calls become objects where they are the text of one, reasoning gets its usual names; so are tools
+ * and documents that are null or empty. *text (zero-terminated; *n bytes, which may hold zeros) is released with
+ * sr_text_free, and NULL after a failure. SR_INVALID: the template refuses or cannot work with these values; SR_LIMIT:
+ * it takes too much time, memory or depth. */
+SR_API sr_status sr_template_render(const sr_template *t, const char *variables, size_t n_variables, char **text,
+                                    size_t *n, sr_err *err);
+SR_API void sr_text_free(char *text);
 
 /* ---------------------------------------------------------------- sampler */
 

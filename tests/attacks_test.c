@@ -52,7 +52,7 @@ static const char *at(const char *name) {
 
 /* ---------------------------------------------------------------- running the command */
 
-enum verb { INSPECT, RUN, TOKENIZE };
+enum verb { INSPECT, RUN, TOKENIZE, TEMPLATE };
 
 struct outcome {
     int code; /* -1: a signal, whose number is in `signal` */
@@ -92,10 +92,11 @@ static struct outcome run(enum verb verb, const char *path, const char *text, co
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        const char *argv[3][12] = {
+        const char *argv[4][12] = {
             {"sirocco", "inspect", path, NULL},
             {"sirocco", "run", path, "-q", "--threads", "2", "--max-tokens", "2", "-i", text ? text : "-", NULL},
-            {"sirocco", "tokenize", path, text, NULL}};
+            {"sirocco", "tokenize", path, text, NULL},
+            {"sirocco", "template", path, NULL}};
         redirect(0, input ? input : "/dev/null", O_RDONLY);
         redirect(1, out, O_WRONLY | O_CREAT | O_TRUNC);
         redirect(2, err, O_WRONLY | O_CREAT | O_TRUNC);
@@ -1354,6 +1355,41 @@ static void attack_20_archives(void **state) {
     put32(&a, a.central[0] + 46 + strlen("a/data.pkl") + 8, 0x80000000); /* its ZIP64 size */
     drop(&p);
     refuse_archive(&a, "in two sizes");
+/* ---------------------------------------------------------------- 21, 22: chat templates; finer in template_test.c */
+
+static void refuse_template(const char *text, const char *word) {
+    write_text(at("t.jinja"), text);
+    refuse(TEMPLATE, at("t.jinja"), word, "line 1, column");
+}
+
+static void attack_21_templates_that_reach_for_the_program(void **state) {
+    (void)state;
+    refuse_template("{{ ''.__class__.__mro__[1].__subclasses__() }}", "'__class__' is undefined");
+    refuse_template("{{ messages.__init__.__globals__['os'].popen('id').read() }}", "'__init__' is undefined");
+    refuse_template("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "'cycler' is undefined");
+    refuse_template("{{ self._TemplateReference__context.x }}", "'self' is undefined");
+    refuse_template("{% for x in ().__class__.__base__.__subclasses__() %}{% endfor %}", "'__class__' is undefined");
+    refuse_template("{{ messages | map(attribute='__class__.__mro__') | list }}", "'__class__' is undefined");
+    refuse_template("{% include '/etc/passwd' %}", "'include'");
+    refuse_template("{% import 'os' as os %}", "'import'");
+}
+
+static void attack_22_templates_that_never_end(void **state) {
+    (void)state;
+    refuse_template("{% for i in range(10**9) %}x{% endfor %}", "1000000000 numbers");
+    refuse_template("{% for i in range(100000) %}{% for k in range(100000) %}{% endfor %}{% endfor %}", "steps");
+    refuse_template("{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}", "bytes of text");
+    refuse_template("{{ 'x' * 10**9 }}", "bytes of memory");
+    refuse_template("{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+                    "bytes of memory");
+    refuse_template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nesting");
+    refuse_template("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+                    "expected a template that");
+    refuse_template("{{ messages | tojson(indent=10**9) }}", "bytes of memory");
+    refuse_template("{% set l = range(100000) | list %}{% for i in l %}{{ l | sort | first }}{% endfor %}", "steps");
+    refuse_template("{% set l = range(100000) | list %}{% for i in l %}{% if -1 in l %}{% endif %}{% endfor %}",
+                    "steps");
+    refuse_template("{{ ('a' * 1000000 + 'b') in (('a' * 1000000 + 'c') * 100) }}", "steps");
 }
 
 int main(void) {
@@ -1387,6 +1423,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(attack_19_pickles, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_20_tensors_and_sharing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(attack_20_archives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_21_templates_that_reach_for_the_program, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(attack_22_templates_that_never_end, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ is_json() {
 
 # ---------------------------------------------------------------- help and usage
 
-commands="run inspect formats models tokenize eval bench doctor help"
+commands="run inspect formats models tokenize template eval bench doctor help"
 run 0 --version
 says '^sirocco [0-9]'
 run 0 --help
@@ -122,7 +122,7 @@ says '^| q4_k | GGUF'
 head -n "$(wc -l <"$out")" "$source/docs/formats.md" | cmp -s - "$out" ||
     fail "docs/formats.md begins with something else: write it again"
 
-for name in run inspect tokenize bench; do
+for name in run inspect tokenize template bench; do
     run 1 $name "$scratch/absent"
     warns 'absent'
 done
@@ -145,7 +145,7 @@ if [ -f "$model/model.safetensors" ]; then
     run 1 run "$scratch/cut" -i x
 fi
 
-# ---------------------------------------------------------------- tokenize, inspect, doctor
+# ---------------------------------------------------------------- tokenize, template, inspect, doctor
 
 run 0 tokenize "$model" "Once upon a time"
 says '^ *0  <|endoftext|> '
@@ -167,6 +167,41 @@ printf 'a\0b\xff\xc3"\\\n\x01' >"$scratch/in"
 run 0 tokenize --json "$model"
 is_json
 : >"$scratch/in"
+
+templates=$source/tests/vectors/templates
+printf '%s' '[{"role": "system", "content": "S"}, {"role": "user", "content": "Hé \"q\""}]' >"$scratch/chat.json"
+echo '[{"type": "function", "function": {"name": "f"}}]' >"$scratch/tools.json"
+run 0 template "$templates/phi3.jinja" --messages "$scratch/chat.json"
+is '<|system|>
+S<|end|>
+<|user|>
+Hé "q"<|end|>
+<|assistant|>'
+run 0 template --no-generation-prompt --var 'eos_token="</s>"' "$templates/phi3.jinja"
+says '</s>$'
+grep -q 'assistant|>$' "$out" && [ "$(tail -n 1 "$out")" != '</s>' ] && fail "an answer is opened"
+run 0 template --json "$templates/chatml_thinking.jinja" --tools "$scratch/tools.json" --var enable_thinking=false
+is_json
+says '"prompt":"<|im_start|>system'
+says '"name\\": \\"f\\"'
+says '</think>\\n\\n"}$'
+mkdir "$scratch/chat"
+echo '{}' >"$scratch/chat/config.json"
+printf '%s' '{"bos_token": "<b>", "chat_template": "{{ bos_token }}{{ tools is defined }}{{ messages[-1].role }}"}' \
+    >"$scratch/chat/tokenizer_config.json"
+run 0 template "$scratch/chat"
+is '<b>Falseuser'
+run 0 template "$scratch/chat" --tools "$scratch/tools.json"
+is '<b>Trueuser'
+run 1 template "$model"
+warns 'no chat template'
+run 1 template "$scratch/chat" --messages "$scratch/absent"
+run 1 template "$scratch/chat" --messages "$scratch/chat/config.json"
+warns 'messages: found no JSON array'
+run 1 template "$scratch/chat" --var 'x=abc'
+run 1 template "$scratch/chat" --var 'x=1, "y": 2'
+run 2 template "$scratch/chat" --var x
+run 2 template
 
 run 0 inspect "$model"
 says '^architecture  llama'

@@ -9,6 +9,7 @@ int command_inspect(const struct cli_args *args);
 int command_formats(const struct cli_args *args);
 int command_models(const struct cli_args *args);
 int command_tokenize(const struct cli_args *args);
+int command_template(const struct cli_args *args);
 int command_eval(const struct cli_args *args);
 int command_bench(const struct cli_args *args);
 int command_doctor(const struct cli_args *args);

@@ -251,7 +251,8 @@ void cli_release(cli_args *args) {
     free(args->logit_bias.at);
     free(args->stop.at);
     free(args->dry_breaker.at);
-    args->logit_bias = args->stop = args->dry_breaker = (cli_texts){0};
+    free(args->var.at);
+    args->logit_bias = args->stop = args->dry_breaker = args->var = (cli_texts){0};
 }
 
 bool cli_given_at(const cli_args *args, size_t field) {

@@ -55,6 +55,10 @@ typedef struct cli_args {
 
     bool no_bos, no_special, summary;
 
+    const char *messages, *tools;
+    cli_texts var;
+    bool no_generation_prompt;
+
     cli_ints prompt_len, gen_len, depth;
     int64_t iterations, warmup;
 

@@ -12,11 +12,12 @@ enum {
     BENCH = 16,
     DOCTOR = 32,
     HELP = 64,
+    TEMPLATE = 128,
     FORMATS = 256,
     MODELS = 512,
     ALL = 1023
 };
-enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE };
+enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -88,6 +89,22 @@ const cli_command cli_commands[] = {
                  "sirocco tokenize --json path/to/model < text.txt\tfrom standard input, as JSON\n"
                  "sirocco tokenize --no-special model.gguf \"<s>\"\tspecial tokens as plain text\n",
      .run = command_tokenize},
+    {.name = "template",
+     .bit = TEMPLATE,
+     .operands = "PATH",
+     .least_operands = 1,
+     .most_operands = 1,
+     .summary = "show what a conversation becomes",
+     .description = "Prints the prompt that a model's chat template makes of a conversation, before it is tokenized. "
+                    "PATH is a model, "
+                    "only its tokenizer, or the template itself, a file whose name ends in .jinja. Without --messages "
+                    "an example is "
+                    "used. What a template may do and cost is bounded: it sees its variables and nothing else.",
+     .examples = "sirocco template path/to/model\tan example\n"
+                 "sirocco template model.gguf --messages chat.json\ta conversation of yours\n"
+                 "sirocco template path/to/model --var enable_thinking=false\ta variable of it\n"
+                 "sirocco template my.jinja --var 'bos_token=\"<s>\"'\ta template on its own\n",
+     .run = command_template},
     {.name = "eval",
      .bit = EVAL,
      .operands = "PATH --text FILE",
@@ -227,6 +244,14 @@ const cli_option cli_options[] = {
      "leave out the tokens that the model's convention puts around a text"},
     {"no-special", NULL, 0, NULL, CLI_FLAG, TOKENIZE, SECTION_TEXT, FIELD(no_special), 0, 0, NULL,
      "spellings of special tokens in the text are plain text"},
+    {"messages", NULL, 0, "FILE", CLI_TEXT, TEMPLATE, SECTION_TEXT, FIELD(messages), 0, 0, NULL,
+     "the conversation: a JSON array of objects with role and content"},
+    {"tools", NULL, 0, "FILE", CLI_TEXT, TEMPLATE, SECTION_TEXT, FIELD(tools), 0, 0, NULL,
+     "the tools that the model may call: a JSON array of their descriptions"},
+    {"var", NULL, 0, "NAME=JSON", CLI_TEXTS, TEMPLATE, SECTION_TEXT, FIELD(var), 0, 0, NULL,
+     "a variable of the template; may be repeated"},
+    {"no-generation-prompt", NULL, 0, NULL, CLI_FLAG, TEMPLATE, SECTION_TEXT, FIELD(no_generation_prompt), 0, 0, NULL,
+     "end behind the last message, without the opening of an answer"},
     {"summary", NULL, 0, NULL, CLI_FLAG, INSPECT, SECTION_OUTPUT, FIELD(summary), 0, 0, NULL,
      "leave out the list of tensors"},
 
@@ -244,7 +269,7 @@ const cli_option cli_options[] = {
     {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
-    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | MODELS | TOKENIZE | EVAL | BENCH | DOCTOR,
+    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | BENCH | DOCTOR,
      SECTION_OUTPUT, FIELD(json), 0, 0, NULL, "print one JSON object"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
     {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,

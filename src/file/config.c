@@ -133,7 +133,7 @@ static size_t put(struct flat *f, sr_kind kind, const sr_json_value *v, uint8_t 
     }
 }
 
-/* [{"name": "default", "template": "..."}, ...], the older form of tokenizer_config.chat_template. */
+/* [{"name": "default", "template": "..."}, ...], the older form of a chat_template. */
 static sr_status add_templates(struct flat *f) {
     sr_json_value element, key, v;
     size_t base = f->n;
@@ -166,6 +166,11 @@ static sr_status add_templates(struct flat *f) {
     }
 }
 
+static bool is_template(const struct flat *f) {
+    return key_is(f, "tokenizer_config.chat_template") || key_is(f, "processor_config.chat_template") ||
+           key_is(f, "chat_template_json.chat_template");
+}
+
 /* The reader is inside the array. It is walked twice: what is it, then copy it. */
 static sr_status add_array(struct flat *f) {
     sr_json again = f->j;
@@ -182,7 +187,7 @@ static sr_status add_array(struct flat *f) {
         n++;
     }
     if (got == SR_JSON_ERROR) return f->err->code;
-    if (objects && key_is(f, "tokenizer_config.chat_template")) {
+    if (objects && is_template(f)) {
         f->j = again;
         return add_templates(f);
     }
@@ -205,7 +210,7 @@ static sr_status add_array(struct flat *f) {
 /* What another file says: tokenizer.json the first, the file of that name what config.json may repeat. */
 static bool is_left_out(const struct flat *f) {
     return key_is(f, "tokenizer_config.added_tokens_decoder") || key_is(f, "tokenizer_config") ||
-           key_is(f, "generation_config");
+           key_is(f, "generation_config") || key_is(f, "processor_config") || key_is(f, "chat_template_json");
 }
 
 /* The reader is inside the object. The recursion is bounded by the reader's depth. */

@@ -62,12 +62,13 @@ typedef enum sr_kind {
 } sr_kind;
 
 /* A metadata value: a GGUF key-value, or a scalar or flat array of config.json. JSON keys are flattened with dots
- * ("rope_scaling.factor"); keys of generation_config.json and tokenizer_config.json get the prefixes
- * "generation_config." and "tokenizer_config.", those of a safetensors header "__metadata__.". JSON numbers that
+ * ("rope_scaling.factor"); keys of generation_config.json, tokenizer_config.json, processor_config.json and
+ * chat_template.json get the prefixes "generation_config.", "tokenizer_config.", "processor_config." and
+ * "chat_template_json.", those of a safetensors header "__metadata__.". JSON numbers that
  * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
  * added_tokens_decoder (it repeats tokenizer.json) are left out. tokenizer_config.chat_template is the text of
- * chat_template.jinja where there is one; of a list of named templates it is the one called "default", the others are
- * tokenizer_config.chat_template.<name>.
+ * chat_template.jinja where there is one; of a list of named templates a key ...chat_template is the one called
+ * "default", the others are ...chat_template.<name>.
  */
 typedef struct sr_value {
     const char *key; /* zero-terminated, without embedded zeros */

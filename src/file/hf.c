@@ -46,10 +46,11 @@ static sr_status read_config(sr_file *file, const char *dir, const char *name, c
     return s;
 }
 
-/* A template in a file of its own wins over the one in tokenizer_config.json, as in transformers. */
-static sr_status read_template(sr_file *file, const char *dir, sr_err *err) {
-    static const char key[] = "tokenizer_config.chat_template";
-    char *path = sr_path_join(&file->arena, dir, "chat_template.jinja"), *text;
+static const char template_key[] = "tokenizer_config.chat_template";
+
+/* A template in a file of its own becomes the value `key`. */
+static sr_status read_template(sr_file *file, const char *dir, const char *name, const char *key, sr_err *err) {
+    char *path = sr_path_join(&file->arena, dir, name), *text;
     size_t n;
     if (!path) return no_memory(dir, err);
     if (sr_path_look(path) == SR_PATH_ABSENT) return SR_OK;
@@ -60,13 +61,30 @@ static sr_status read_template(sr_file *file, const char *dir, sr_err *err) {
     free(text);
     if (!utf8) return sr_fail(err, SR_CORRUPT, "%s: found bytes that are not UTF-8", sr_show_path(path));
     if (!copy) return no_memory(path, err);
-    sr_value *v = NULL;
-    for (int i = 0; i < file->n_values && !v; i++)
-        if (strcmp(file->value[i].key, key) == 0) v = &file->value[i];
-    if (!v) v = sr_file_add_value(file, err);
+    sr_value *v = sr_file_add_value(file, err);
     if (!v) return err->code;
     *v = (sr_value){.key = key, .kind = SR_KIND_STRING, .stored = 255, .v.s = {copy, n}};
     return SR_OK;
+}
+
+/* chat_template.jinja wins over all templates of tokenizer_config.json, as in transformers, and the one for tools then
+ * has a file of its own too. */
+static sr_status read_templates(sr_file *file, const char *dir, sr_err *err) {
+    char *path = sr_path_join(&file->arena, dir, "chat_template.jinja");
+    if (!path) return no_memory(dir, err);
+    if (sr_path_look(path) == SR_PATH_ABSENT) return SR_OK;
+    int n = 0;
+    size_t key_n = sizeof template_key - 1;
+    for (int i = 0; i < file->n_values; i++) {
+        const char *key = file->value[i].key;
+        bool other = strncmp(key, template_key, key_n) != 0 || (key[key_n] && key[key_n] != '.');
+        if (other) file->value[n++] = file->value[i];
+    }
+    file->n_values = n;
+    sr_status s = read_template(file, dir, "chat_template.jinja", template_key, err);
+    if (s != SR_OK) return s;
+    return read_template(file, dir, "additional_chat_templates/tool_use.jinja",
+                         "tokenizer_config.chat_template.tool_use", err);
 }
 
 static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
@@ -77,7 +95,10 @@ static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     if (s == SR_OK) s = read_config(file, dir, "quantize_config.json", "quantize_config.", err);
     if (s == SR_OK) s = read_config(file, dir, "quant_config.json", "quant_config.", err);
     if (s == SR_OK) s = read_config(file, dir, "hf_quant_config.json", "hf_quant_config.", err);
-    if (s == SR_OK) s = read_template(file, dir, err);
+    /* Where templates stood before they came to the tokenizer's files, and where those of processors stand. */
+    if (s == SR_OK) s = read_config(file, dir, "chat_template.json", "chat_template_json.", err);
+    if (s == SR_OK) s = read_config(file, dir, "processor_config.json", "processor_config.", err);
+    if (s == SR_OK) s = read_templates(file, dir, err);
     if (s != SR_OK) return s;
     char *path = sr_path_join(&file->arena, dir, "tokenizer.json");
     if (!path) return no_memory(dir, err);
