@@ -65,7 +65,7 @@ typedef enum sr_kind {
  * ("rope_scaling.factor"); keys of generation_config.json and tokenizer_config.json get the prefixes
  * "generation_config." and "tokenizer_config.", those of a safetensors header "__metadata__.". JSON numbers that
  * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
- * added_tokens_decoder (it repeats tokenizer.json) are left out. tokenizer_config.chat_template is the text of
+ * added_tokens_decoder (it is for the tokenizer) are left out. tokenizer_config.chat_template is the text of
  * chat_template.jinja where there is one; of a list of named templates it is the one called "default", the others are
  * tokenizer_config.chat_template.<name>.
  */
@@ -109,7 +109,9 @@ typedef struct sr_file {
     int n_parts;
     sr_value *value;
     int n_values;
-    sr_map tokenizer_json; /* the raw file; empty when the directory has none */
+    sr_map tokenizer;                      /* the raw file; empty when the directory has none */
+    const char *tokenizer_name;            /* of that file, without its directory; NULL when there is none */
+    sr_map tokenizer_config, added_tokens; /* raw, where the tokenizer's file is not tokenizer.json, which has it all */
     sr_arena arena;
     struct sr_names {
         uint32_t *slot, mask;

@@ -1,5 +1,7 @@
 #include "text/vocab.h"
 
+#include <stdlib.h>
+
 uint64_t sr_vocab_hash(const sr_vocab *v, const char *s, size_t n) {
     uint64_t h = sr_mix(n, v->seed), x;
     for (; n >= 8; n -= 8, s += 8) {
@@ -78,4 +80,63 @@ void sr_merges_add(sr_merges *m, int32_t left, int32_t right, uint32_t rank, int
         if (m->slot[i].pair == UINT64_MAX || replace) m->slot[i] = (sr_merge){pair, rank, id};
         return;
     }
+}
+
+/* Room for one more node; the table of edges stays at most half full. */
+static bool grow(sr_trie *t) {
+    if (t->n + 1 >= t->cap_nodes) {
+        uint32_t cap = t->cap_nodes ? 2 * t->cap_nodes : 256;
+        int32_t *value = cap > 2 * (uint32_t)SR_TRIE_MAX ? NULL : realloc(t->value, cap * sizeof *value);
+        if (!value) return false;
+        memset(value + t->cap_nodes, 0, (cap - t->cap_nodes) * sizeof *value);
+        t->value = value;
+        t->cap_nodes = cap;
+        uint32_t slots = 2 * cap, old = t->edge ? t->mask + 1 : 0;
+        sr_trie_edge *edge = calloc(slots, sizeof *edge);
+        if (!edge) return false;
+        sr_trie_edge *from = t->edge;
+        t->edge = edge;
+        t->mask = slots - 1;
+        t->seed = (uint64_t)(uintptr_t)edge;
+        for (uint32_t i = 0; i < old; i++) {
+            if (!from[i].node) continue;
+            uint32_t k = sr_trie_slot(t, from[i].key);
+            while (edge[k].node) k = (k + 1) & t->mask;
+            edge[k] = from[i];
+        }
+        free(from);
+        if (!t->n) t->n = SR_TRIE_ROOT;
+    }
+    return t->n < SR_TRIE_MAX - 1;
+}
+
+bool sr_trie_add(sr_trie *t, const char *text, size_t n, int32_t value, bool replace) {
+    uint32_t node = SR_TRIE_ROOT;
+    for (size_t i = 0; i < n; i++) {
+        if (!grow(t)) return false;
+        uint32_t key = node << 8 | (uint8_t)text[i], k = sr_trie_slot(t, key);
+        while (t->edge[k].node && t->edge[k].key != key) k = (k + 1) & t->mask;
+        if (!t->edge[k].node) t->edge[k] = (sr_trie_edge){key, ++t->n};
+        node = t->edge[k].node;
+    }
+    if (replace || !t->value[node]) t->value[node] = value + 1;
+    return true;
+}
+
+int32_t sr_trie_longest(const sr_trie *t, uint32_t from, const char *s, size_t n, size_t *len) {
+    int32_t found = -1;
+    uint32_t node = from;
+    for (size_t i = 0; i < n && (node = sr_trie_step(t, node, (uint8_t)s[i])) != 0;) {
+        i++;
+        if (!t->value[node]) continue;
+        found = sr_trie_value(t, node);
+        *len = i;
+    }
+    return found;
+}
+
+void sr_trie_free(sr_trie *t) {
+    free(t->edge);
+    free(t->value);
+    *t = (sr_trie){0};
 }

@@ -1,4 +1,5 @@
-/* The vocabulary: pieces by id and ids by piece; and the merges of byte pair encoding. */
+/* The vocabulary: pieces by id and ids by piece; the merges of byte pair encoding; and tries, which find every piece
+ * that begins at a place of a text. */
 #ifndef SR_TEXT_VOCAB_H
 #define SR_TEXT_VOCAB_H
 
@@ -76,5 +77,42 @@ static inline const sr_merge *sr_merges_find(const sr_merges *m, int32_t left, i
         if (m->slot[i].pair == UINT64_MAX) return NULL;
     }
 }
+
+/* A trie whose edges lie in one table: (node, byte) -> node. Nodes are numbered from SR_TRIE_ROOT; 0 is none. */
+enum { SR_TRIE_ROOT = 1, SR_TRIE_MAX = 1 << 24 /* nodes: an edge's key has 32 bits */ };
+
+typedef struct sr_trie_edge {
+    uint32_t key, node; /* from << 8 | byte; node 0: free */
+} sr_trie_edge;
+
+typedef struct sr_trie {
+    sr_trie_edge *edge;
+    int32_t *value; /* [cap_nodes] of a node: what ends there + 1, 0: nothing */
+    uint32_t n, cap_nodes, mask;
+    uint64_t seed;
+} sr_trie;
+
+static inline uint32_t sr_trie_slot(const sr_trie *t, uint32_t key) {
+    return (uint32_t)(sr_mix(key, t->seed) >> 32) & t->mask;
+}
+
+/* The node behind `node` by this byte, 0: none. An empty trie has none. */
+static inline uint32_t sr_trie_step(const sr_trie *t, uint32_t node, uint8_t byte) {
+    uint32_t key = node << 8 | byte;
+    if (!t->n) return 0;
+    for (uint32_t i = sr_trie_slot(t, key); t->edge[i].node; i = (i + 1) & t->mask)
+        if (t->edge[i].key == key) return t->edge[i].node;
+    return 0;
+}
+/* What ends at a node, -1: nothing. */
+static inline int32_t sr_trie_value(const sr_trie *t, uint32_t node) {
+    return t->value[node] - 1;
+}
+/* Gives a text (n > 0 bytes) its value; one that has a value keeps it, unless `replace`. False: out of memory, or more
+ * than SR_TRIE_MAX nodes. Zero the trie before the first. */
+bool sr_trie_add(sr_trie *t, const char *text, size_t n, int32_t value, bool replace);
+/* Longest text that s[0..n) begins with: its value, or -1, and its length. */
+int32_t sr_trie_longest(const sr_trie *t, uint32_t from, const char *s, size_t n, size_t *len);
+void sr_trie_free(sr_trie *t);
 
 #endif
