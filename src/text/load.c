@@ -124,7 +124,7 @@ void sr_fill_piece(sr_filler *f, int32_t id, const char *text, size_t n, int64_t
     size_t n_out = n;
     if (n) memcpy(s, text, n);
     f->type[id] = type > 0 && type <= SR_PIECE_BYTE ? (uint8_t)type : 0;
-    sr_vocab_add(&t->vocab, id, s, (uint32_t)n, false);
+    t->vocab.piece[id] = (sr_piece){s, (uint32_t)n};
     if (n && sr_spm_border(s, n, 0) < n) t->words_apart = false;
     if (t->score_rank) t->score_rank[id] = sr_score_rank((float)score);
     if (t->score) t->score[id] = score;
@@ -162,8 +162,20 @@ static bool is_added(uint8_t type, uint32_t n) {
 }
 
 sr_status sr_fill_end(sr_filler *f, sr_loader *l, int32_t n_more) {
+    enum { AHEAD = 8 }; /* pieces whose slot is asked for before it is needed */
     sr_tokenizer *t = f->t;
+    sr_vocab *v = &t->vocab;
     size_t n = (size_t)n_more + 1;
+    for (int32_t id = 0; id < v->n; id++) {
+        if (id + AHEAD < v->n && v->piece[id + AHEAD].text)
+            SR_PREFETCH(
+                &v->slot[(uint32_t)sr_vocab_hash(v, v->piece[id + AHEAD].text, v->piece[id + AHEAD].n) & v->mask]);
+        if (!v->piece[id].text) continue;
+        int32_t known = sr_vocab_add(v, id, v->piece[id].text, v->piece[id].n, false);
+        if (known >= 0 && f->unique)
+            return sr_fail(l->err, SR_CORRUPT, "%s: found \"%.*s\" as token %d and a second time as token %d", l->where,
+                           (int)(v->piece[id].n < 60 ? v->piece[id].n : 60), v->piece[id].text, known, id);
+    }
     for (int32_t id = 0; id < t->vocab.n; id++) n += is_added(f->type[id], t->vocab.piece[id].n);
     t->added = sr_arena_small(&t->arena, n, sizeof *t->added);
     for (int32_t id = 0; id < t->vocab.n && t->added; id++) {
@@ -174,6 +186,81 @@ sr_status sr_fill_end(sr_filler *f, sr_loader *l, int32_t n_more) {
     }
     sr_fill_drop(f);
     return t->added ? SR_OK : sr_load_no_memory(l);
+}
+
+/* ---------------------------------------------------------------- merges */
+
+static sr_status look_up(sr_loader *l, sr_pairs *p) {
+    const sr_tokenizer *t = l->t;
+    for (int i = 0; i < p->n; i++) {
+        const char *s = p->text.at + p->batch[i].at;
+        size_t n[3] = {p->batch[i].left, p->batch[i].right, p->batch[i].left + p->batch[i].right};
+        for (int k = 0; k < 3; k++) {
+            p->batch[i].hash[k] = sr_vocab_hash(&t->vocab, k == 1 ? s + n[0] : s, n[k]);
+            SR_PREFETCH(&t->vocab.slot[(uint32_t)p->batch[i].hash[k] & t->vocab.mask]);
+        }
+    }
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < p->n; i++)
+            for (int k = 0; k < 3; k++) sr_vocab_prefetch(&t->vocab, p->batch[i].hash[k], pass);
+    for (int i = 0; i < p->n; i++) {
+        char *s = p->text.at + p->batch[i].at;
+        size_t left = p->batch[i].left, right = p->batch[i].right;
+        int32_t x = sr_vocab_find_hashed(&t->vocab, s, left, p->batch[i].hash[0]), id = -1;
+        int32_t y = sr_vocab_find_hashed(&t->vocab, s + left, right, p->batch[i].hash[1]);
+        if (x >= 0 && y >= 0) {
+            if (t->n_prefix && right >= t->n_prefix) {
+                right -= t->n_prefix;
+                memmove(s + left, s + left + t->n_prefix, right);
+                id = sr_vocab_find(&t->vocab, s, left + right);
+            } else {
+                id = sr_vocab_find_hashed(&t->vocab, s, left + right, p->batch[i].hash[2]);
+            }
+        }
+        uint32_t rank = p->count - (uint32_t)(p->n - i);
+        if (id < 0 && !p->lenient)
+            return sr_fail(l->err, SR_CORRUPT, "%s: merge %u: \"%.*s\" or a part of it is not in the vocabulary",
+                           l->where, rank, (int)(left + right < 60 ? left + right : 60), s);
+        if (id < 0) {
+            p->skipped++;
+            continue;
+        }
+        if (p->n_merge == p->cap_merge) {
+            size_t cap = 2 * p->cap_merge + 1024;
+            sr_merge *merge = realloc(p->merge, cap * sizeof *merge);
+            if (!merge) return sr_load_no_memory(l);
+            p->merge = merge;
+            p->cap_merge = cap;
+        }
+        p->merge[p->n_merge++] = (sr_merge){(uint64_t)(uint32_t)x << 32 | (uint32_t)y, rank, id};
+    }
+    p->n = 0;
+    p->text.n = 0;
+    return SR_OK;
+}
+
+sr_status sr_pairs_add(sr_loader *l, sr_pairs *p, const char *left, size_t n_left, const char *right, size_t n_right) {
+    p->batch[p->n].at = p->text.n;
+    p->batch[p->n].left = n_left;
+    p->batch[p->n++].right = n_right;
+    p->count++;
+    if (!sr_buffer_add(&p->text, left, n_left) || !sr_buffer_add(&p->text, right, n_right)) return sr_load_no_memory(l);
+    return p->n == SR_PAIRS ? look_up(l, p) : SR_OK;
+}
+
+sr_status sr_pairs_end(sr_loader *l, sr_pairs *p, sr_status status) {
+    enum { AHEAD = 8 };
+    sr_merges *m = &l->t->merges;
+    if (status == SR_OK) status = look_up(l, p);
+    if (status == SR_OK && !sr_merges_init(m, p->n_merge, &l->t->arena)) status = sr_load_no_memory(l);
+    for (size_t i = 0; i < p->n_merge && status == SR_OK; i++) {
+        if (i + AHEAD < p->n_merge) SR_PREFETCH(&m->slot[sr_merges_slot(m, p->merge[i + AHEAD].pair)]);
+        sr_merges_add(m, &p->merge[i], p->last_counts);
+    }
+    free(p->merge);
+    sr_buffer_free(&p->text);
+    sr_buffer_free(&p->spelled);
+    return status;
 }
 
 /* ---------------------------------------------------------------- the rest of a model directory */

@@ -48,6 +48,7 @@ typedef struct sr_filler {
     sr_tokenizer *t;
     sr_spelling spelling;
     bool all_bytes; /* pieces called <0xHH> are bytes, whatever their type */
+    bool unique;    /* equal pieces are an error */
     char *blob;
     uint8_t *type;   /* [n] */
     double min, max; /* scores of normal pieces */
@@ -55,12 +56,37 @@ typedef struct sr_filler {
 
 /* Tables for n ids whose pieces have text_bytes bytes in all. */
 sr_status sr_fill_begin(sr_filler *f, sr_loader *l, int32_t n, uint64_t text_bytes);
-/* Copies the piece; of equal pieces the first id counts. `score` goes to t->score and t->score_rank where they are. */
+/* Copies the piece. `score` goes to t->score and t->score_rank where they are. */
 void sr_fill_piece(sr_filler *f, int32_t id, const char *text, size_t n, int64_t type, double score);
-/* Makes the added tokens of those pieces that are looked for in a text, with room for n_more. Frees what begin took,
- * which must happen after errors too. */
+/* Builds the vocabulary, in which of equal pieces the first id counts, and the added tokens of those pieces that are
+ * looked for in a text, with room for n_more. Frees what begin took, which must happen after errors too. */
 sr_status sr_fill_end(sr_filler *f, sr_loader *l, int32_t n_more);
 void sr_fill_drop(sr_filler *f);
+
+/* ---- merges ---- */
+
+enum { SR_PAIRS = 64 };
+
+/* Merges on their way from text to the table of ids. Nearly all of the time is waiting for memory, so they are looked
+ * up in batches, and each batch asks for what it needs before it reads it. Zero it before the first. */
+typedef struct sr_pairs {
+    bool last_counts, lenient; /* of equal pairs the last, not the first; unknown pieces are counted, not an error */
+    sr_buffer text;            /* left and right of each merge of the batch, one behind the other */
+    struct {
+        size_t at, left, right; /* left and right: bytes */
+        uint64_t hash[3];       /* of left, right and both */
+    } batch[SR_PAIRS];
+    int n;
+    uint32_t count;  /* merges so far */
+    size_t skipped;  /* of those, with unknown pieces */
+    sr_merge *merge; /* found */
+    size_t n_merge, cap_merge;
+    sr_buffer spelled; /* the caller's */
+} sr_pairs;
+
+sr_status sr_pairs_add(sr_loader *l, sr_pairs *p, const char *left, size_t n_left, const char *right, size_t n_right);
+/* Builds t->merges, unless `status` is a failure, and frees the rest. */
+sr_status sr_pairs_end(sr_loader *l, sr_pairs *p, sr_status status);
 
 /* ---- the rest of a model directory ---- */
 

@@ -244,41 +244,28 @@ static sr_status read_tokens(sr_loader *l, sr_filler *f) {
 
 /* "left right", split at the first space behind position 0. Of duplicates the first counts; what is not in the
  * vocabulary is left out (nothing could come of it). */
-static sr_status read_merges(sr_tokenizer *t, const sr_file *file, sr_err *err) {
-    const sr_value *merges = array(file, KEY "merges", SR_KIND_STRING, "strings", -1, err);
-    if (!merges && err->code) return err->code;
-    if (!merges) return sr_fail(err, SR_CORRUPT, "%s: found no %smerges", file->path, KEY);
-    if (merges->v.a.n > 1u << 26 || !sr_merges_init(&t->merges, (size_t)merges->v.a.n, &t->arena))
-        return sr_fail(err, SR_NOMEM, "%s: %llu merges: out of memory", file->path, (unsigned long long)merges->v.a.n);
+static sr_status read_merges(sr_loader *l) {
+    const sr_file *file = l->file;
+    const sr_value *merges = array(file, KEY "merges", SR_KIND_STRING, "strings", -1, l->err);
+    if (!merges && l->err->code) return l->err->code;
+    if (!merges) return sr_fail(l->err, SR_CORRUPT, "%s: found no %smerges", file->path, KEY);
     sr_array at = sr_array_over(merges);
-    sr_buffer joined = {NULL, 0, 0};
+    sr_pairs p = {.lenient = true};
     const char *s;
-    size_t n, skipped = 0;
+    size_t n;
     sr_status status = SR_OK;
-    for (uint32_t rank = 0; status == SR_OK && sr_array_string(&at, &s, &n); rank++) {
+    while (status == SR_OK && sr_array_string(&at, &s, &n)) {
         const char *space = n > 1 ? memchr(s + 1, ' ', n - 1) : NULL;
-        if (!space) {
-            status =
-                sr_fail(err, SR_CORRUPT, "%s: %smerges: entry %u is \"%.*s\", expected two pieces with a space between",
-                        file->path, KEY, rank, (int)(n < 40 ? n : 40), s);
-            break;
-        }
-        size_t left = (size_t)(space - s), right = n - left - 1;
-        joined.n = 0;
-        if (!sr_buffer_add(&joined, s, left) || !sr_buffer_add(&joined, space + 1, right)) {
-            status = sr_fail(err, SR_NOMEM, "%s: out of memory", file->path);
-            break;
-        }
-        int32_t a = sr_vocab_find(&t->vocab, s, left), b = sr_vocab_find(&t->vocab, space + 1, right);
-        int32_t id = sr_vocab_find(&t->vocab, joined.at, joined.n);
-        if (a < 0 || b < 0 || id < 0)
-            skipped++;
+        if (!space)
+            status = sr_fail(l->err, SR_CORRUPT,
+                             "%s: %smerges: entry %u is \"%.*s\", expected two pieces with a space between", file->path,
+                             KEY, p.count, (int)(n < 40 ? n : 40), s);
         else
-            sr_merges_add(&t->merges, a, b, rank, id, false);
+            status = sr_pairs_add(l, &p, s, (size_t)(space - s), space + 1, n - (size_t)(space - s) - 1);
     }
-    sr_buffer_free(&joined);
-    if (skipped)
-        sr_log(SR_LOG_WARNING, "%s: %zu merges name pieces that are not in the vocabulary", file->path, skipped);
+    status = sr_pairs_end(l, &p, status);
+    if (p.skipped)
+        sr_log(SR_LOG_WARNING, "%s: %zu merges name pieces that are not in the vocabulary", file->path, p.skipped);
     return status;
 }
 
@@ -397,7 +384,7 @@ static sr_status read_all(sr_loader *l, sr_filler *f) {
     sr_value_bool(file, KEY "add_space_prefix", &space_prefix, err);
     sr_value_bool(file, KEY "remove_extra_whitespaces", &strip, err);
     if (err->code) return err->code;
-    if (m->encode == sr_bpe && (status = read_merges(t, file, err)) != SR_OK) return status;
+    if (m->encode == sr_bpe && (status = read_merges(l)) != SR_OK) return status;
     if (gemma4) {
         status = add_gemma4(l);
         t->byte_fallback = t->whole_lines = true;

@@ -236,12 +236,7 @@ typedef struct entry {
     double score;
 } entry;
 
-enum { AHEAD = 8, BATCH = 64 }; /* table entries and merges whose memory is asked for before it is needed */
-
-typedef struct pair {
-    int32_t left, right, id;
-    uint32_t rank;
-} pair;
+enum { AHEAD = 8 }; /* table entries whose memory is asked for before it is needed */
 
 static bool grow(void **v, size_t *cap, size_t n, size_t size) {
     if (n < *cap) return true;
@@ -334,125 +329,57 @@ static sr_status vocabulary(sr_loader *l, sr_json *j, bool scored, int64_t large
     return status;
 }
 
-/* A batch of merges as text: left and right of merge i lie one behind the other in `text`. */
-typedef struct batch {
-    sr_buffer text;
-    struct {
-        size_t at, left, right; /* left and right: bytes */
-        uint64_t hash[3];       /* of left, right and both */
-    } v[BATCH];
-    int n;
-    uint32_t first; /* index of the first merge */
-} batch;
-
-typedef struct pairs {
-    pair *v;
-    size_t n, cap;
-} pairs;
-
-/* Looks the batch up in the vocabulary and empties it. */
-static sr_status resolve(sr_loader *l, batch *b, pairs *out) {
-    const sr_tokenizer *t = l->t;
-    for (int i = 0; i < b->n; i++) {
-        const char *s = b->text.at + b->v[i].at;
-        size_t n[3] = {b->v[i].left, b->v[i].right, b->v[i].left + b->v[i].right};
-        for (int k = 0; k < 3; k++) {
-            b->v[i].hash[k] = sr_vocab_hash(&t->vocab, k == 1 ? s + n[0] : s, n[k]);
-            SR_PREFETCH(&t->vocab.slot[(uint32_t)b->v[i].hash[k] & t->vocab.mask]);
-        }
-    }
-    for (int i = 0; i < b->n; i++) {
-        char *s = b->text.at + b->v[i].at;
-        size_t left = b->v[i].left, right = b->v[i].right;
-        int32_t x = sr_vocab_find_hashed(&t->vocab, s, left, b->v[i].hash[0]), id = -1;
-        int32_t y = sr_vocab_find_hashed(&t->vocab, s + left, right, b->v[i].hash[1]);
-        if (x >= 0 && y >= 0) {
-            if (t->n_prefix && right >= t->n_prefix) {
-                right -= t->n_prefix;
-                memmove(s + left, s + left + t->n_prefix, right);
-                id = sr_vocab_find(&t->vocab, s, left + right);
-            } else {
-                id = sr_vocab_find_hashed(&t->vocab, s, left + right, b->v[i].hash[2]);
-            }
-        }
-        if (id < 0)
-            return sr_fail(l->err, SR_CORRUPT, "%s: merge %u: \"%.*s\" or a part of it is not in the vocabulary",
-                           l->where, b->first + (uint32_t)i, (int)(left + right < 60 ? left + right : 60), s);
-        if (!grow((void **)&out->v, &out->cap, out->n, sizeof *out->v)) return sr_load_no_memory(l);
-        out->v[out->n++] = (pair){x, y, id, b->first + (uint32_t)i};
-    }
-    b->first += (uint32_t)b->n;
-    b->n = 0;
-    b->text.n = 0;
-    return SR_OK;
-}
-
-/* Appends one merge, whose value was just read, to the batch. */
-static sr_status merge_text(sr_loader *l, sr_json *j, const sr_json_value *m, batch *b) {
-    size_t at = b->text.n, left = 0, end = at;
-    bool ok = false;
+/* Appends one merge, whose value was just read. */
+static sr_status merge_text(sr_loader *l, sr_json *j, const sr_json_value *m, sr_pairs *p) {
+    const char *left = NULL, *right = NULL;
+    size_t n_left = 0, n_right = 0;
+    p->spelled.n = 0;
     if (m->kind == SR_JSON_STRING) {
+        const char *s = m->text;
         size_t n = m->n;
-        if (!sr_buffer_reserve(&b->text, n + 1)) return sr_load_no_memory(l);
-        char *s = b->text.at + at;
         if (m->escaped) {
-            if (!sr_json_unescape(j, m, s, &n)) return sr_load_corrupt(l, "a merge", "readable");
-        } else {
-            memcpy(s, m->text, n);
+            if (!sr_buffer_reserve(&p->spelled, n + 1)) return sr_load_no_memory(l);
+            if (!sr_json_unescape(j, m, p->spelled.at, &n)) return sr_load_corrupt(l, "a merge", "readable");
+            s = p->spelled.at;
         }
-        char *space = memchr(s, ' ', n);
-        ok = space && !memchr(space + 1, ' ', n - (size_t)(space - s) - 1);
-        if (ok) {
-            left = (size_t)(space - s);
-            memmove(space, space + 1, n - left - 1);
-            end = at + n - 1;
-        }
+        const char *space = memchr(s, ' ', n);
+        n_left = space ? (size_t)(space - s) : 0;
+        n_right = space ? n - n_left - 1 : 0;
+        left = s;
+        if (space && !memchr(space + 1, ' ', n_right)) right = space + 1;
     } else if (m->kind == SR_JSON_ARRAY) {
         sr_json_value part;
         sr_json_kind kind;
         int parts = 0;
         for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++) {
             size_t n = 0;
-            if (!sr_buffer_reserve(&b->text, part.n + 1)) return sr_load_no_memory(l);
-            if (!sr_json_unescape(j, &part, b->text.at + end, &n)) return sr_load_corrupt(l, "a merge", "readable");
-            b->text.n = end += n; /* a buffer that grows keeps this much */
-            if (parts == 0) left = n;
+            if (!sr_buffer_reserve(&p->spelled, part.n + 1)) return sr_load_no_memory(l);
+            if (!sr_json_unescape(j, &part, p->spelled.at + p->spelled.n, &n))
+                return sr_load_corrupt(l, "a merge", "readable");
+            p->spelled.n += n;
+            if (parts == 0) n_left = n;
         }
-        ok = parts == 2 && kind == SR_JSON_END;
+        left = p->spelled.at;
+        n_right = p->spelled.n - n_left;
+        if (parts == 2 && kind == SR_JSON_END) right = left + n_left;
     }
-    if (!ok)
+    if (!right)
         return sr_fail(l->err, SR_CORRUPT, "%s: merge %u is not a pair (\"a b\" or [\"a\", \"b\"])", l->where,
-                       b->first + (uint32_t)b->n);
-    b->text.n = end;
-    b->v[b->n].at = at;
-    b->v[b->n].left = left;
-    b->v[b->n++].right = end - at - left;
-    return SR_OK;
+                       p->count);
+    return sr_pairs_add(l, p, left, n_left, right, n_right);
 }
 
 /* Reads the merges, whose array was just entered: "a b" or ["a", "b"]. Of duplicates the last counts, as in the
  * reference. */
 static sr_status merges(sr_loader *l, sr_json *j) {
-    sr_tokenizer *t = l->t;
-    pairs p = {NULL, 0, 0};
-    batch b = {.n = 0};
+    sr_pairs p = {.last_counts = true};
     sr_status status = SR_OK;
     while (status == SR_OK) {
         sr_json_value m;
         if (sr_json_next(j, &m) == SR_JSON_END) break;
-        status = merge_text(l, j, &m, &b);
-        if (status == SR_OK && b.n == BATCH) status = resolve(l, &b, &p);
+        status = merge_text(l, j, &m, &p);
     }
-    if (status == SR_OK) status = resolve(l, &b, &p);
-    if (status == SR_OK && !sr_merges_init(&t->merges, p.n, &t->arena)) status = sr_load_no_memory(l);
-    for (size_t i = 0; i < p.n && status == SR_OK; i++) {
-        if (i + AHEAD < p.n)
-            SR_PREFETCH(&t->merges.slot[sr_merges_slot(&t->merges, p.v[i + AHEAD].left, p.v[i + AHEAD].right)]);
-        sr_merges_add(&t->merges, p.v[i].left, p.v[i].right, p.v[i].rank, p.v[i].id, true);
-    }
-    free(p.v);
-    sr_buffer_free(&b.text);
-    return status;
+    return sr_pairs_end(l, &p, status);
 }
 
 /* The models, with what their fields are when they are absent. */

@@ -29,10 +29,6 @@ static sr_status add_token(sr_loader *l, sr_filler *f, sr_buffer *b, const char 
     if (t->vocab.piece[id].text)
         return sr_fail(l->err, SR_CORRUPT, "%s: %s %lld: found rank %d a second time", l->where, at, (long long)number,
                        id);
-    int32_t known = sr_vocab_find(&t->vocab, b->at, n_spelled);
-    if (known >= 0)
-        return sr_fail(l->err, SR_CORRUPT, "%s: %s %lld: found the token of rank %d a second time", l->where, at,
-                       (long long)number, known);
     sr_fill_piece(f, id, b->at, n_spelled, SR_PIECE_NORMAL, 0);
     t->score_rank[id] = (uint32_t)id;
     return SR_OK;
@@ -165,8 +161,8 @@ static sr_status read_tiktoken(sr_loader *l, sr_filler *f, sr_buffer *b) {
     number = 0;
     while (next_line(&at, end, &number, &token, &n, &rank, &bad) && status == SR_OK)
         status = add_token(l, f, b, token, n, (int32_t)rank, "line", number);
-    if (status == SR_OK) status = check_bytes(l);
     if (status == SR_OK) status = sr_fill_end(f, l, n_more + n_special);
+    if (status == SR_OK) status = check_bytes(l);
     if (status != SR_OK) return status;
     for (int32_t i = 0; i < n_special; i++) {
         int32_t n_named = n_special - p->n_extra;
@@ -186,7 +182,7 @@ static sr_status read_tiktoken(sr_loader *l, sr_filler *f, sr_buffer *b) {
 }
 
 sr_status sr_load_tiktoken(sr_loader *l) {
-    sr_filler f = {.spelling = SR_SPELLED_BYTES};
+    sr_filler f = {.spelling = SR_SPELLED_BYTES, .unique = true};
     sr_buffer b = {NULL, 0, 0};
     l->t->encode = sr_ranks;
     sr_status status = read_tiktoken(l, &f, &b);
@@ -228,12 +224,12 @@ static sr_status config_int(sr_loader *l, const sr_json *config, const char *nam
 
 /* "special_tokens": [{"rank": 0, "token_str": "<unk>", "is_control": true}, ...]; those that are not listed are called
  * <SPECIAL_n>. */
-static sr_status read_special(sr_loader *l, const sr_json *top, int32_t n) {
+static sr_status read_special(sr_loader *l, const sr_json *list, int32_t n) {
     sr_tokenizer *t = l->t;
     sr_json_value v, number;
-    sr_json j;
     int32_t listed = 0;
-    if (sr_json_field(top, "special_tokens", &v, &j) && v.kind == SR_JSON_ARRAY) {
+    if (list) {
+        sr_json j = *list;
         sr_json_kind kind;
         for (; (kind = sr_json_next(&j, &v)) == SR_JSON_OBJECT; listed++) {
             size_t len;
@@ -268,21 +264,30 @@ static sr_status read_special(sr_loader *l, const sr_json *top, int32_t n) {
     return SR_OK;
 }
 
+typedef struct tekken {
+    int64_t n_vocab, n_special;
+    const char *pattern;
+    size_t n_pattern;
+    sr_json special, vocab;
+    bool has_config, has_special, has_vocab;
+} tekken;
+
 /* "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": null}, ...], in order; the first n count. */
-static sr_status read_vocab(sr_loader *l, sr_json j, sr_filler *f, sr_buffer *b, int32_t n, int32_t n_special) {
+static sr_status read_vocab(sr_loader *l, sr_json *j, sr_filler *f, sr_buffer *b, const tekken *k) {
+    int32_t n_special = (int32_t)k->n_special, n = (int32_t)k->n_vocab - n_special;
     sr_json_value key, v;
     for (int32_t i = 0; i < n; i++) {
         sr_json_value token = {.kind = SR_JSON_NULL};
         int64_t rank = -1;
-        sr_json_kind kind = sr_json_next(&j, &v);
+        sr_json_kind kind = sr_json_next(j, &v);
         if (kind == SR_JSON_END)
             return sr_fail(l->err, SR_CORRUPT, "%s: vocab: found %d entries, expected at least %d", l->where, i, n);
         if (kind != SR_JSON_OBJECT) return sr_load_corrupt(l, "vocab", "an array of objects");
-        while ((kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END) {
+        while ((kind = sr_json_next_pair(j, &key, &v)) != SR_JSON_END) {
             if (kind == SR_JSON_ERROR) return sr_load_corrupt(l, "vocab", "readable");
             if (sr_json_equals(&key, "rank") && !sr_json_int64(&v, &rank)) rank = -1;
             if (sr_json_equals(&key, "token_bytes")) token = v;
-            sr_json_skip(&j, &v);
+            sr_json_skip(j, &v);
         }
         if (rank != i)
             return sr_fail(l->err, SR_CORRUPT, "%s: vocab entry %d: found rank %lld, expected %d", l->where, i,
@@ -291,7 +296,7 @@ static sr_status read_vocab(sr_loader *l, sr_json j, sr_filler *f, sr_buffer *b,
             return sr_fail(l->err, SR_CORRUPT, "%s: vocab entry %d: found no token_bytes", l->where, i);
         size_t len = token.n;
         const char *text = token.text;
-        if (token.escaped && !(text = sr_json_string(&j, &token, &l->t->arena, &len))) /* "\/" */
+        if (token.escaped && !(text = sr_json_string(j, &token, &l->t->arena, &len))) /* "\/" */
             return sr_load_corrupt(l, "vocab", "readable");
         sr_status status = add_token(l, f, b, text, len, n_special + i, "vocab entry", i);
         if (status != SR_OK) return status;
@@ -299,42 +304,67 @@ static sr_status read_vocab(sr_loader *l, sr_json j, sr_filler *f, sr_buffer *b,
     return SR_OK;
 }
 
+static sr_status read_config(sr_loader *l, const sr_json *config, tekken *k) {
+    sr_status status = config_int(l, config, "default_vocab_size", &k->n_vocab);
+    if (status == SR_OK) status = config_int(l, config, "default_num_special_tokens", &k->n_special);
+    if (status != SR_OK) return status;
+    k->pattern = sr_json_text(l, config, "pattern", &k->n_pattern);
+    if (!k->pattern) return sr_load_corrupt(l, "config.pattern", "a string");
+    if (k->n_special >= k->n_vocab)
+        return sr_fail(l->err, SR_CORRUPT, "%s: config: found %lld special tokens among %lld", l->where,
+                       (long long)k->n_special, (long long)k->n_vocab);
+    /* an entry takes more than a byte, so a count alone cannot ask for memory */
+    if ((uint64_t)k->n_vocab > 65536 + l->file->tokenizer.size)
+        return sr_fail(l->err, SR_CORRUPT, "%s: config.default_vocab_size: found %lld in a file of %zu bytes", l->where,
+                       (long long)k->n_vocab, l->file->tokenizer.size);
+    return SR_OK;
+}
+
 static sr_status read_tekken(sr_loader *l, sr_filler *f, sr_buffer *b) {
     sr_tokenizer *t = l->t;
     const sr_map *map = &l->file->tokenizer;
-    sr_json top = sr_json_over((const char *)map->data, map->size, l->where, l->err), config, vocab;
-    sr_json_value v;
-    int64_t n_vocab, n_special;
-    size_t n;
-    if (sr_json_next(&top, &v) != SR_JSON_OBJECT) return sr_load_corrupt(l, "the file", "a JSON object");
-    if (!sr_json_field(&top, "config", &v, &config) || v.kind != SR_JSON_OBJECT)
-        return sr_load_corrupt(l, "config", "an object");
-    if (!sr_json_field(&top, "vocab", &v, &vocab) || v.kind != SR_JSON_ARRAY)
-        return sr_load_corrupt(l, "vocab", "an array");
-    sr_status status = config_int(l, &config, "default_vocab_size", &n_vocab);
-    if (status == SR_OK) status = config_int(l, &config, "default_num_special_tokens", &n_special);
-    if (status != SR_OK) return status;
-    const char *pattern = sr_json_text(l, &config, "pattern", &n);
-    if (!pattern) return sr_load_corrupt(l, "config.pattern", "a string");
-    if (n_special >= n_vocab)
-        return sr_fail(l->err, SR_CORRUPT, "%s: config: found %lld special tokens among %lld", l->where,
-                       (long long)n_special, (long long)n_vocab);
-    /* the size of the file bounds the entries, so that a count alone cannot ask for memory */
-    if ((uint64_t)n_vocab > map->size)
-        return sr_fail(l->err, SR_CORRUPT, "%s: config.default_vocab_size: found %lld in a file of %zu bytes", l->where,
-                       (long long)n_vocab, map->size);
-    if ((status = sr_fill_begin(f, l, (int32_t)n_vocab, 2 * (uint64_t)map->size)) != SR_OK) return status;
-    status = read_vocab(l, vocab, f, b, (int32_t)(n_vocab - n_special), (int32_t)n_special);
-    if (status == SR_OK) status = check_bytes(l);
-    if (status == SR_OK) status = sr_fill_end(f, l, (int32_t)n_special);
-    if (status == SR_OK) status = read_special(l, &top, (int32_t)n_special);
-    if (status != SR_OK) return status;
+    sr_json j = sr_json_over((const char *)map->data, map->size, l->where, l->err);
+    sr_json_value key, v;
+    tekken k = {0};
+    bool read = false;
+    sr_status status = SR_OK;
+    if (sr_json_next(&j, &v) != SR_JSON_OBJECT) return sr_load_corrupt(l, "the file", "a JSON object");
+    for (;;) {
+        sr_json_kind kind = sr_json_next_pair(&j, &key, &v);
+        if (kind == SR_JSON_END) break;
+        if (kind == SR_JSON_ERROR) return sr_load_corrupt(l, "the file", "valid JSON");
+        if (sr_json_equals(&key, "config") && kind == SR_JSON_OBJECT && !k.has_config) {
+            k.has_config = true;
+            if ((status = read_config(l, &j, &k)) != SR_OK) return status;
+            status = sr_fill_begin(f, l, (int32_t)k.n_vocab, 2 * (uint64_t)map->size);
+            if (status != SR_OK) return status;
+        } else if (sr_json_equals(&key, "special_tokens") && kind == SR_JSON_ARRAY) {
+            k.has_special = true;
+            k.special = j;
+        } else if (sr_json_equals(&key, "vocab") && kind == SR_JSON_ARRAY && !k.has_vocab) {
+            k.has_vocab = true;
+            k.vocab = j;
+            read = k.has_config;
+            if (read && (status = read_vocab(l, &j, f, b, &k)) != SR_OK) return status;
+            if (read) { /* what is behind those that count */
+                sr_json_leave(&j);
+                continue;
+            }
+        }
+        sr_json_skip(&j, &v);
+    }
+    if (!k.has_config) return sr_load_corrupt(l, "config", "an object that is there");
+    if (!k.has_vocab) return sr_load_corrupt(l, "vocab", "an array that is there");
+    if (!read && (status = read_vocab(l, &k.vocab, f, b, &k)) != SR_OK) return status;
+    if ((status = sr_fill_end(f, l, (int32_t)k.n_special)) != SR_OK) return status;
+    if ((status = check_bytes(l)) != SR_OK) return status;
+    if ((status = read_special(l, k.has_special ? &k.special : NULL, (int32_t)k.n_special)) != SR_OK) return status;
     sr_stage *split = sr_stages_add(&t->pre_tokenizers, l->err), *bytes = sr_stages_add(&t->pre_tokenizers, l->err);
     if (!split || !bytes) return SR_LIMIT;
     split->kind = SR_STAGE_SPLIT;
     split->behavior = SR_SPLIT_ISOLATED;
     bytes->kind = SR_STAGE_BYTES;
-    if ((status = sr_regex_compile(pattern, n, false, &split->regex, l->err)) != SR_OK) return status;
+    if ((status = sr_regex_compile(k.pattern, k.n_pattern, false, &split->regex, l->err)) != SR_OK) return status;
     t->bos = sr_find_token(t, "<s>", 3);
     t->eos = sr_find_token(t, "</s>", 4);
     t->unk = sr_find_token(t, "<unk>", 5);
@@ -343,7 +373,7 @@ static sr_status read_tekken(sr_loader *l, sr_filler *f, sr_buffer *b) {
 }
 
 sr_status sr_load_tekken(sr_loader *l) {
-    sr_filler f = {.spelling = SR_SPELLED_BYTES};
+    sr_filler f = {.spelling = SR_SPELLED_BYTES, .unique = true};
     sr_buffer b = {NULL, 0, 0};
     l->t->encode = sr_ranks;
     sr_status status = read_tekken(l, &f, &b);

@@ -187,9 +187,6 @@ static sr_status read_pieces(sr_loader *l, const settings *s, sr_filler *f) {
         if (r.field != 1) continue;
         sr_status status = read_piece(l, r.inside, id, &p);
         if (status != SR_OK) return status;
-        if (sr_vocab_find(&t->vocab, p.text, p.n) >= 0)
-            return sr_fail(l->err, SR_CORRUPT, "%s: piece %d: found \"%.*s\" a second time", l->where, id,
-                           (int)(p.n < 60 ? p.n : 60), p.text);
         if (p.type == SR_PIECE_BYTE && sr_byte_token(p.text, p.n) < 0)
             return sr_fail(l->err, SR_CORRUPT, "%s: piece %d: found \"%.*s\", expected a byte as <0xHH>", l->where, id,
                            (int)(p.n < 60 ? p.n : 60), p.text);
@@ -264,7 +261,7 @@ static sr_status read_all(sr_loader *l, sr_filler *f) {
 }
 
 sr_status sr_load_sentencepiece(sr_loader *l) {
-    sr_filler f = {0};
+    sr_filler f = {.unique = true};
     sr_status status = read_all(l, &f);
     sr_fill_drop(&f);
     return status;

@@ -5,15 +5,27 @@
 #include "text/tokenizer.h"
 
 sr_status sr_pieces_index(sr_tokenizer *t, sr_err *err) {
-    for (int32_t id = 0; id < t->vocab.n; id++) {
+    sr_piece batch[SR_TRIE_BATCH];
+    int32_t ids[SR_TRIE_BATCH], n = 0;
+    uint64_t bytes = 0;
+    for (int32_t id = 0; id < t->vocab.n; id++) bytes += t->vocab.piece[id].n;
+    /* about three bytes of four are shared with another piece */
+    if (!sr_trie_reserve(&t->pieces, bytes / 4)) return sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
+    for (int32_t id = 0; id <= t->vocab.n; id++) {
+        if (n == SR_TRIE_BATCH || id == t->vocab.n) {
+            if (!sr_trie_add_batch(&t->pieces, batch, ids, n))
+                return sr_fail(err, SR_LIMIT, "tokenizer: the vocabulary does not fit in memory or in %d nodes",
+                               SR_TRIE_MAX);
+            n = 0;
+        }
+        if (id == t->vocab.n) break;
         const sr_piece *p = t->encode == sr_longest ? &t->bytes[id] : &t->vocab.piece[id];
         if (!p->n || t->flags[id] & (SR_TOKEN_SPECIAL | SR_TOKEN_UNSPOKEN)) continue;
         if (p->n > SR_MAX_PIECE_LEN)
             return sr_fail(err, SR_LIMIT, "tokenizer: token %d has %u bytes, the limit is %d", id, p->n,
                            SR_MAX_PIECE_LEN);
-        if (!sr_trie_add(&t->pieces, p->text, p->n, id, true))
-            return sr_fail(err, SR_LIMIT, "tokenizer: the vocabulary does not fit in memory or in %d nodes",
-                           SR_TRIE_MAX);
+        batch[n] = *p;
+        ids[n++] = id;
     }
     t->tail = SR_TRIE_ROOT;
     for (size_t i = 0; i < t->n_prefix; i++) t->tail = sr_trie_step(&t->pieces, t->tail, (uint8_t)t->prefix[i]);

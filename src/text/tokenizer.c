@@ -8,7 +8,7 @@
 static bool index_added(sr_tokenizer *t, int32_t i, bool raw, const char *text, size_t n) {
     if (!n) return true;
     (raw ? t->in_raw : t->in_normalized)[(uint8_t)text[0]] = true;
-    return sr_trie_add(raw ? &t->raw : &t->normalized, text, n, i, false); /* the first of equals */
+    return sr_trie_add(raw ? &t->raw : &t->normalized, text, n, i); /* the first of equals */
 }
 
 sr_status sr_added_index(sr_tokenizer *t, sr_err *err) {
