@@ -2,6 +2,8 @@
  * brackets are the attack cases that docs/security.md lists. */
 #include "tokenizer_vectors.h"
 
+#include <time.h>
+
 #include "file/file.h"
 #include "file/inner.h"
 #include "text/load.h"
@@ -829,7 +831,13 @@ static void a_megabyte_of_anything_takes_linear_time(void **state) {
                                         "pre-deepseek-v3.gguf",
                                         "pre-tekken.gguf",
                                         "pre-gpt-4o.gguf",
-                                        "pre-default.gguf"};
+                                        "pre-default.gguf",
+                                        "unigram_bytes",
+                                        "sp_unigram",
+                                        "bert.gguf",
+                                        "tiktoken_llama3",
+                                        "rwkv.gguf",
+                                        "gemma4.gguf"};
     enum { BIG = 1 << 20, SMALL = 1 << 16 };
     char *s = malloc(BIG + 16);
     double worst = 0;
@@ -920,16 +928,17 @@ static void a_large_vocabulary_is_ready_at_once(void **state) {
         sr_err err;
         write_text(in(*state, "tokenizer.json"), (const char *)b.data);
         err = (sr_err){0};
-        double start = sr_clock();
+        clock_t start = clock();
         sr_status status = sr_tokenizer_open(*state, &t, &err);
-        double took = sr_clock() - start;
+        double took = (double)(clock() - start) / CLOCKS_PER_SEC;
         if (status != SR_OK) fail_msg("%s", err.msg);
         assert_int_equal(sr_tokenizer_n_vocab(t), N_VOCAB);
         sr_tokenizer_free(t);
         if (took < best) best = took;
     }
-    print_message("%d pieces, %d merges, %.1f MB: %.0f ms\n", N_VOCAB, N_MERGES, (double)b.n / 1e6, best * 1e3);
-    assert_true(best < 5);
+    print_message("%d pieces, %d merges, %.1f MB: %.0f ms of processor time\n", N_VOCAB, N_MERGES, (double)b.n / 1e6,
+                  best * 1e3);
+    assert_true(best < 1);
     free(left);
     free(length);
     free(pieces);

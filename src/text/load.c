@@ -329,7 +329,10 @@ static sr_status walk_added(sr_loader *l, bool append, int32_t *n, int32_t *n_vo
         sr_json_value key, v;
         if (sr_json_next(&j, &v) != SR_JSON_OBJECT) status = sr_load_corrupt(l, "the file", "a JSON object");
         if (status == SR_OK && decoder) {
-            if (!sr_json_field(&j, "added_tokens_decoder", &v, &inside) || v.kind != SR_JSON_OBJECT) continue;
+            if (!sr_json_field(&j, "added_tokens_decoder", &v, &inside) || v.kind != SR_JSON_OBJECT) {
+                status = l->err->code; /* a broken file, or none there */
+                continue;
+            }
             j = inside;
         }
         while (status == SR_OK) {
@@ -348,7 +351,8 @@ static sr_status walk_added(sr_loader *l, bool append, int32_t *n, int32_t *n_vo
             if (!append) continue;
             t->added[t->n_added++] = a;
             t->vocab.piece[a.id] = t->bytes[a.id] = (sr_piece){a.text, a.n};
-            t->flags[a.id] = (uint8_t)((t->flags[a.id] & ~SR_TOKEN_SPECIAL) | (a.special ? SR_TOKEN_SPECIAL : 0));
+            t->flags[a.id] = (uint8_t)((t->flags[a.id] & ~SR_TOKEN_SPECIAL) | SR_TOKEN_UNSPOKEN |
+                                       (a.special ? SR_TOKEN_SPECIAL : 0));
         }
     }
     l->where = where;

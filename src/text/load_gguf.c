@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "base/log.h"
 
@@ -312,9 +313,11 @@ static sr_status add_sentence(sr_loader *l, bool prefix, bool strip) {
     static const char key[] = KEY "precompiled_charsmap";
     sr_charsmap *map = NULL;
     const sr_value *v = sr_file_value(l->file, key);
+    char where[192];
+    snprintf(where, sizeof where, "%s: %s", l->file->path, key);
     if (v && (v->kind != SR_KIND_ARRAY || v->v.a.bytes != v->v.a.n))
         return sr_fail(l->err, SR_CORRUPT, "%s: %s: found no array of bytes", l->file->path, key);
-    sr_status status = v ? sr_charsmap_create(v->v.a.data, v->v.a.n, key, &l->t->arena, &map, l->err) : SR_OK;
+    sr_status status = v ? sr_charsmap_create(v->v.a.data, v->v.a.n, where, &l->t->arena, &map, l->err) : SR_OK;
     if (status != SR_OK) return status;
     sr_stage *s = sr_stages_add(&l->t->normalizers, l->err);
     if (!s) return SR_LIMIT;

@@ -849,7 +849,10 @@ static sr_status read_all(sr_loader *l, decoding *d) {
     for (int32_t i = 0; i < t->n_added; i++) {
         sr_added *a = &t->added[i];
         int32_t known = a->n ? sr_vocab_find(&t->vocab, a->text, a->n) : -1;
-        if (known >= 0) a->id = known; /* the model's id counts */
+        if (known >= 0)
+            a->id = known; /* the model's id counts */
+        else
+            t->flags[a->id] |= SR_TOKEN_UNSPOKEN;
     }
     sr_find_short_ids(t); /* single characters as the model knows them, before added ones join the vocabulary */
     for (int32_t i = 0; i < t->n_added; i++) {

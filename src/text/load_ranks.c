@@ -113,7 +113,7 @@ static bool next_line(const char **at, const char *end, int64_t *number, const c
         *n = space ? (size_t)(space - line) : 0;
         *rank = 0;
         *bad = !space || space + 1 == stop || stop - space > 10;
-        for (const char *p = space + 1; !*bad && p < stop; p++) {
+        for (const char *p = *bad ? stop : space + 1; p < stop && !*bad; p++) {
             *bad = *p < '0' || *p > '9';
             *rank = 10 * *rank + (*p - '0');
         }

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 
 enum wire { VARINT, EIGHT, BYTES, FOUR = 5 };
 
@@ -246,7 +247,9 @@ static sr_status read_all(sr_loader *l, sr_filler *f) {
     stage->escape = s.escape;
     stage->suffix = s.suffix;
     sr_charsmap *map;
-    status = sr_charsmap_create(s.map, s.n_map, "tokenizer.model: precompiled_charsmap", &t->arena, &map, l->err);
+    char where[192];
+    snprintf(where, sizeof where, "%s: normalizer_spec.precompiled_charsmap", l->where);
+    status = sr_charsmap_create(s.map, s.n_map, where, &t->arena, &map, l->err);
     if (status != SR_OK) return status;
     stage->map = map;
     if (s.prefix || s.strip) {

@@ -814,8 +814,21 @@ def ranks_all():
     write_expected(os.path.join(d, "expected.bin"), [1], [], rows, sequences)
 
 
+def small_map():
+    """A precompiled_charsmap by hand: "A" to "a", "é" to "e"; 1024 units (darts-clone's layout)."""
+    unit = [0] * 1024
+    unit[0] = 256 << 10
+    unit[256 ^ 0x41] = 0x41 | 1 << 8 | 1 << 10
+    unit[256 ^ 0x41 ^ 1] = 1 << 31
+    unit[256 ^ 0xC3] = 0xC3 | (256 ^ 0xC3 ^ 512) << 10
+    unit[512 ^ 0xA9] = 0xA9 | 1 << 8 | 1 << 10
+    unit[512 ^ 0xA9 ^ 1] = 1 << 31 | 2
+    table = b"".join(x.to_bytes(4, "little") for x in unit)
+    return len(table).to_bytes(4, "little") + table + b"a\0e\0"
+
+
 def fuzz_seeds():
-    """A tokenizer.json or a GGUF file, a zero byte, a text."""
+    """What fuzz/tokenizer_fuzz.c reads."""
     d = os.path.join(HERE, "..", "..", "..", "fuzz", "seeds", "tokenizer")
     os.makedirs(d, exist_ok=True)
     vocab = {k: i for i, k in enumerate(["<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "▁a", "Ġ", "Ġa", "é", "<0x41>", "##b", "b</w>", "1"])}
@@ -842,6 +855,37 @@ def fuzz_seeds():
         spec = {"added_tokens": tokens, **parts, "model": {**bpe, **model}}
         text = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
         open(os.path.join(d, name), "wb").write(text + b"\0" + " ab <s>  tok Aé 1\n漢字 bab".encode() + b"\xff")
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    charsmap = small_map()
+    scored = [[k, -float(i)] for i, k in enumerate(vocab)]
+    more = {
+        "unigram": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}, "pre_tokenizer": j(P.Metaspace()),
+                    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": True, "vocab": scored}},
+        "wordpiece": {"normalizer": j(N.BertNormalizer()), "pre_tokenizer": j(P.BertPreTokenizer()), "decoder": j(D.WordPiece()),
+                      "model": {"type": "WordPiece", "unk_token": "<unk>", "vocab": vocab}},
+        "wordlevel": {"normalizer": j(N.Nmt()), "pre_tokenizer": j(P.WhitespaceSplit()), "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": vocab}},
+    }
+    for name, spec in more.items():
+        text = json.dumps({"added_tokens": tokens, **spec}, ensure_ascii=False, separators=(",", ":")).encode()
+        open(os.path.join(d, name), "wb").write(text + b"\0" + " ab <s>  tok Aé 1\n漢字 bab".encode() + b"\xff")
+    for kind, name in ((1, "model_unigram"), (2, "model_bpe")):
+        m = pb.ModelProto()
+        for i, k in enumerate(vocab):
+            x = m.pieces.add()
+            x.piece, x.score, x.type = k, -float(i), 2 if i == 0 else 3 if i < 3 else 6 if k.startswith("<0x") else 4 if k == "1" else 1
+        m.trainer_spec.model_type, m.trainer_spec.byte_fallback = kind, True
+        m.normalizer_spec.precompiled_charsmap = charsmap
+        m.normalizer_spec.remove_extra_whitespaces = kind == 1
+        open(os.path.join(d, name), "wb").write(b"tokenizer.model\n" + m.SerializeToString())
+    ranks = {**{bytes([b]): b for b in range(256)}, b"ab": 256, b" a": 257, b"bab": 258}
+    open(os.path.join(d, "tiktoken"), "wb").write(b"x.tiktoken\n" + b"".join(base64.b64encode(k) + b" %d\n" % v for k, v in ranks.items()))
+    tekken = {"config": {"pattern": r"\p{L}+|\s+|.", "default_vocab_size": 262, "default_num_special_tokens": 4},
+              "vocab": [{"rank": v, "token_bytes": base64.b64encode(k).decode(), "token_str": None} for k, v in ranks.items()],
+              "special_tokens": [{"rank": 1, "token_str": "<s>", "is_control": True}]}
+    open(os.path.join(d, "tekken"), "wb").write(b"tekken.json\n" + json.dumps(tekken, separators=(",", ":")).encode())
+    for model in ("t5", "bert", "rwkv", "gemma4"):
+        write_pieces_gguf(os.path.join(d, "gguf_" + model), model, list(vocab), [-float(i) for i in range(len(vocab))],
+                          [2, 3, 3] + [1] * 8 + [6, 1, 4, 1], charsmap if model == "t5" else None, merges=["a b", "▁ a"], remove_extra_whitespaces=True)
     for model in ("llama", "gpt2"):
         path = os.path.join(d, "gguf_" + model)
         w = gguf.GGUFWriter(path, "llama")
