@@ -1,5 +1,6 @@
-/* A tokenizer.json or a GGUF file, a zero byte (tokenizer.json has none), and a text for it. Opening must end in a
- * tokenizer or an error; then ids must be in range, decode to UTF-8, and be the same when asked for twice. */
+/* A tokenizer.json or a GGUF file; or a line "tokenizer.model", "tekken.json" or "x.tiktoken" with such a file behind
+ * it. After tokenizer.json a zero byte and a text for it may follow. Opening must end in a tokenizer or an error; then
+ * ids must be in range, decode to UTF-8, and be the same when asked for twice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,16 @@ static void use(const sr_tokenizer *t, const char *text, size_t n, unsigned flag
     free(ids);
 }
 
+/* The name in the first line, NULL: none of these. */
+static const char *named(const uint8_t *data, size_t size) {
+    static const char *const names[] = {"tokenizer.model", "tekken.json", "x.tiktoken"};
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(names[i]);
+        if (size > n + 1 && !memcmp(data, names[i], n) && data[n] == '\n') return names[i];
+    }
+    return NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char fixed[] = " Hello, w\xC3\xB6rld\xF0\x9F\x98\x80!! 12345\n\n\t  <s>ab</s>  \xFF";
     const char *text = fixed;
@@ -50,6 +61,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (sr_file_from_memory(data, size, "fuzz.gguf", &file, &err) != SR_OK) return 0;
         status = sr_tokenizer_create(file, &t, &err);
         sr_file_close(file);
+    } else if (named(data, size)) {
+        static const char config[] = "{\"added_tokens_decoder\":{\"2\":{\"content\":\"</s>\",\"special\":true},"
+                                     "\"700\":{\"content\":\"<s>ab\"}}}";
+        const char *name = named(data, size);
+        size_t skip = strlen(name) + 1;
+        sr_file file = {.path = "fuzz",
+                        .tokenizer = {data + skip, size - skip},
+                        .tokenizer_name = name,
+                        .tokenizer_config = {(const uint8_t *)config, sizeof config - 1}};
+        status = sr_tokenizer_create(&file, &t, &err);
     } else {
         const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
         size_t n_json = zero ? (size_t)(zero - data) : size;
@@ -58,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             n = size - n_json - 1;
         }
         if (!n_json) return 0;
-        sr_file file = {.path = "fuzz", .tokenizer_json = {data, n_json}};
+        sr_file file = {.path = "fuzz", .tokenizer = {data, n_json}, .tokenizer_name = "tokenizer.json"};
         status = sr_tokenizer_create(&file, &t, &err);
     }
     PROMISE((status == SR_OK) == (t != NULL));

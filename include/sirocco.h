@@ -383,7 +383,7 @@ typedef struct sr_hub_options {
     const char *revision;    /* branch, tag or commit; NULL: what the name says after '@', else "main" */
     const char *quant;       /* which GGUF or UQFF of several: "q4_k_m", a file, a number of bits; NULL: the only */
     const char *format;      /* "gguf", "plain" or NULL: safetensors where the repository has both */
-    bool tokenizer_only;     /* leave the weights out where tokenizer.json is there */
+    bool tokenizer_only;     /* leave the weights out where a tokenizer's file is there */
     bool offline;            /* use the cache alone */
     bool copies;             /* files instead of links in snapshots, as where a file system has no links */
     double timeout;          /* seconds without an answer, or with less than 1 KiB/s, that end an attempt; 0: 10 */

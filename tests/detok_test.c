@@ -222,7 +222,9 @@ static size_t plain_cut(const char *s, size_t n, const char *const *stops, int n
 
 static void streaming_equals_the_whole_for_random_ids(void **state) {
     (void)state;
-    static const char *const names[] = {"gpt2", "llama2", "metaspace_first", "qwen2", "spm.gguf", "pre-gpt-2.gguf"};
+    static const char *const names[] = {"gpt2",           "llama2",     "metaspace_first", "qwen2",         "spm.gguf",
+                                        "pre-gpt-2.gguf", "sp_unigram", "sp_bpe",          "unigram_bytes", "wordpiece",
+                                        "tekken",         "rwkv.gguf",  "bert.gguf"};
     uint64_t x = 11;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         char path[1024];

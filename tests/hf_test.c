@@ -132,7 +132,7 @@ static void config_becomes_flat_values(void **state) {
     a = sr_array_over(sr_file_value(f, "b"));
     assert_true(sr_array_bool(&a, &b) && b && sr_array_bool(&a, &b) && !b && !sr_array_bool(&a, &b));
     assert_int_equal(sr_file_value(f, "nil")->v.a.n, 0);
-    assert_int_equal(f->tokenizer_json.size, 12);
+    assert_int_equal(f->tokenizer.size, 12);
     assert_int_equal(err.code, SR_OK);
     assert_string_equal(warning, "");
     sr_file_close(f);
@@ -395,7 +395,7 @@ static void a_directory_without_weights_opens_for_its_tokenizer(void **state) {
     write_text(in(*state, "tokenizer.json"), "{}");
     sr_err_clear(&err);
     assert_int_equal(sr_file_open(*state, &tokenizer_only, &f, &err), SR_OK);
-    assert_int_equal(f->tokenizer_json.size, 2);
+    assert_int_equal(f->tokenizer.size, 2);
     sr_file_close(f);
 }
 
@@ -410,7 +410,7 @@ static void vector_models_open_alike_in_both_containers(void **state) {
     assert_memory_equal(a->shape, b->shape, sizeof a->shape);
     assert_ptr_equal(a->type, b->type);
     assert_memory_equal(a->data, b->data, (size_t)a->bytes);
-    assert_true(hf->tokenizer_json.size > 0);
+    assert_true(hf->tokenizer.size > 0);
     sr_file_close(hf);
     sr_file_close(gguf);
 }

@@ -408,6 +408,19 @@ static void tokenizer_alone_leaves_the_weights(void **state) {
     resolves(f, "org/tiny");
     assert_int_equal(requests(f, "model.safetensors", NULL), 0);
     assert_int_equal(requests(f, "tokenizer.json", NULL), 1);
+    static const char *const others[] = {"tekken.json", "tokenizer.model", "tiktoken.model", "qwen.tiktoken"};
+    for (int i = 0; i < 4; i++) {
+        char repo[32], path[64];
+        snprintf(repo, sizeof repo, "org/kind%d", i);
+        const char *const files[] = {"config.json", "model.safetensors", others[i]};
+        for (int k = 0; k < 3; k++) {
+            snprintf(path, sizeof path, "%s/%s", repo, files[k]);
+            put_line(f, path, files[k]); /* another content each: equal ones are fetched once */
+        }
+        resolves(f, repo);
+        assert_int_equal(requests(f, others[i], NULL), 1);
+        assert_int_equal(requests(f, "model.safetensors", NULL), 0);
+    }
     f->o.tokenizer_only = false;
     resolves(f, "org/tiny");
     has_weights(f);

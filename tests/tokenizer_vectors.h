@@ -122,4 +122,84 @@ static inline const char *listed(const int32_t *v, size_t n) {
     return out[turn];
 }
 
+static inline sr_tokenizer *open_tokenizer(const char *name) {
+    char path[1024];
+    sr_tokenizer *t;
+    sr_err err = {0};
+    snprintf(path, sizeof path, "%s%s", VECTORS, name);
+    if (sr_tokenizer_open(path, &t, &err) != SR_OK) fail_msg("%s: %s", name, err.msg);
+    return t;
+}
+
+static inline struct ids tokenize(const sr_tokenizer *t, const char *s, size_t n, unsigned flags) {
+    struct ids out = {NULL, 0};
+    sr_err err = {0};
+    size_t again;
+    if (sr_tokenize(t, s, n, flags, NULL, 0, &out.n, &err) != SR_OK) fail_msg("%s: %s", shown(s, n), err.msg);
+    out.v = malloc((out.n + 1) * sizeof *out.v);
+    assert_non_null(out.v);
+    out.v[out.n] = -77;
+    assert_int_equal(sr_tokenize(t, s, n, flags, out.v, out.n, &again, &err), SR_OK);
+    assert_int_equal(again, out.n);
+    assert_int_equal(out.v[out.n], -77);
+    return out;
+}
+
+static inline void check_ids(const char *name, struct text text, struct ids got, const int32_t *want, size_t n_want) {
+    if (got.n != n_want || (n_want && memcmp(got.v, want, n_want * sizeof *want) != 0))
+        fail_msg("%s: text \"%s\": got %s, want %s", name, shown(text.s, text.n), listed(got.v, got.n),
+                 listed(want, n_want));
+}
+
+static inline void check_text(const char *name, const int32_t *ids, size_t n, struct text got, const char *want,
+                              size_t n_want) {
+    if (got.n != n_want || memcmp(got.s, want, n_want) != 0)
+        fail_msg("%s: ids %s: got \"%s\", want \"%s\"", name, listed(ids, n), shown(got.s, got.n), shown(want, n_want));
+}
+
+/* One tokenizer against its expectations. */
+static inline void compare(const char *tokenizer, const char *expected, unsigned flags) {
+    sr_tokenizer *t = open_tokenizer(tokenizer);
+    struct reader r = read_vector(expected);
+    struct texts texts = read_texts();
+    struct ids front = read_ids(&r), back = read_ids(&r);
+    assert_int_equal(read_leb(&r), texts.n);
+    for (size_t i = 0; i < texts.n; i++) {
+        struct text s = texts.v[i];
+        uint8_t kind = *r.at++;
+        if (!kind) continue;
+        struct ids want = read_ids(&r);
+        struct text text = kind == 3 ? read_text(&r) : (struct text){NULL, 0};
+        struct ids plain = tokenize(t, s.s, s.n, flags | SR_TOKENIZE_NO_BOS), framed = tokenize(t, s.s, s.n, flags);
+        check_ids(tokenizer, s, plain, want.v, want.n);
+        assert_int_equal(framed.n, front.n + want.n + back.n);
+        check_ids("front", s, (struct ids){framed.v, front.n}, front.v, front.n);
+        check_ids("middle", s, (struct ids){framed.v + front.n, want.n}, want.v, want.n);
+        check_ids("back", s, (struct ids){framed.v + front.n + want.n, back.n}, back.v, back.n);
+        if (kind > 1) {
+            struct text got = decode(t, framed.v, framed.n);
+            check_text(tokenizer, framed.v, framed.n, got, kind == 2 ? s.s : text.s, kind == 2 ? s.n : text.n);
+            free(got.s);
+        }
+        free(text.s);
+        free(want.v);
+        free(plain.v);
+        free(framed.v);
+    }
+    for (size_t i = read_leb(&r); i > 0; i--) {
+        struct ids ids = read_ids(&r);
+        struct text want = read_text(&r), got = decode(t, ids.v, ids.n);
+        check_text(tokenizer, ids.v, ids.n, got, want.s, want.n);
+        free(ids.v);
+        free(want.s);
+        free(got.s);
+    }
+    assert_ptr_equal(r.at, r.end);
+    free(front.v);
+    free(back.v);
+    free(r.data);
+    free_texts(&texts);
+    sr_tokenizer_free(t);
+}
+
 #endif

@@ -84,7 +84,9 @@ const cli_command cli_commands[] = {
      .summary = "turn text into token ids",
      .description =
          "Prints the ids and pieces of a text, from the command line or from standard input. PATH is a model "
-         "or only its vocabulary (a vocabulary-only GGUF, a directory with tokenizer.json).",
+         "or only its vocabulary (a vocabulary-only GGUF; a directory with tokenizer.json, tekken.json, "
+         "tokenizer.model "
+         "or a .tiktoken file).",
      .examples = "sirocco tokenize model.gguf \"Hello world\"\tids and pieces\n"
                  "sirocco tokenize --json path/to/model < text.txt\tfrom standard input, as JSON\n"
                  "sirocco tokenize --no-special model.gguf \"<s>\"\tspecial tokens as plain text\n",

@@ -62,7 +62,7 @@ static sr_status add_suppressed(sr_model *m, sr_err *err) {
 static bool has_tokenizer(const sr_file *file) {
     const char *model;
     size_t n;
-    if (file->tokenizer_json.size > 0) return true;
+    if (file->tokenizer_name) return true;
     if (!sr_value_string(file, "tokenizer.ggml.model", &model, &n, NULL)) return false;
     return !(n == 4 && memcmp(model, "none", 4) == 0) && !(n == 8 && memcmp(model, "no_vocab", 8) == 0);
 }

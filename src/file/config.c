@@ -207,7 +207,7 @@ static sr_status add_array(struct flat *f) {
     return SR_OK;
 }
 
-/* What another file says: tokenizer.json the first, the file of that name what config.json may repeat. */
+/* What is read elsewhere: by the tokenizer the first, the file of that name what config.json may repeat. */
 static bool is_left_out(const struct flat *f) {
     return key_is(f, "tokenizer_config.added_tokens_decoder") || key_is(f, "tokenizer_config") ||
            key_is(f, "generation_config") || key_is(f, "processor_config") || key_is(f, "chat_template_json");

@@ -66,7 +66,7 @@ typedef enum sr_kind {
  * chat_template.json get the prefixes "generation_config.", "tokenizer_config.", "processor_config." and
  * "chat_template_json.", those of a safetensors header "__metadata__.". JSON numbers that
  * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
- * added_tokens_decoder (it repeats tokenizer.json) are left out. tokenizer_config.chat_template is the text of
+ * added_tokens_decoder (it is for the tokenizer) are left out. tokenizer_config.chat_template is the text of
  * chat_template.jinja where there is one; of a list of named templates a key ...chat_template is the one called
  * "default", the others are ...chat_template.<name>.
  */
@@ -110,7 +110,9 @@ typedef struct sr_file {
     int n_parts;
     sr_value *value;
     int n_values;
-    sr_map tokenizer_json; /* the raw file; empty when the directory has none */
+    sr_map tokenizer;                      /* the raw file; empty when the directory has none */
+    const char *tokenizer_name;            /* of that file, without its directory; NULL when there is none */
+    sr_map tokenizer_config, added_tokens; /* raw, where the tokenizer's file is not tokenizer.json, which has it all */
     sr_arena arena;
     struct sr_names {
         uint32_t *slot, mask;

@@ -1,4 +1,4 @@
-/* The Hugging Face model directory: configuration as values, tokenizer.json as it is, weights from safetensors.
+/* The Hugging Face model directory: configuration as values, the tokenizer's file as it is, weights from safetensors.
  *
  * Which weights: all files that model.safetensors.index.json names, if they are there; else model.safetensors; else the
  * UQFF files, else the numbered pieces or the one *.safetensors file in the directory; else what torch.save wrote:
@@ -87,6 +87,48 @@ static sr_status read_templates(sr_file *file, const char *dir, sr_err *err) {
                          "tokenizer_config.chat_template.tool_use", err);
 }
 
+/* Maps a file of the directory if it is there. */
+static sr_status map_beside(sr_file *file, const char *dir, const char *name, sr_map *map, sr_err *err) {
+    char *path = sr_path_join(&file->arena, dir, name);
+    if (!path) return no_memory(dir, err);
+    return sr_path_look(path) == SR_PATH_ABSENT ? SR_OK : sr_map_open(path, map, err);
+}
+
+struct first_name {
+    sr_arena *arena;
+    const char *name;
+    bool failed;
+};
+
+static bool first_tiktoken(void *ctx, const char *name) {
+    struct first_name *f = ctx;
+    if (!sr_ends_with(name, ".tiktoken") || (f->name && strcmp(f->name, name) < 0)) return true;
+    f->name = sr_arena_strndup(f->arena, name, strlen(name));
+    f->failed = !f->name;
+    return !f->failed;
+}
+
+/* tokenizer.json wins, as in transformers; then what it converts: tekken.json, SentencePiece's or tiktoken's file. */
+static sr_status open_tokenizer(sr_file *file, const char *dir, sr_err *err) {
+    static const char *const names[] = {"tokenizer.json", "tekken.json",  "tokenizer.model",
+                                        "spm.model",      "spiece.model", "tiktoken.model"};
+    sr_status s = SR_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && s == SR_OK && !file->tokenizer.size; i++) {
+        s = map_beside(file, dir, names[i], &file->tokenizer, err);
+        if (file->tokenizer.size) file->tokenizer_name = names[i];
+    }
+    if (s == SR_OK && !file->tokenizer.size) {
+        struct first_name first = {.arena = &file->arena};
+        s = sr_path_list(dir, first_tiktoken, &first, err);
+        if (first.failed) return no_memory(dir, err);
+        if (s == SR_OK && first.name) s = map_beside(file, dir, first.name, &file->tokenizer, err);
+        if (file->tokenizer.size) file->tokenizer_name = first.name;
+    }
+    if (s != SR_OK || !file->tokenizer_name || file->tokenizer_name == names[0]) return s;
+    s = map_beside(file, dir, "tokenizer_config.json", &file->tokenizer_config, err);
+    return s == SR_OK ? map_beside(file, dir, "added_tokens.json", &file->added_tokens, err) : s;
+}
+
 static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     sr_status s = read_config(file, dir, "config.json", "", err);
     if (s == SR_OK) s = read_config(file, dir, "generation_config.json", "generation_config.", err);
@@ -99,10 +141,7 @@ static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     if (s == SR_OK) s = read_config(file, dir, "chat_template.json", "chat_template_json.", err);
     if (s == SR_OK) s = read_config(file, dir, "processor_config.json", "processor_config.", err);
     if (s == SR_OK) s = read_templates(file, dir, err);
-    if (s != SR_OK) return s;
-    char *path = sr_path_join(&file->arena, dir, "tokenizer.json");
-    if (!path) return no_memory(dir, err);
-    return sr_path_look(path) == SR_PATH_ABSENT ? SR_OK : sr_map_open(path, &file->tokenizer_json, err);
+    return s == SR_OK ? open_tokenizer(file, dir, err) : s;
 }
 
 /* ---------------------------------------------------------------- the index of a sharded model */
@@ -392,7 +431,7 @@ sr_status sr_hf_open(sr_file *file, const char *path, bool no_weights, sr_err *e
     if (s != SR_OK) return s;
     const char *config = sr_path_join(&file->arena, dir, "config.json");
     if (!config) return no_memory(dir, err);
-    if (sr_path_look(config) == SR_PATH_ABSENT && !(no_weights && file->tokenizer_json.data))
+    if (sr_path_look(config) == SR_PATH_ABSENT && !(no_weights && file->tokenizer_name))
         return sr_fail(err, SR_INVALID, "%s: found no config.json, expected a model directory or a .gguf file",
                        sr_show_path(path));
     return no_weights ? sr_file_index(file, err) : SR_OK;

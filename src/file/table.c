@@ -24,7 +24,9 @@ void sr_file_close(sr_file *file) {
     if (!file) return;
     for (int i = 0; i < file->n_shards; i++)
         if (!file->shard[i].borrowed) sr_map_close(&file->shard[i].map);
-    sr_map_close(&file->tokenizer_json);
+    sr_map_close(&file->tokenizer);
+    sr_map_close(&file->tokenizer_config);
+    sr_map_close(&file->added_tokens);
     sr_names_free(&file->part_names);
     sr_names_free(&file->value_names);
     free(file->shard);

@@ -234,13 +234,25 @@ static bool is_side_weights(const char *path) {
     return strncmp(path, "consolidated", 12) == 0 || strncmp(path, "adapter", 7) == 0;
 }
 
+/* What the directory's reader takes for a tokenizer. */
+static bool is_tokenizer(const char *path) {
+    static const char *const names[] = {"tokenizer.json", "tekken.json",  "tokenizer.model",
+                                        "spm.model",      "spiece.model", "tiktoken.model"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(path, names[i]) == 0) return true;
+    return ends_with(path, ".tiktoken");
+}
+
+static bool has_tokenizer(const hub_list *l) {
+    for (int i = 0; i < l->n; i++)
+        if (at_top(&l->at[i]) && is_tokenizer(l->at[i].path)) return true;
+    return false;
+}
+
 static bool is_small_text(const hub_file *f) {
-    static const char *const names[] = {"tokenizer.model", "merges.txt", "vocab.txt", "spiece.model", NULL};
     if (!at_top(f) || f->size > SMALL_TEXT || f->path[0] == '.') return false;
-    for (int i = 0; names[i]; i++)
-        if (strcmp(f->path, names[i]) == 0) return true;
     if (ends_with(f->path, ".index.json")) return false;
-    return ends_with(f->path, ".json") || ends_with(f->path, ".jinja") || ends_with(f->path, ".tiktoken");
+    return is_tokenizer(f->path) || ends_with(f->path, ".json") || ends_with(f->path, ".jinja");
 }
 
 static void want_small_texts(hub_list *l) {
@@ -263,7 +275,7 @@ static sr_status choose_uqff(const hub *h, hub_list *l, hub_pick *pick, sr_err *
 sr_status sr_hub_choose(const hub *h, hub_list *l, hub_pick *pick, sr_err *err) {
     const char *format = h->o->format;
     bool any_gguf = false, any_uqff = false, safetensors = false;
-    bool tokenizer = h->o->tokenizer_only && sr_hub_list_find(l, "tokenizer.json");
+    bool tokenizer = h->o->tokenizer_only && has_tokenizer(l);
     bool whole = sr_hub_list_find(l, index_name) || sr_hub_list_find(l, "model.safetensors");
     *pick = (hub_pick){0};
     for (int i = 0; i < l->n; i++) {
@@ -335,7 +347,7 @@ sr_status sr_hub_choose_weights(hub *h, hub_list *l, const hub_pick *pick, const
     hub_file *single = sr_hub_list_find(l, "model.safetensors");
     const char *pickle = NULL, *missing;
     int weights = 0;
-    if (pick->open || (h->o->tokenizer_only && sr_hub_list_find(l, "tokenizer.json"))) return SR_OK;
+    if (pick->open || (h->o->tokenizer_only && has_tokenizer(l))) return SR_OK;
     if (index) {
         sr_status s = choose_indexed(h, l, pick->index, index, n, &missing, err);
         if (s != SR_OK || !missing) return s;

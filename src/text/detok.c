@@ -185,7 +185,7 @@ bool sr_detok_push(sr_detok *d, int32_t id, const char **text, size_t *n) {
     }
     const sr_piece *p = &t->bytes[id];
     bool drop = d->first && t->lead == SR_LEAD_METASPACE;
-    if (drop) p = &t->vocab.piece[id];
+    if (drop || (d->first && t->lead == SR_LEAD_PIECE)) p = &t->vocab.piece[id];
     d->first = false;
     /* bytes of byte tokens never join those of text */
     if (t->fffd_per_byte && !(t->flags[id] & SR_TOKEN_BYTE)) drain(d, true);

@@ -1,20 +1,21 @@
 /* GGUF's tokenizer.ggml.* keys. "llama" is SentencePiece BPE with scores, "gpt2" byte-level BPE whose pre-tokenizer is
- * known by name. */
+ * known by name, "gemma4" BPE over characters, "t5" Unigram, "bert" WordPiece, "rwkv" the longest match. */
+#include "text/load.h"
+
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "base/log.h"
-#include "text/tokenizer.h"
 
 #define KEY "tokenizer.ggml."
-
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
 
 /* Split patterns by the publishers of the models, in Oniguruma's syntax; several are applied one after the other. */
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define SUFFIXES "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define WORDS_AFTER(numbers)                                                                                           \
+#define WORDS_AFTER(numbers, spaces)                                                                                   \
     SUFFIXES "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers "| "                                                            \
-             "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+             "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" spaces
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED_WORDS(suffix, numbers)                                                                                   \
@@ -43,6 +44,19 @@ enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUS
     "\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}"        \
     "\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}]"
 
+/* Letters of the scripts that afmoe's tokenizer keeps together: CJK, kana, Thai, Lao, Khmer, Burmese, Hangul. */
+#define ASIAN                                                                                                          \
+    "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}\\x{ff65}-\\x{"   \
+    "ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{e7f}\\x{e80}-\\x{eff}\\x{1780}-\\x{17ff}\\x{1000}-\\x{109f}\\x{aa60}-\\x{"   \
+    "aa7f}\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}\\x{1100}-\\x{11ff}]+"
+#define DEEPSEEK_WORDS                                                                                                 \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "              \
+    "?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* Kimi's words: as CASED_WORDS, without Chinese characters, which come first. */
+#define KIMI_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define NOT_BLOOM "[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
+
 typedef struct pre_tokenizer {
     const char *pattern[6];
     bool ignore_merges, add_bos;
@@ -55,18 +69,61 @@ static const pre_tokenizer pre_tokenizers[] = {
      false,
      "gpt-2 gpt2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat jina-es jina-de jina-v1-en jina-v2-es "
      "jina-v2-de jina-v2-code a.x-4.0 mellum modern-bert roberta-bpe"},
-    {{"\\p{N}", GPT2}, false, false, "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2"},
-    {{WORDS_AFTER("\\p{N}{1,3}")}, true, true, "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2"},
-    {{WORDS_AFTER("\\p{N}{1,3}")}, false, false, "dbrx smaug-bpe glm4 chatglm-bpe"},
-    {{WORDS_AFTER("\\p{N}")},
+    {{"\\p{N}", GPT2},
      false,
      false,
-     "qwen2 deepseek-r1-qwen r1-qwen megrez hunyuan stablelm2 solar-open grok-2 kormo openpangu"},
+     "starcoder refact command-r cohere2_moe smollm codeshell exaone minerva-7b mellum2"},
+    {{WORDS_AFTER("\\p{N}{1,3}", "\\s+(?!\\S)|\\s+")},
+     true,
+     true,
+     "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano laguna"},
+    {{WORDS_AFTER("\\p{N}{1,3}", "\\s+(?!\\S)|\\s+")}, false, false, "dbrx smaug-bpe glm4 chatglm-bpe"},
+    {{WORDS_AFTER("\\p{N}", "\\s+(?!\\S)|\\s+")},
+     false,
+     false,
+     "qwen2 deepseek-r1-qwen r1-qwen megrez hunyuan stablelm2 solar-open grok-2 kormo openpangu f2llmv2"},
+    {{SUFFIXES "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| "
+               "?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     false,
+     false,
+     "qwen35"},
+    {{SUFFIXES "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     false,
+     false,
+     "seed-coder"},
+    {{"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| "
+      "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
+     false,
+     false,
+     "bailingmoe bailingmoe2 llada-moe"},
+    {{SUFFIXES "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| "
+               "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
+     false,
+     false,
+     "exaone-moe"},
+    {{WORDS_AFTER("\\p{N}{1,3}",
+                  "\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}("
+                  "?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}")},
+     false,
+     false,
+     "jais-2"},
     {{CASED_WORDS("", "\\p{N}")}, true, true, "tekken"},
     {{CASED_WORDS(SUFFIXES "?", "\\p{N}{1,3}")}, false, false, "gpt-4o llama4 kanana2 minimax-m2"},
-    {{"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
-      "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
-      "?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {{"\\d{1,3}(?=(?:\\d{3})*\\b)", CASED_WORDS(SUFFIXES "?", "\\p{N}{1,3}")}, false, false, "tiny_aya"},
+    {{"[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}\\x{2019}\\x{2014}\\x{"
+      "ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|[\\x{3105}-\\x{312f}]+|[\\x{4e00}-\\x{9fa5}\\x{"
+      "3040}-\\x{309f}\\x{30a0}-\\x{"
+      "30ff}]+",
+      CASED_WORDS(SUFFIXES "?", "\\p{N}")},
+     true,
+     false,
+     "youtu"},
+    {{"[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" SUFFIXES "?|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER
+      "+" KIMI_LOWER "*" SUFFIXES "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     false,
+     false,
+     "kimi-k2"},
+    {{"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK_WORDS},
      false,
      false,
      "deepseek-v3 hunyuan-dense joyai-llm"},
@@ -78,7 +135,17 @@ static const pre_tokenizer pre_tokenizers[] = {
      false,
      false,
      "deepseek-llm"},
+    /* numbers in threes from the right: the run first, so that its length is looked at once */
+    {{"\\p{N}+", "^\\p{N}{1,2}(?=(?:\\p{N}{3})*$)|\\p{N}{3}", ASIAN, DEEPSEEK_WORDS}, false, false, "afmoe"},
+    {{"\\p{N}+", "(?=(?:\\d{3})+(?!\\d))"}, false, false, "superbpe"},
     {{"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false, "falcon"},
+    {{" ?" NOT_BLOOM}, false, false, "bloom poro-chat gpt3-finnish"},
+    {{" ?" NOT_BLOOM, "\\p{N}"}, false, false, "viking"},
+    {{"<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", "\\p{N}",
+      "[\\p{P}!-/:-@\\[-`{-~]", GPT2},
+     false,
+     true,
+     "chameleon"},
     /* the last row serves "default" and names that are not listed */
     {{"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, "default"},
 };
@@ -128,16 +195,6 @@ static int32_t special_id(const sr_tokenizer *t, const sr_file *file, const char
     return (int32_t)id;
 }
 
-/* Scores as ranks: equal scores share one, the largest score has rank 0, NaN counts as the smallest. */
-static uint32_t rank_of(float score) {
-    uint32_t u;
-    if (isnan(score)) return UINT32_MAX - 1;
-    score += 0.0f; /* -0 to 0 */
-    memcpy(&u, &score, 4);
-    u = u & 0x80000000u ? u : ~u & 0x7FFFFFFFu; /* larger floats become smaller integers */
-    return u < UINT32_MAX - 1 ? u : UINT32_MAX - 1;
-}
-
 static bool contains(const char *text, size_t n, const char *part) {
     size_t len = strlen(part);
     for (size_t i = 0; i + len <= n; i++) {
@@ -149,9 +206,10 @@ static bool contains(const char *text, size_t n, const char *part) {
 }
 
 /* tokens, token_type and scores */
-static sr_status read_tokens(sr_tokenizer *t, const sr_file *file, sr_err *err) {
-    sr_err own = {0};
-    if (!err) err = &own;
+static sr_status read_tokens(sr_loader *l, sr_filler *f) {
+    sr_tokenizer *t = l->t;
+    const sr_file *file = l->file;
+    sr_err *err = l->err;
     const sr_value *tokens = array(file, KEY "tokens", SR_KIND_STRING, "strings", -1, err);
     if (!tokens && err->code) return err->code;
     if (!tokens) return sr_fail(err, SR_CORRUPT, "%s: found no %stokens", file->path, KEY);
@@ -160,155 +218,71 @@ static sr_status read_tokens(sr_tokenizer *t, const sr_file *file, sr_err *err) 
         return sr_fail(err, SR_CORRUPT, "%s: %stokens: found %llu elements, expected 1 to 2^24", file->path, KEY,
                        (unsigned long long)count);
     int32_t n = (int32_t)count;
+    bool scored = t->encode == sr_spm || t->encode == sr_unigram;
     const sr_value *types = array(file, KEY "token_type", SR_KIND_I64, "integers", n, err);
-    const sr_value *scores = NULL;
-    if (t->model == SR_MODEL_SPM) {
-        scores = array(file, KEY "scores", SR_KIND_F64, "floats", n, err);
-        t->score_rank = sr_arena_alloc(&t->arena, (size_t)n, sizeof *t->score_rank);
-        if (!t->score_rank) return sr_fail(err, SR_NOMEM, "%s: out of memory", file->path);
-    }
+    const sr_value *scores = scored ? array(file, KEY "scores", SR_KIND_F64, "floats", n, err) : NULL;
     if (err->code) return err->code;
-    if (t->model == SR_MODEL_SPM && !scores) return sr_fail(err, SR_CORRUPT, "%s: found no %sscores", file->path, KEY);
+    if (scored && !scores) return sr_fail(err, SR_CORRUPT, "%s: found no %sscores", file->path, KEY);
 
-    t->flags = sr_arena_alloc(&t->arena, (size_t)n, 1);
-    t->bytes = sr_arena_alloc(&t->arena, (size_t)n, sizeof *t->bytes);
-    /* every piece and its bytes, with their zeros: no longer than the array itself, whose strings have 8 bytes each */
-    char *blob = sr_arena_alloc(&t->arena, 2, tokens->v.a.bytes + 16);
-    if (!t->flags || !t->bytes || !blob || !sr_vocab_init(&t->vocab, n, &t->arena))
-        return sr_fail(err, SR_NOMEM, "%s: out of memory", file->path);
-
+    f->all_bytes = t->encode == sr_spm && !types;
+    sr_status status = sr_fill_begin(f, l, n, tokens->v.a.bytes);
+    if (status != SR_OK) return status;
     sr_array at = sr_array_over(tokens), type_at = sr_array_over(types), score_at = sr_array_over(scores);
-    int32_t n_added = 0;
-    t->words_apart = true;
     for (int32_t id = 0; id < n; id++) {
         const char *s;
         size_t len;
-        int64_t type = TYPE_NORMAL;
+        int64_t type = SR_PIECE_NORMAL;
         double score = 0;
         if (!sr_array_string(&at, &s, &len) || (types && !sr_array_int(&type_at, &type)) ||
             (scores && !sr_array_float(&score_at, &score)))
             return sr_fail(err, SR_CORRUPT, "%s: token %d cannot be read", file->path, id);
         const char *zero = memchr(s, 0, len); /* a piece ends before an embedded zero */
-        if (zero) len = (size_t)(zero - s);
-        memcpy(blob, s, len);
-        blob[len] = 0;
-        /* Of equal pieces the first id counts. */
-        sr_vocab_add(&t->vocab, id, blob, (uint32_t)len, false);
-        s = blob;
-        blob += len + 1;
-        if (len && sr_spm_border(s, len, 0) < len) t->words_apart = false;
-        if (t->score_rank) t->score_rank[id] = rank_of((float)score);
-
-        char *out = blob;
-        size_t out_n = 0;
-        int byte = type == TYPE_BYTE || (t->model == SR_MODEL_SPM && !types) ? sr_byte_token(s, len) : -1;
-        if (byte >= 0) {
-            t->flags[id] |= SR_TOKEN_BYTE;
-            if (t->byte_id[byte] < 0) t->byte_id[byte] = id;
-            out[out_n++] = (char)byte;
-        } else if (type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER_DEFINED) {
-            if (type != TYPE_USER_DEFINED) t->flags[id] |= SR_TOKEN_SPECIAL;
-            n_added++;
-            memcpy(out, s, len);
-            out_n = len;
-        } else if (t->model == SR_MODEL_SPM) {
-            for (size_t i = 0; i < len;) { /* U+2581 is a space */
-                bool space = len - i >= 3 && !memcmp(s + i, SR_SPACE, 3);
-                out[out_n++] = space ? ' ' : s[i];
-                i += space ? 3 : 1;
-            }
-        } else {
-            bool mapped = true;
-            for (size_t i = 0; i < len && mapped;) {
-                uint32_t cp = 0;
-                unsigned step = sr_utf8_step(s + i, len - i);
-                if (step) sr_utf8_get(s + i, &cp);
-                int b = step ? sr_char_to_byte(cp) : -1;
-                mapped = b >= 0;
-                out[out_n++] = (char)b;
-                i += step;
-            }
-            if (!mapped) {
-                memcpy(out, s, len);
-                out_n = len;
-            }
-        }
-        out[out_n] = 0;
-        t->bytes[id] = (sr_piece){out, (uint32_t)out_n};
-        blob += out_n + 1;
+        if (t->encode == sr_unigram && type == SR_PIECE_USER_DEFINED) score = 0;
+        sr_fill_piece(f, id, s, zero ? (size_t)(zero - s) : len, type, score);
     }
-
-    t->added = sr_arena_small(&t->arena, (size_t)n_added + 1, sizeof *t->added);
-    if (!t->added) return sr_fail(err, SR_NOMEM, "%s: out of memory", file->path);
-    type_at = sr_array_over(types);
-    for (int32_t id = 0; id < n && types; id++) {
-        int64_t type = TYPE_NORMAL;
-        sr_array_int(&type_at, &type);
-        if (type != TYPE_CONTROL && type != TYPE_UNKNOWN && type != TYPE_USER_DEFINED) continue;
-        if (t->vocab.piece[id].n > SR_MAX_ADDED_LEN) continue; /* too long to be looked for in a text */
-        t->added[t->n_added++] = (sr_added){
-            .id = id, .text = t->vocab.piece[id].text, .n = t->vocab.piece[id].n, .special = type != TYPE_USER_DEFINED};
-    }
-    return SR_OK;
+    return sr_fill_end(f, l, 0);
 }
 
 /* "left right", split at the first space behind position 0. Of duplicates the first counts; what is not in the
  * vocabulary is left out (nothing could come of it). */
-static sr_status read_merges(sr_tokenizer *t, const sr_file *file, sr_err *err) {
-    sr_err own = {0};
-    if (!err) err = &own;
-    const sr_value *merges = array(file, KEY "merges", SR_KIND_STRING, "strings", -1, err);
-    if (!merges && err->code) return err->code;
-    if (!merges) return sr_fail(err, SR_CORRUPT, "%s: found no %smerges", file->path, KEY);
-    if (merges->v.a.n > 1u << 26 || !sr_merges_init(&t->merges, (size_t)merges->v.a.n, &t->arena))
-        return sr_fail(err, SR_NOMEM, "%s: %llu merges: out of memory", file->path, (unsigned long long)merges->v.a.n);
+static sr_status read_merges(sr_loader *l) {
+    const sr_file *file = l->file;
+    const sr_value *merges = array(file, KEY "merges", SR_KIND_STRING, "strings", -1, l->err);
+    if (!merges && l->err->code) return l->err->code;
+    if (!merges) return sr_fail(l->err, SR_CORRUPT, "%s: found no %smerges", file->path, KEY);
     sr_array at = sr_array_over(merges);
-    sr_buffer joined = {NULL, 0, 0};
+    sr_pairs p = {.lenient = true};
     const char *s;
-    size_t n, skipped = 0;
+    size_t n;
     sr_status status = SR_OK;
-    for (uint32_t rank = 0; status == SR_OK && sr_array_string(&at, &s, &n); rank++) {
+    while (status == SR_OK && sr_array_string(&at, &s, &n)) {
         const char *space = n > 1 ? memchr(s + 1, ' ', n - 1) : NULL;
-        if (!space) {
-            status =
-                sr_fail(err, SR_CORRUPT, "%s: %smerges: entry %u is \"%.*s\", expected two pieces with a space between",
-                        file->path, KEY, rank, (int)(n < 40 ? n : 40), s);
-            break;
-        }
-        size_t left = (size_t)(space - s), right = n - left - 1;
-        joined.n = 0;
-        if (!sr_buffer_add(&joined, s, left) || !sr_buffer_add(&joined, space + 1, right)) {
-            status = sr_fail(err, SR_NOMEM, "%s: out of memory", file->path);
-            break;
-        }
-        int32_t a = sr_vocab_find(&t->vocab, s, left), b = sr_vocab_find(&t->vocab, space + 1, right);
-        int32_t id = sr_vocab_find(&t->vocab, joined.at, joined.n);
-        if (a < 0 || b < 0 || id < 0)
-            skipped++;
+        if (!space)
+            status = sr_fail(l->err, SR_CORRUPT,
+                             "%s: %smerges: entry %u is \"%.*s\", expected two pieces with a space between", file->path,
+                             KEY, p.count, (int)(n < 40 ? n : 40), s);
         else
-            sr_merges_add(&t->merges, a, b, rank, id, false);
+            status = sr_pairs_add(l, &p, s, (size_t)(space - s), space + 1, n - (size_t)(space - s) - 1);
     }
-    sr_buffer_free(&joined);
-    if (skipped)
-        sr_log(SR_LOG_WARNING, "%s: %zu merges name pieces that are not in the vocabulary", file->path, skipped);
+    status = sr_pairs_end(l, &p, status);
+    if (p.skipped)
+        sr_log(SR_LOG_WARNING, "%s: %zu merges name pieces that are not in the vocabulary", file->path, p.skipped);
     return status;
 }
 
-static sr_status set_pre_tokenizer(sr_tokenizer *t, const sr_file *file, bool *add_bos, sr_err *err) {
-    const char *name = "default";
-    size_t n = 7;
-    sr_value_string(file, KEY "pre", &name, &n, NULL);
+sr_status sr_load_split(sr_loader *l, const char *name, size_t n, bool *add_bos) {
+    sr_tokenizer *t = l->t;
     const pre_tokenizer *pre = pre_by_name(name, n);
     if (!pre || pre == &pre_tokenizers[N_PRE - 1]) {
         sr_log(SR_LOG_WARNING, "%s: %spre is \"%.*s\": using the default split, which is wrong for most models",
-               file->path, KEY, (int)(n < 40 ? n : 40), name);
+               l->where, KEY, (int)(n < 40 ? n : 40), name);
         pre = &pre_tokenizers[N_PRE - 1];
     }
     for (int i = 0; i < 6 && pre->pattern[i]; i++) {
-        sr_status status = sr_stages_add_regex(&t->pre_tokenizers, pre->pattern[i], err);
+        sr_status status = sr_stages_add_regex(&t->pre_tokenizers, pre->pattern[i], l->err);
         if (status != SR_OK) return status;
     }
-    sr_stage *bytes = sr_stages_add(&t->pre_tokenizers, err);
+    sr_stage *bytes = sr_stages_add(&t->pre_tokenizers, l->err);
     if (!bytes) return SR_LIMIT;
     bytes->kind = SR_STAGE_BYTES;
     t->ignore_merges = pre->ignore_merges;
@@ -316,50 +290,142 @@ static sr_status set_pre_tokenizer(sr_tokenizer *t, const sr_file *file, bool *a
     return SR_OK;
 }
 
-sr_status sr_load_gguf(sr_tokenizer *t, const sr_file *file, sr_err *err) {
-    sr_err own = {0};
-    if (!err) err = &own;
-    const char *model = NULL, *name = "";
+/* What the values of tokenizer.ggml.model stand for, with the ids that a file without them means. */
+typedef struct model {
+    const char *name;
+    sr_status (*encode)(sr_work *w, const char *word, size_t n);
+    sr_spelling spelling;
+    bool add_bos, add_eos, space_prefix;
+    int bos, eos, unk, sep;
+} model;
+
+static const model models[] = {
+    {"llama", sr_spm, SR_SPELLED_SPACE, true, false, true, 1, 2, 0, -1},
+    {"gpt2", sr_bpe, SR_SPELLED_BYTES, false, false, false, 11, 11, -1, -1},
+    {"gemma4", sr_bpe, SR_SPELLED_SPACE, true, false, false, -1, -1, -1, -1},
+    {"t5", sr_unigram, SR_SPELLED_SPACE, false, true, false, -1, 1, 2, -1},
+    {"bert", sr_wordpiece, SR_SPELLED_SPACE, true, false, false, 101, -1, 100, 102},
+    {"rwkv", sr_longest, SR_SPELLED_ESCAPED, false, false, false, -1, -1, -1, -1},
+};
+
+/* SentencePiece's normalizer: spaces become U+2581. */
+static sr_status add_sentence(sr_loader *l, bool prefix, bool strip) {
+    static const char key[] = KEY "precompiled_charsmap";
+    sr_charsmap *map = NULL;
+    const sr_value *v = sr_file_value(l->file, key);
+    char where[192];
+    snprintf(where, sizeof where, "%s: %s", l->file->path, key);
+    if (v && (v->kind != SR_KIND_ARRAY || v->v.a.bytes != v->v.a.n))
+        return sr_fail(l->err, SR_CORRUPT, "%s: %s: found no array of bytes", l->file->path, key);
+    sr_status status = v ? sr_charsmap_create(v->v.a.data, v->v.a.n, where, &l->t->arena, &map, l->err) : SR_OK;
+    if (status != SR_OK) return status;
+    sr_stage *s = sr_stages_add(&l->t->normalizers, l->err);
+    if (!s) return SR_LIMIT;
+    s->kind = SR_STAGE_SENTENCE;
+    s->scheme = prefix ? SR_PREPEND_ALWAYS : SR_PREPEND_NEVER;
+    s->strip = strip;
+    s->escape = true;
+    s->map = map;
+    return SR_OK;
+}
+
+/* BERT's normalizer and words, as an uncased model has them; pieces that begin a word begin with U+2581. */
+static sr_status add_bert(sr_loader *l) {
+    sr_stage *clean = sr_stages_add(&l->t->normalizers, l->err), *word[3];
+    if (!clean) return SR_LIMIT;
+    clean->kind = SR_STAGE_BERT;
+    clean->clean = clean->chinese = clean->accents = clean->lower = true;
+    for (int i = 0; i < 3; i++)
+        if (!(word[i] = sr_stages_add(&l->t->pre_tokenizers, l->err))) return SR_LIMIT;
+    word[0]->kind = word[1]->kind = SR_STAGE_CHARS;
+    word[0]->is = sr_char_is_space;
+    word[0]->behavior = SR_SPLIT_REMOVED;
+    word[1]->is = sr_char_is_punct;
+    word[1]->behavior = SR_SPLIT_ISOLATED;
+    word[2]->kind = SR_STAGE_PREPEND;
+    word[2]->text = SR_SPACE;
+    word[2]->n = 3;
+    return SR_OK;
+}
+
+/* Spaces become U+2581, and lines are merged one by one. */
+static sr_status add_gemma4(sr_loader *l) {
+    sr_stage *s = sr_stages_add(&l->t->normalizers, l->err);
+    if (!s) return SR_LIMIT;
+    s->kind = SR_STAGE_REPLACE;
+    s->text = SR_SPACE;
+    s->n = 3;
+    sr_status status = sr_regex_compile(" ", 1, true, &s->regex, l->err);
+    return status == SR_OK ? sr_stages_add_regex(&l->t->pre_tokenizers, "\\n+|[^\\n]+", l->err) : status;
+}
+
+static sr_status read_all(sr_loader *l, sr_filler *f) {
+    sr_tokenizer *t = l->t;
+    const sr_file *file = l->file;
+    sr_err *err = l->err;
+    const char *text = NULL, *name = "";
+    const model *m = NULL;
     size_t n = 0, n_name = 0;
-    if (!sr_value_string(file, KEY "model", &model, &n, err)) {
+    if (!sr_value_string(file, KEY "model", &text, &n, err)) {
         if (err->code) return err->code;
         return sr_fail(err, SR_UNSUPPORTED, "%s: found no %smodel", file->path, KEY);
     }
-    bool spm = n == 5 && !memcmp(model, "llama", 5), gpt2 = n == 4 && !memcmp(model, "gpt2", 4);
-    if (!spm && !gpt2)
-        return sr_fail(err, SR_UNSUPPORTED, "%s: %smodel \"%.*s\" is not supported (llama and gpt2 are)", file->path,
-                       KEY, (int)(n < 40 ? n : 40), model);
-    t->model = spm ? SR_MODEL_SPM : SR_MODEL_BPE;
-    sr_status status = read_tokens(t, file, err);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        if (strlen(models[i].name) == n && !memcmp(models[i].name, text, n)) m = &models[i];
+    if (!m)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "%s: %smodel \"%.*s\" is not supported (llama, gpt2, gemma4, t5, bert and rwkv are)", file->path,
+                       KEY, (int)(n < 40 ? n : 40), text);
+    t->encode = m->encode;
+    f->spelling = m->spelling;
+    sr_status status = read_tokens(l, f);
     if (status != SR_OK) return status;
-    bool add_bos = spm, add_eos = false;
-    if (!spm) {
-        if ((status = read_merges(t, file, err)) != SR_OK) return status;
-        if ((status = set_pre_tokenizer(t, file, &add_bos, err)) != SR_OK) return status;
-    }
-    sr_tokenizer_finish(t);
 
-    t->bos = special_id(t, file, KEY "bos_token_id", spm ? 1 : 11, err);
-    t->eos = special_id(t, file, KEY "eos_token_id", spm ? 2 : 11, err);
-    t->unk = special_id(t, file, KEY "unknown_token_id", spm ? 0 : -1, err);
+    bool add_bos = m->add_bos, add_eos = m->add_eos, space_prefix = m->space_prefix, strip = false;
+    bool gemma4 = m->encode == sr_bpe && m->spelling == SR_SPELLED_SPACE;
+    bool sentence = m->encode == sr_spm || m->encode == sr_unigram;
+    sr_value_bool(file, KEY "add_space_prefix", &space_prefix, err);
+    sr_value_bool(file, KEY "remove_extra_whitespaces", &strip, err);
+    if (err->code) return err->code;
+    if (m->encode == sr_bpe && (status = read_merges(l)) != SR_OK) return status;
+    if (gemma4) {
+        status = add_gemma4(l);
+        t->byte_fallback = t->whole_lines = true;
+    } else if (m->encode == sr_bpe) {
+        const char *pre = "default";
+        n = 7;
+        sr_value_string(file, KEY "pre", &pre, &n, NULL);
+        status = sr_load_split(l, pre, n, &add_bos);
+    } else if (sentence) {
+        status = add_sentence(l, space_prefix, m->encode == sr_unigram && strip);
+        t->unk_score = isnan(f->min) ? -10 : f->min - 10;
+    } else if (m->encode == sr_wordpiece) {
+        status = add_bert(l);
+    }
+    if (status != SR_OK) return status;
+    sr_find_short_ids(t);
+
+    t->bos = special_id(t, file, KEY "bos_token_id", m->bos, err);
+    t->eos = special_id(t, file, KEY "eos_token_id", m->eos, err);
+    t->unk = special_id(t, file, KEY "unknown_token_id", m->unk, err);
     int32_t eot = special_id(t, file, KEY "eot_token_id", -1, err),
-            eom = special_id(t, file, KEY "eom_token_id", -1, err);
-    static const char *const others[] = {KEY "seperator_token_id", KEY "padding_token_id", KEY "cls_token_id",
-                                         KEY "mask_token_id"};
+            eom = special_id(t, file, KEY "eom_token_id", -1, err),
+            sep = special_id(t, file, KEY "seperator_token_id", m->sep, err);
+    static const char *const others[] = {KEY "padding_token_id", KEY "cls_token_id", KEY "mask_token_id"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) special_id(t, file, others[i], -1, err);
     sr_value_bool(file, KEY "add_bos_token", &add_bos, err);
     sr_value_bool(file, KEY "add_eos_token", &add_eos, err);
-    t->space_prefix = spm;
-    sr_value_bool(file, KEY "add_space_prefix", &t->space_prefix, err);
+    bool add_sep = m->encode == sr_wordpiece;
+    sr_value_bool(file, KEY "add_sep_token", &add_sep, err);
     if (err->code) return err->code;
-    if (spm) {
-        t->fffd_per_byte = true;
-        if (t->space_prefix) {
-            t->lead = SR_LEAD_STRIP;
-            t->lead_text = " ";
-            t->lead_len = 1;
-            t->lead_n = 1;
-        }
+    t->fffd_per_byte = m->encode == sr_spm || gemma4;
+    if ((sentence && space_prefix) || m->encode == sr_wordpiece) {
+        t->lead = SR_LEAD_STRIP;
+        t->lead_text = " ";
+        t->lead_len = 1;
+        t->lead_n = strip ? INT_MAX : 1;
+    }
+    if (m->encode == sr_spm) {
         /* Phi-3's special tokens take the white space behind them along; its GGUF files do not say so */
         sr_value_string(file, "general.name", &name, &n_name, NULL);
         if (contains(name, n_name, "phi-3") || contains(name, n_name, "phi3"))
@@ -369,8 +435,18 @@ sr_status sr_load_gguf(sr_tokenizer *t, const sr_file *file, sr_err *err) {
                            strcmp(a->text, "<|endoftext|>");
             }
     }
+    bool searched = m->encode == sr_unigram || m->encode == sr_wordpiece || m->encode == sr_longest;
     if ((status = sr_added_index(t, err)) != SR_OK) return status;
-    if ((status = sr_set_frame(t, add_bos, add_eos, err)) != SR_OK) return status;
+    if (searched && (status = sr_pieces_index(t, err)) != SR_OK) return status;
+    if (m->encode == sr_wordpiece && add_sep) {
+        int32_t eos = t->eos;
+        t->eos = sep; /* closes the text, and ends no generation */
+        status = sr_set_frame(t, add_bos, true, err);
+        t->eos = eos;
+    } else {
+        status = sr_set_frame(t, add_bos || gemma4, add_eos, err);
+    }
+    if (status != SR_OK) return status;
     if (!sr_file_value(file, KEY "token_type")) /* then at least these are known not to be text */
         for (int i = 0; i < 4; i++) {
             int32_t id = (int32_t[]){t->bos, t->eos, eot, eom}[i];
@@ -380,4 +456,11 @@ sr_status sr_load_gguf(sr_tokenizer *t, const sr_file *file, sr_err *err) {
     sr_tokenizer_add_end(t, eot);
     sr_tokenizer_add_end(t, eom);
     return SR_OK;
+}
+
+sr_status sr_load_gguf(sr_loader *l) {
+    sr_filler f = {0};
+    sr_status status = read_all(l, &f);
+    sr_fill_drop(&f);
+    return status;
 }

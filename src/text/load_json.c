@@ -1,84 +1,37 @@
 /* tokenizer.json, read with the pull reader straight from its map: objects are walked in file order, small ones field
  * by field, the vocabulary and the merges once. */
-#include "base/json.h"
+#include "text/load.h"
 
-#include "base/log.h"
-#include "text/tokenizer.h"
+#include "base/base64.h"
 
-typedef struct loader {
-    sr_tokenizer *t;
-    const sr_file *file;
-    sr_err *err;
-    const char *where; /* "dir/tokenizer.json" for messages */
-    bool framed;       /* the post-processor says what stands in front and behind */
-    const char *cls_text;
-} loader;
-
-static sr_status nomem(loader *l) {
-    return sr_fail(l->err, SR_NOMEM, "%s: out of memory", l->where);
-}
-static sr_status unsupported(loader *l, const char *what, const sr_json_value *v) {
+static sr_status unsupported(sr_loader *l, const char *what, const sr_json_value *v) {
     return sr_fail(l->err, SR_UNSUPPORTED, "%s: %s \"%.*s\" is not supported", l->where, what,
                    (int)(v->n < 80 ? v->n : 80), v->text);
 }
-static sr_status corrupt(loader *l, const char *what, const char *expected) {
-    return sr_fail(l->err, SR_CORRUPT, "%s: %s is not %s", l->where, what, expected);
-}
-
-/* Looks for a field of the object that `object` has just entered. `inside` is the reader behind the value (inside it,
- * for an array or object). */
-static bool field(const sr_json *object, const char *name, sr_json_value *v, sr_json *inside) {
-    sr_json j = *object;
-    sr_json_value key;
-    for (;;) {
-        sr_json_kind kind = sr_json_next_pair(&j, &key, v);
-        if (kind == SR_JSON_END || kind == SR_JSON_ERROR) return false;
-        if (sr_json_equals(&key, name)) {
-            if (inside) *inside = j;
-            return true;
-        }
-        sr_json_skip(&j, v);
-    }
-}
-
-static bool flag(const sr_json *object, const char *name, bool absent) {
-    sr_json_value v;
-    bool b;
-    return field(object, name, &v, NULL) && sr_json_bool(&v, &b) ? b : absent;
-}
-
-/* A string field into the arena; NULL when there is none (or the reader failed). */
-static const char *text_field(loader *l, const sr_json *object, const char *name, size_t *n) {
-    sr_json_value v;
-    sr_json j;
-    *n = 0;
-    if (!field(object, name, &v, &j) || v.kind != SR_JSON_STRING) return NULL;
-    return sr_json_string(&j, &v, &l->t->arena, n);
-}
 
 /* {"String": ".."} or {"Regex": ".."} */
-static sr_status pattern_field(loader *l, const sr_json *object, sr_regex **re) {
+static sr_status pattern_field(sr_loader *l, const sr_json *object, sr_regex **re) {
     sr_json_value v;
     sr_json inside;
     size_t n;
-    if (!field(object, "pattern", &v, &inside)) return corrupt(l, "a pattern", "there");
+    if (!sr_json_field(object, "pattern", &v, &inside)) return sr_load_corrupt(l, "a pattern", "there");
     if (v.kind == SR_JSON_STRING) {
         const char *s = sr_json_string(&inside, &v, &l->t->arena, &n);
-        return s ? sr_regex_compile(s, n, true, re, l->err) : corrupt(l, "a pattern", "valid text");
+        return s ? sr_regex_compile(s, n, true, re, l->err) : sr_load_corrupt(l, "a pattern", "valid text");
     }
-    if (v.kind != SR_JSON_OBJECT) return corrupt(l, "a pattern", "an object");
-    const char *s = text_field(l, &inside, "Regex", &n);
+    if (v.kind != SR_JSON_OBJECT) return sr_load_corrupt(l, "a pattern", "an object");
+    const char *s = sr_json_text(l, &inside, "Regex", &n);
     if (s) return sr_regex_compile(s, n, false, re, l->err);
-    s = text_field(l, &inside, "String", &n);
+    s = sr_json_text(l, &inside, "String", &n);
     if (s) return sr_regex_compile(s, n, true, re, l->err);
-    return corrupt(l, "a pattern", "{\"String\"} or {\"Regex\"}");
+    return sr_load_corrupt(l, "a pattern", "{\"String\"} or {\"Regex\"}");
 }
 
-static sr_status behavior_field(loader *l, const sr_json *object, sr_behavior *behavior) {
+static sr_status behavior_field(sr_loader *l, const sr_json *object, sr_behavior *behavior) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     sr_json_value v;
     *behavior = SR_SPLIT_ISOLATED;
-    if (!field(object, "behavior", &v, NULL)) return SR_OK;
+    if (!sr_json_field(object, "behavior", &v, NULL)) return SR_OK;
     for (int i = 0; i < 5; i++)
         if (v.kind == SR_JSON_STRING && sr_json_equals(&v, names[i])) {
             *behavior = (sr_behavior)i;
@@ -88,26 +41,41 @@ static sr_status behavior_field(loader *l, const sr_json *object, sr_behavior *b
 }
 
 /* Calls one(l, object) for the object itself or, for a Sequence, for each element of its list. */
-static sr_status each(loader *l, const sr_json *object, const char *list,
-                      sr_status (*one)(loader *, const sr_json *, const sr_json_value *type)) {
+static sr_status each(sr_loader *l, const sr_json *object, const char *list,
+                      sr_status (*one)(sr_loader *, const sr_json *, const sr_json_value *type)) {
     sr_json_value type, v;
     sr_json j;
-    if (!field(object, "type", &type, NULL) || type.kind != SR_JSON_STRING)
-        return l->err && l->err->code ? l->err->code : corrupt(l, list, "an object with a type");
+    if (!sr_json_field(object, "type", &type, NULL) || type.kind != SR_JSON_STRING)
+        return l->err && l->err->code ? l->err->code : sr_load_corrupt(l, list, "an object with a type");
     if (!sr_json_equals(&type, "Sequence")) return one(l, object, &type);
-    if (!field(object, list, &v, &j) || v.kind != SR_JSON_ARRAY) return corrupt(l, list, "an array");
+    if (!sr_json_field(object, list, &v, &j) || v.kind != SR_JSON_ARRAY) return sr_load_corrupt(l, list, "an array");
     for (;;) {
         sr_json_kind kind = sr_json_next(&j, &v);
         if (kind == SR_JSON_END) return SR_OK;
         if (kind == SR_JSON_ERROR) return SR_CORRUPT;
-        if (kind != SR_JSON_OBJECT) return corrupt(l, list, "an array of objects");
+        if (kind != SR_JSON_OBJECT) return sr_load_corrupt(l, list, "an array of objects");
         sr_status status = each(l, &j, list, one);
         if (status != SR_OK) return status;
         sr_json_leave(&j);
     }
 }
 
-static sr_status normalizer(loader *l, const sr_json *object, const sr_json_value *type) {
+/* Precompiled's precompiled_charsmap, base64. */
+static sr_status charsmap(sr_loader *l, const sr_json *object, const sr_charsmap **map) {
+    static const char where[] = "tokenizer.json: precompiled_charsmap";
+    size_t n;
+    sr_charsmap *made = NULL;
+    const char *text = sr_json_text(l, object, "precompiled_charsmap", &n);
+    uint8_t *data = text ? sr_arena_alloc(&l->t->arena, n + 4, 1) : NULL;
+    if (text && !data) return sr_load_no_memory(l);
+    if (!text || !sr_base64_decode(text, n, data, &n)) return sr_load_corrupt(l, "precompiled_charsmap", "base64");
+    if (!n) return sr_load_corrupt(l, "precompiled_charsmap", "a map");
+    sr_status status = sr_charsmap_create(data, n, where, &l->t->arena, &made, l->err);
+    *map = made;
+    return status;
+}
+
+static sr_status normalizer(sr_loader *l, const sr_json *object, const sr_json_value *type) {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     sr_stage *s = sr_stages_add(&l->t->normalizers, l->err);
     if (!s) return SR_LIMIT;
@@ -123,18 +91,29 @@ static sr_status normalizer(loader *l, const sr_json *object, const sr_json_valu
         s->kind = SR_STAGE_STRIP_ACCENTS;
     } else if (sr_json_equals(type, "ByteLevel")) {
         s->kind = SR_STAGE_BYTES;
+    } else if (sr_json_equals(type, "Nmt")) {
+        s->kind = SR_STAGE_NMT;
+    } else if (sr_json_equals(type, "Precompiled")) {
+        s->kind = SR_STAGE_CHARSMAP;
+        return charsmap(l, object, &s->map);
+    } else if (sr_json_equals(type, "BertNormalizer")) {
+        s->kind = SR_STAGE_BERT;
+        s->clean = sr_json_flag(object, "clean_text", true);
+        s->chinese = sr_json_flag(object, "handle_chinese_chars", true);
+        s->lower = sr_json_flag(object, "lowercase", true);
+        s->accents = sr_json_flag(object, "strip_accents", s->lower); /* null: as the case */
     } else if (sr_json_equals(type, "Strip")) {
         s->kind = SR_STAGE_STRIP;
-        s->left = flag(object, "strip_left", true);
-        s->right = flag(object, "strip_right", true);
+        s->left = sr_json_flag(object, "strip_left", true);
+        s->right = sr_json_flag(object, "strip_right", true);
     } else if (sr_json_equals(type, "Prepend")) {
         s->kind = SR_STAGE_PREPEND;
-        s->text = text_field(l, object, "prepend", &s->n);
-        if (!s->text) return corrupt(l, "Prepend's prepend", "a string");
+        s->text = sr_json_text(l, object, "prepend", &s->n);
+        if (!s->text) return sr_load_corrupt(l, "Prepend's prepend", "a string");
     } else if (sr_json_equals(type, "Replace")) {
         s->kind = SR_STAGE_REPLACE;
-        s->text = text_field(l, object, "content", &s->n);
-        if (!s->text) return corrupt(l, "Replace's content", "a string");
+        s->text = sr_json_text(l, object, "content", &s->n);
+        if (!s->text) return sr_load_corrupt(l, "Replace's content", "a string");
         return pattern_field(l, object, &s->regex);
     } else {
         return unsupported(l, "normalizer", type);
@@ -142,10 +121,10 @@ static sr_status normalizer(loader *l, const sr_json *object, const sr_json_valu
     return SR_OK;
 }
 
-static sr_status metaspace_scheme(loader *l, const sr_json *object, sr_prepend *scheme) {
+static sr_status metaspace_scheme(sr_loader *l, const sr_json *object, sr_prepend *scheme) {
     sr_json_value v;
     *scheme = SR_PREPEND_ALWAYS;
-    bool has = field(object, "prepend_scheme", &v, NULL) && v.kind == SR_JSON_STRING;
+    bool has = sr_json_field(object, "prepend_scheme", &v, NULL) && v.kind == SR_JSON_STRING;
     if (has) {
         if (sr_json_equals(&v, "first"))
             *scheme = SR_PREPEND_FIRST;
@@ -154,27 +133,27 @@ static sr_status metaspace_scheme(loader *l, const sr_json *object, sr_prepend *
         else if (!sr_json_equals(&v, "always"))
             return unsupported(l, "prepend_scheme", &v);
     }
-    if (!flag(object, "add_prefix_space", true)) *scheme = SR_PREPEND_NEVER;
+    if (!sr_json_flag(object, "add_prefix_space", true)) *scheme = SR_PREPEND_NEVER;
     return SR_OK;
 }
 
-static bool replacement(loader *l, const sr_json *object, const char **text, size_t *n) {
-    *text = text_field(l, object, "replacement", n);
+static bool replacement(sr_loader *l, const sr_json *object, const char **text, size_t *n) {
+    *text = sr_json_text(l, object, "replacement", n);
     return *text && *n >= 1 && sr_utf8_step(*text, *n) == *n;
 }
 
 /* The split of ByteLevel (pre_tokenizers/byte_level.rs at 3ba8ad00). */
 static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static sr_status pre_tokenizer(loader *l, const sr_json *object, const sr_json_value *type) {
+static sr_status pre_tokenizer(sr_loader *l, const sr_json *object, const sr_json_value *type) {
     sr_stages *list = &l->t->pre_tokenizers;
     sr_stage *s;
     if (sr_json_equals(type, "ByteLevel")) {
-        if (flag(object, "add_prefix_space", true)) {
+        if (sr_json_flag(object, "add_prefix_space", true)) {
             if (!(s = sr_stages_add(list, l->err))) return SR_LIMIT;
             s->kind = SR_STAGE_SPACE_FIRST;
         }
-        if (flag(object, "use_regex", true)) {
+        if (sr_json_flag(object, "use_regex", true)) {
             sr_status status = sr_stages_add_regex(list, gpt2_pattern, l->err);
             if (status != SR_OK) return status;
         }
@@ -183,16 +162,35 @@ static sr_status pre_tokenizer(loader *l, const sr_json *object, const sr_json_v
         return SR_OK;
     }
     if (!(s = sr_stages_add(list, l->err))) return SR_LIMIT;
+    if (sr_json_equals(type, "BertPreTokenizer")) {
+        s->kind = SR_STAGE_CHARS;
+        s->is = sr_char_is_space;
+        s->behavior = SR_SPLIT_REMOVED;
+        if (!(s = sr_stages_add(list, l->err))) return SR_LIMIT;
+        s->kind = SR_STAGE_CHARS;
+        s->is = sr_char_is_punct;
+        s->behavior = SR_SPLIT_ISOLATED;
+        return SR_OK;
+    }
+    if (sr_json_equals(type, "CharDelimiterSplit")) {
+        size_t n;
+        const char *delimiter = sr_json_text(l, object, "delimiter", &n);
+        if (!delimiter || !n || sr_utf8_step(delimiter, n) != n)
+            return sr_load_corrupt(l, "CharDelimiterSplit's delimiter", "one character");
+        s->kind = SR_STAGE_SPLIT;
+        s->behavior = SR_SPLIT_REMOVED;
+        return sr_regex_compile(delimiter, n, true, &s->regex, l->err);
+    }
     if (sr_json_equals(type, "Split")) {
         s->kind = SR_STAGE_SPLIT;
-        s->invert = flag(object, "invert", false);
+        s->invert = sr_json_flag(object, "invert", false);
         sr_status status = behavior_field(l, object, &s->behavior);
         return status == SR_OK ? pattern_field(l, object, &s->regex) : status;
     }
     if (sr_json_equals(type, "Digits")) {
         s->kind = SR_STAGE_CHARS;
         s->is = sr_char_is_number;
-        s->behavior = flag(object, "individual_digits", false) ? SR_SPLIT_ISOLATED : SR_SPLIT_CONTIGUOUS;
+        s->behavior = sr_json_flag(object, "individual_digits", false) ? SR_SPLIT_ISOLATED : SR_SPLIT_CONTIGUOUS;
     } else if (sr_json_equals(type, "Punctuation")) {
         s->kind = SR_STAGE_CHARS;
         s->is = sr_char_is_punct;
@@ -213,10 +211,11 @@ static sr_status pre_tokenizer(loader *l, const sr_json *object, const sr_json_v
         s->invert = true;
         return sr_regex_compile(words, sizeof words - 1, false, &s->regex, l->err);
     } else if (sr_json_equals(type, "Metaspace")) {
-        if (!replacement(l, object, &s->text, &s->n)) return corrupt(l, "Metaspace's replacement", "one character");
+        if (!replacement(l, object, &s->text, &s->n))
+            return sr_load_corrupt(l, "Metaspace's replacement", "one character");
         s->kind = SR_STAGE_METASPACE;
         sr_status status = metaspace_scheme(l, object, &s->scheme);
-        if (status != SR_OK || !flag(object, "split", true)) return status;
+        if (status != SR_OK || !sr_json_flag(object, "split", true)) return status;
         const char *text = s->text;
         size_t n = s->n;
         if (!(s = sr_stages_add(list, l->err))) return SR_LIMIT;
@@ -234,14 +233,10 @@ static sr_status pre_tokenizer(loader *l, const sr_json *object, const sr_json_v
 typedef struct entry {
     uint32_t at, n; /* in the blob */
     int32_t id;
+    double score;
 } entry;
 
-enum { AHEAD = 8, BATCH = 64 }; /* table entries and merges whose memory is asked for before it is needed */
-
-typedef struct pair {
-    int32_t left, right, id;
-    uint32_t rank;
-} pair;
+enum { AHEAD = 8 }; /* table entries whose memory is asked for before it is needed */
 
 static bool grow(void **v, size_t *cap, size_t n, size_t size) {
     if (n < *cap) return true;
@@ -253,33 +248,60 @@ static bool grow(void **v, size_t *cap, size_t n, size_t size) {
     return true;
 }
 
-/* Reads the vocabulary, whose object was just entered, and sizes every table by the largest id there and in the added
+/* Reads an entry of the vocabulary into the blob: "piece": id of an object, or ["piece", score] of an array, whose ids
+ * count up. *end: there was none. */
+static sr_status vocabulary_entry(sr_loader *l, sr_json *j, bool scored, char *blob, size_t *used, size_t room,
+                                  entry *e, bool *end) {
+    sr_json_value key, value;
+    int64_t id = e->id;
+    size_t len;
+    sr_json_kind kind = scored ? sr_json_next(j, &value) : sr_json_next_pair(j, &key, &value);
+    *end = kind == SR_JSON_END;
+    if (*end) return SR_OK;
+    if (scored && kind != SR_JSON_ERROR) {
+        if (kind != SR_JSON_ARRAY || sr_json_next(j, &key) != SR_JSON_STRING)
+            return sr_load_corrupt(l, "an entry of the vocabulary", "[text, score]");
+        kind = SR_JSON_STRING;
+    }
+    if (kind == SR_JSON_ERROR || key.n + 1 > room - *used || !sr_json_unescape(j, &key, blob + *used, &len))
+        return sr_load_corrupt(l, "the vocabulary", "readable");
+    if (scored) {
+        if (sr_json_next(j, &value) != SR_JSON_NUMBER || !sr_json_double(&value, &e->score) ||
+            sr_json_next(j, &value) != SR_JSON_END)
+            return sr_fail(l->err, SR_CORRUPT, "%s: vocabulary entry %d: found no [text, finite score]", l->where,
+                           e->id);
+    } else if (!sr_json_int64(&value, &id) || id < 0) {
+        return sr_fail(l->err, SR_CORRUPT, "%s: vocabulary entry \"%.*s\": found id %.*s, expected a number >= 0",
+                       l->where, (int)(key.n < 60 ? key.n : 60), key.text, (int)(value.n < 20 ? value.n : 20),
+                       value.text ? value.text : "");
+    }
+    if (id >= INT32_MAX / 4) return sr_load_corrupt(l, "a token id", "below 2^29");
+    e->at = (uint32_t)*used;
+    e->n = (uint32_t)len;
+    e->id = (int32_t)id;
+    *used += len + 1;
+    return SR_OK;
+}
+
+/* Reads the vocabulary, which was just entered, and sizes every table by the largest id there and in the added
  * tokens. */
-static sr_status vocabulary(loader *l, sr_json *j, int64_t largest) {
+static sr_status vocabulary(sr_loader *l, sr_json *j, bool scored, int64_t largest) {
     sr_tokenizer *t = l->t;
     entry *v = NULL;
-    size_t n = 0, cap = 0, used = 0, room = l->file->tokenizer_json.size + 16;
+    size_t n = 0, cap = 0, used = 0, room = l->file->tokenizer.size + 16;
     char *blob = sr_arena_alloc(&t->arena, room, 1); /* every piece with its zero is shorter than in the file */
-    sr_status status = blob ? SR_OK : nomem(l);
+    sr_status status = blob ? SR_OK : sr_load_no_memory(l);
     while (status == SR_OK) {
-        sr_json_value key, value;
-        int64_t id;
-        size_t len;
-        sr_json_kind kind = sr_json_next_pair(j, &key, &value);
-        if (kind == SR_JSON_END) break;
-        if (kind == SR_JSON_ERROR || key.n + 1 > room - used || !sr_json_unescape(j, &key, blob + used, &len)) {
-            status = corrupt(l, "the vocabulary", "readable");
-        } else if (!sr_json_int64(&value, &id) || id < 0) {
-            status = sr_fail(l->err, SR_CORRUPT, "%s: vocabulary entry \"%.*s\": found id %.*s, expected a number >= 0",
-                             l->where, (int)(key.n < 60 ? key.n : 60), key.text, (int)(value.n < 20 ? value.n : 20),
-                             value.text ? value.text : "");
-        } else if (id >= INT32_MAX / 4 || !grow((void **)&v, &cap, n, sizeof *v)) {
-            status = id >= INT32_MAX / 4 ? corrupt(l, "a token id", "below 2^29") : nomem(l);
-        } else {
-            v[n++] = (entry){(uint32_t)used, (uint32_t)len, (int32_t)id};
-            used += len + 1;
-            if (id > largest) largest = id;
+        entry e = {.id = n < INT32_MAX ? (int32_t)n : INT32_MAX};
+        bool end;
+        status = vocabulary_entry(l, j, scored, blob, &used, room, &e, &end);
+        if (status != SR_OK || end) break;
+        if (!grow((void **)&v, &cap, n, sizeof *v)) {
+            status = sr_load_no_memory(l);
+            break;
         }
+        v[n++] = e;
+        if (e.id > largest) largest = e.id;
     }
     if (status == SR_OK && largest >= 65536 + 4 * (int64_t)n)
         status =
@@ -289,7 +311,9 @@ static sr_status vocabulary(loader *l, sr_json *j, int64_t largest) {
         int32_t n_vocab = (int32_t)largest + 1;
         t->flags = sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, 1);
         t->bytes = sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, sizeof *t->bytes);
-        if (!t->flags || !t->bytes || !sr_vocab_init(&t->vocab, n_vocab, &t->arena)) status = nomem(l);
+        t->score = scored ? sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, sizeof *t->score) : NULL;
+        if (!t->flags || !t->bytes || (scored && !t->score) || !sr_vocab_init(&t->vocab, n_vocab, &t->arena))
+            status = sr_load_no_memory(l);
     }
     for (size_t i = 0; i < n && status == SR_OK; i++) {
         if (i + AHEAD < n) {
@@ -297,156 +321,120 @@ static sr_status vocabulary(loader *l, sr_json *j, int64_t largest) {
             SR_PREFETCH(&t->vocab.slot[(uint32_t)sr_vocab_hash(&t->vocab, blob + e->at, e->n) & t->vocab.mask]);
         }
         sr_vocab_add(&t->vocab, v[i].id, blob + v[i].at, v[i].n, true);
+        if (!scored) continue;
+        t->score[v[i].id] = v[i].score;
+        if (!i || v[i].score - 10 < t->unk_score) t->unk_score = v[i].score - 10; /* kUnkPenalty */
     }
     free(v);
     return status;
 }
 
-/* A batch of merges as text: left and right of merge i lie one behind the other in `text`. */
-typedef struct batch {
-    sr_buffer text;
-    struct {
-        size_t at, left, right; /* left and right: bytes */
-        uint64_t hash[3];       /* of left, right and both */
-    } v[BATCH];
-    int n;
-    uint32_t first; /* index of the first merge */
-} batch;
-
-typedef struct pairs {
-    pair *v;
-    size_t n, cap;
-} pairs;
-
-/* Looks the batch up in the vocabulary and empties it. */
-static sr_status resolve(loader *l, batch *b, pairs *out) {
-    const sr_tokenizer *t = l->t;
-    for (int i = 0; i < b->n; i++) {
-        const char *s = b->text.at + b->v[i].at;
-        size_t n[3] = {b->v[i].left, b->v[i].right, b->v[i].left + b->v[i].right};
-        for (int k = 0; k < 3; k++) {
-            b->v[i].hash[k] = sr_vocab_hash(&t->vocab, k == 1 ? s + n[0] : s, n[k]);
-            SR_PREFETCH(&t->vocab.slot[(uint32_t)b->v[i].hash[k] & t->vocab.mask]);
-        }
-    }
-    for (int i = 0; i < b->n; i++) {
-        char *s = b->text.at + b->v[i].at;
-        size_t left = b->v[i].left, right = b->v[i].right;
-        int32_t x = sr_vocab_find_hashed(&t->vocab, s, left, b->v[i].hash[0]), id = -1;
-        int32_t y = sr_vocab_find_hashed(&t->vocab, s + left, right, b->v[i].hash[1]);
-        if (x >= 0 && y >= 0) {
-            if (t->n_prefix && right >= t->n_prefix) {
-                right -= t->n_prefix;
-                memmove(s + left, s + left + t->n_prefix, right);
-                id = sr_vocab_find(&t->vocab, s, left + right);
-            } else {
-                id = sr_vocab_find_hashed(&t->vocab, s, left + right, b->v[i].hash[2]);
-            }
-        }
-        if (id < 0)
-            return sr_fail(l->err, SR_CORRUPT, "%s: merge %u: \"%.*s\" or a part of it is not in the vocabulary",
-                           l->where, b->first + (uint32_t)i, (int)(left + right < 60 ? left + right : 60), s);
-        if (!grow((void **)&out->v, &out->cap, out->n, sizeof *out->v)) return nomem(l);
-        out->v[out->n++] = (pair){x, y, id, b->first + (uint32_t)i};
-    }
-    b->first += (uint32_t)b->n;
-    b->n = 0;
-    b->text.n = 0;
-    return SR_OK;
-}
-
-/* Appends one merge, whose value was just read, to the batch. */
-static sr_status merge_text(loader *l, sr_json *j, const sr_json_value *m, batch *b) {
-    size_t at = b->text.n, left = 0, end = at;
-    bool ok = false;
+/* Appends one merge, whose value was just read. */
+static sr_status merge_text(sr_loader *l, sr_json *j, const sr_json_value *m, sr_pairs *p) {
+    const char *left = NULL, *right = NULL;
+    size_t n_left = 0, n_right = 0;
+    p->spelled.n = 0;
     if (m->kind == SR_JSON_STRING) {
+        const char *s = m->text;
         size_t n = m->n;
-        if (!sr_buffer_reserve(&b->text, n + 1)) return nomem(l);
-        char *s = b->text.at + at;
         if (m->escaped) {
-            if (!sr_json_unescape(j, m, s, &n)) return corrupt(l, "a merge", "readable");
-        } else {
-            memcpy(s, m->text, n);
+            if (!sr_buffer_reserve(&p->spelled, n + 1)) return sr_load_no_memory(l);
+            if (!sr_json_unescape(j, m, p->spelled.at, &n)) return sr_load_corrupt(l, "a merge", "readable");
+            s = p->spelled.at;
         }
-        char *space = memchr(s, ' ', n);
-        ok = space && !memchr(space + 1, ' ', n - (size_t)(space - s) - 1);
-        if (ok) {
-            left = (size_t)(space - s);
-            memmove(space, space + 1, n - left - 1);
-            end = at + n - 1;
-        }
+        const char *space = memchr(s, ' ', n);
+        n_left = space ? (size_t)(space - s) : 0;
+        n_right = space ? n - n_left - 1 : 0;
+        left = s;
+        if (space && !memchr(space + 1, ' ', n_right)) right = space + 1;
     } else if (m->kind == SR_JSON_ARRAY) {
         sr_json_value part;
         sr_json_kind kind;
         int parts = 0;
         for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++) {
             size_t n = 0;
-            if (!sr_buffer_reserve(&b->text, part.n + 1)) return nomem(l);
-            if (!sr_json_unescape(j, &part, b->text.at + end, &n)) return corrupt(l, "a merge", "readable");
-            b->text.n = end += n; /* a buffer that grows keeps this much */
-            if (parts == 0) left = n;
+            if (!sr_buffer_reserve(&p->spelled, part.n + 1)) return sr_load_no_memory(l);
+            if (!sr_json_unescape(j, &part, p->spelled.at + p->spelled.n, &n))
+                return sr_load_corrupt(l, "a merge", "readable");
+            p->spelled.n += n;
+            if (parts == 0) n_left = n;
         }
-        ok = parts == 2 && kind == SR_JSON_END;
+        left = p->spelled.at;
+        n_right = p->spelled.n - n_left;
+        if (parts == 2 && kind == SR_JSON_END) right = left + n_left;
     }
-    if (!ok)
+    if (!right)
         return sr_fail(l->err, SR_CORRUPT, "%s: merge %u is not a pair (\"a b\" or [\"a\", \"b\"])", l->where,
-                       b->first + (uint32_t)b->n);
-    b->text.n = end;
-    b->v[b->n].at = at;
-    b->v[b->n].left = left;
-    b->v[b->n++].right = end - at - left;
-    return SR_OK;
+                       p->count);
+    return sr_pairs_add(l, p, left, n_left, right, n_right);
 }
 
 /* Reads the merges, whose array was just entered: "a b" or ["a", "b"]. Of duplicates the last counts, as in the
  * reference. */
-static sr_status merges(loader *l, sr_json *j) {
-    sr_tokenizer *t = l->t;
-    pairs p = {NULL, 0, 0};
-    batch b = {.n = 0};
+static sr_status merges(sr_loader *l, sr_json *j) {
+    sr_pairs p = {.last_counts = true};
     sr_status status = SR_OK;
     while (status == SR_OK) {
         sr_json_value m;
         if (sr_json_next(j, &m) == SR_JSON_END) break;
-        status = merge_text(l, j, &m, &b);
-        if (status == SR_OK && b.n == BATCH) status = resolve(l, &b, &p);
+        status = merge_text(l, j, &m, &p);
     }
-    if (status == SR_OK) status = resolve(l, &b, &p);
-    if (status == SR_OK && !sr_merges_init(&t->merges, p.n, &t->arena)) status = nomem(l);
-    for (size_t i = 0; i < p.n && status == SR_OK; i++) {
-        if (i + AHEAD < p.n)
-            SR_PREFETCH(&t->merges.slot[sr_merges_slot(&t->merges, p.v[i + AHEAD].left, p.v[i + AHEAD].right)]);
-        sr_merges_add(&t->merges, p.v[i].left, p.v[i].right, p.v[i].rank, p.v[i].id, true);
-    }
-    free(p.v);
-    sr_buffer_free(&b.text);
-    return status;
+    return sr_pairs_end(l, &p, status);
 }
 
-static sr_status model(loader *l, sr_json *j, int64_t largest) {
+/* The models, with what their fields are when they are absent. */
+static const struct kind {
+    const char *type;
+    sr_status (*encode)(sr_work *w, const char *word, size_t n);
+    const char *unk, *prefix;
+    size_t max_chars;
+} kinds[] = {
+    {"BPE", sr_bpe, NULL, "", SIZE_MAX},
+    {"Unigram", sr_unigram, NULL, "", SIZE_MAX},
+    {"WordPiece", sr_wordpiece, "[UNK]", "##", 100},
+    {"WordLevel", sr_word, "<unk>", "", SIZE_MAX},
+};
+
+/* The object's own type, or what a file from before it was written has: an array for a vocabulary, or merges. */
+static const struct kind *model_kind(sr_loader *l, const sr_json *object) {
+    sr_json_value v;
+    if (!sr_json_field(object, "type", &v, NULL))
+        return &kinds[sr_json_field(object, "vocab", &v, NULL) && v.kind == SR_JSON_ARRAY];
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (v.kind == SR_JSON_STRING && sr_json_equals(&v, kinds[i].type)) return &kinds[i];
+    unsupported(l, "tokenizer model", &v);
+    return NULL;
+}
+
+static sr_status model(sr_loader *l, sr_json *j, int64_t largest) {
     sr_tokenizer *t = l->t;
     sr_json_value key, v;
     sr_json merges_at;
     bool has_vocab = false, has_merges = false, merged = false, late = false;
-    const char *unk = NULL;
-    size_t n_unk = 0;
+    const struct kind *kind = model_kind(l, j);
+    if (!kind) return l->err->code;
+    const char *unk = kind->unk;
+    size_t n_unk = unk ? strlen(unk) : 0;
+    int64_t number, unk_id = -1;
+    bool scored = kind->encode == sr_unigram;
     sr_status status = SR_OK;
-    t->model = SR_MODEL_BPE;
+    t->encode = kind->encode;
+    t->prefix = kind->prefix;
+    t->n_prefix = strlen(kind->prefix);
+    t->max_word_chars = kind->max_chars;
     for (;;) {
-        sr_json_kind kind = sr_json_next_pair(j, &key, &v);
-        if (kind == SR_JSON_END) break;
-        if (kind == SR_JSON_ERROR) return corrupt(l, "the model", "readable");
-        if (sr_json_equals(&key, "type")) {
-            if (v.kind != SR_JSON_STRING || !sr_json_equals(&v, "BPE")) return unsupported(l, "tokenizer model", &v);
-        } else if (sr_json_equals(&key, "vocab")) {
-            if (v.kind == SR_JSON_ARRAY)
-                return sr_fail(l->err, SR_UNSUPPORTED, "%s: a Unigram vocabulary is not supported", l->where);
-            if (v.kind != SR_JSON_OBJECT || has_vocab) return corrupt(l, "the vocabulary", "one object");
-            if ((status = vocabulary(l, j, largest)) != SR_OK) return status;
+        sr_json_kind next = sr_json_next_pair(j, &key, &v);
+        if (next == SR_JSON_END) break;
+        if (next == SR_JSON_ERROR) return sr_load_corrupt(l, "the model", "readable");
+        if (sr_json_equals(&key, "vocab")) {
+            if (v.kind != (scored ? SR_JSON_ARRAY : SR_JSON_OBJECT) || has_vocab)
+                return sr_load_corrupt(l, "the vocabulary", scored ? "one array" : "one object");
+            if ((status = vocabulary(l, j, scored, largest)) != SR_OK) return status;
             has_vocab = true;
             continue;
-        } else if (sr_json_equals(&key, "merges") && v.kind == SR_JSON_ARRAY) {
-            if (has_merges) return corrupt(l, "merges", "given once");
+        }
+        if (sr_json_equals(&key, "merges") && v.kind == SR_JSON_ARRAY && kind->encode == sr_bpe) {
+            if (has_merges) return sr_load_corrupt(l, "merges", "given once");
             has_merges = true;
             merges_at = *j;
             if (has_vocab) {
@@ -456,11 +444,17 @@ static sr_status model(loader *l, sr_json *j, int64_t largest) {
             }
         } else if (sr_json_equals(&key, "unk_token") && v.kind == SR_JSON_STRING) {
             unk = sr_json_string(j, &v, &t->arena, &n_unk);
+        } else if (sr_json_equals(&key, "unk_id") && scored) {
+            sr_json_int64(&v, &unk_id);
         } else if (sr_json_equals(&key, "continuing_subword_prefix") && v.kind == SR_JSON_STRING) {
             t->prefix = sr_json_string(j, &v, &t->arena, &t->n_prefix);
             late = merged && t->n_prefix; /* the merges were read without it */
         } else if (sr_json_equals(&key, "end_of_word_suffix") && v.kind == SR_JSON_STRING) {
             t->suffix = sr_json_string(j, &v, &t->arena, &t->n_suffix);
+        } else if (sr_json_equals(&key, "max_input_chars_per_word")) {
+            if (!sr_json_int64(&v, &number) || number < 0)
+                return sr_load_corrupt(l, "max_input_chars_per_word", "a number >= 0");
+            t->max_word_chars = (size_t)number;
         } else if (sr_json_equals(&key, "byte_fallback")) {
             sr_json_bool(&v, &t->byte_fallback);
         } else if (sr_json_equals(&key, "fuse_unk")) {
@@ -468,59 +462,53 @@ static sr_status model(loader *l, sr_json *j, int64_t largest) {
         } else if (sr_json_equals(&key, "ignore_merges")) {
             sr_json_bool(&v, &t->ignore_merges);
         }
-        if (j->failed) return corrupt(l, "the model", "readable");
+        if (j->failed) return sr_load_corrupt(l, "the model", "readable");
         sr_json_skip(j, &v);
     }
-    if (!t->prefix || !t->suffix) return nomem(l);
-    if (!has_vocab) return corrupt(l, "the model", "a BPE with a vocabulary");
+    if (!t->prefix || !t->suffix) return sr_load_no_memory(l);
+    if (!has_vocab) return sr_load_corrupt(l, "the model", "one with a vocabulary");
     if (has_merges && (!merged || late)) status = merges(l, &merges_at);
-    if (!has_merges && !sr_merges_init(&t->merges, 0, &t->arena)) status = nomem(l);
-    if (unk) t->unk = sr_vocab_find(&t->vocab, unk, n_unk);
-    for (int b = 0; b < 256; b++) {
-        static const char hex[] = "0123456789ABCDEF";
-        char name[6] = {'<', '0', 'x', hex[b >> 4], hex[b & 15], '>'};
-        t->byte_id[b] = sr_vocab_find(&t->vocab, name, 6);
-    }
+    if (!has_merges && kind->encode == sr_bpe && !sr_merges_init(&t->merges, 0, &t->arena))
+        status = sr_load_no_memory(l);
+    if (unk && !scored) t->unk = sr_vocab_find(&t->vocab, unk, n_unk);
+    if (unk_id >= t->vocab.n)
+        return sr_fail(l->err, SR_CORRUPT, "%s: unk_id: found %lld, expected one below %d", l->where, (long long)unk_id,
+                       t->vocab.n);
+    if (unk_id >= 0) t->unk = (int32_t)unk_id;
+    sr_find_byte_tokens(t);
     return status;
 }
 
 /* ---------------------------------------------------------------- added tokens, post-processor, decoder */
 
 /* Reads the array of added tokens. With `out` NULL it only counts them and finds the largest id. */
-static sr_status added_tokens(loader *l, sr_json j, sr_added *out, int32_t *n, int64_t *largest) {
+static sr_status added_tokens(sr_loader *l, sr_json j, sr_added *out, int32_t *n, int64_t *largest) {
     *n = 0;
     for (;;) {
         sr_json_value v, id_value;
         int64_t id;
         sr_json_kind kind = sr_json_next(&j, &v);
         if (kind == SR_JSON_END) return SR_OK;
-        if (kind != SR_JSON_OBJECT) return corrupt(l, "added_tokens", "an array of objects");
-        if (!field(&j, "id", &id_value, NULL) || !sr_json_int64(&id_value, &id) || id < 0 || id >= INT32_MAX / 4)
-            return corrupt(l, "an added token's id", "a number from 0 to 2^29");
+        if (kind != SR_JSON_OBJECT) return sr_load_corrupt(l, "added_tokens", "an array of objects");
+        if (!sr_json_field(&j, "id", &id_value, NULL) || !sr_json_int64(&id_value, &id) || id < 0 ||
+            id >= INT32_MAX / 4)
+            return sr_load_corrupt(l, "an added token's id", "a number from 0 to 2^29");
         if (id > *largest) *largest = id;
         if (out) {
-            sr_added *a = &out[*n];
-            size_t len;
-            a->id = (int32_t)id;
-            a->text = text_field(l, &j, "content", &len);
-            if (!a->text || len > INT32_MAX) return corrupt(l, "an added token's content", "a string");
-            a->n = (uint32_t)len;
-            a->single_word = flag(&j, "single_word", false);
-            a->left = flag(&j, "lstrip", false);
-            a->right = flag(&j, "rstrip", false);
-            a->special = flag(&j, "special", false);
-            a->normalized = flag(&j, "normalized", !a->special);
+            out[*n].id = (int32_t)id;
+            sr_status status = sr_load_added(l, &j, &out[*n]);
+            if (status != SR_OK) return status;
         }
         ++*n;
         sr_json_leave(&j);
     }
 }
 
-static sr_status frame_ids(loader *l, const int32_t *front, int n_front, const int32_t *back, int n_back) {
+static sr_status frame_ids(sr_loader *l, const int32_t *front, int n_front, const int32_t *back, int n_back) {
     sr_tokenizer *t = l->t;
     int32_t *f = sr_arena_small(&t->arena, (size_t)(n_front + t->n_front) + 1, sizeof *f);
     int32_t *b = sr_arena_small(&t->arena, (size_t)(n_back + t->n_back) + 1, sizeof *b);
-    if (!f || !b) return nomem(l);
+    if (!f || !b) return sr_load_no_memory(l);
     for (int i = 0; i < n_front + n_back; i++) {
         int32_t id = i < n_front ? front[i] : back[i - n_front];
         if (id < 0 || id >= t->vocab.n)
@@ -542,39 +530,39 @@ static sr_status frame_ids(loader *l, const int32_t *front, int n_front, const i
 
 enum { FRAME_MAX = 32 };
 
-static sr_status template_ids(loader *l, const sr_json *object) {
+static sr_status template_ids(sr_loader *l, const sr_json *object) {
     sr_json_value v, piece, inner, list;
     sr_json single, at, entry_at;
     int32_t ids[2][FRAME_MAX];
     int n[2] = {0, 0}, side = 0;
-    if (!field(object, "single", &v, &single) || v.kind != SR_JSON_ARRAY)
-        return corrupt(l, "TemplateProcessing's single", "an array");
+    if (!sr_json_field(object, "single", &v, &single) || v.kind != SR_JSON_ARRAY)
+        return sr_load_corrupt(l, "TemplateProcessing's single", "an array");
     for (;;) {
         sr_json_kind kind = sr_json_next(&single, &piece);
         if (kind == SR_JSON_END) break;
-        if (kind != SR_JSON_OBJECT) return corrupt(l, "TemplateProcessing's single", "an array of objects");
-        if (field(&single, "Sequence", &inner, NULL)) {
+        if (kind != SR_JSON_OBJECT) return sr_load_corrupt(l, "TemplateProcessing's single", "an array of objects");
+        if (sr_json_field(&single, "Sequence", &inner, NULL)) {
             if (side++)
                 return sr_fail(l->err, SR_UNSUPPORTED, "%s: a template with two sequences is not supported", l->where);
-        } else if (field(&single, "SpecialToken", &inner, &at) && inner.kind == SR_JSON_OBJECT) {
+        } else if (sr_json_field(&single, "SpecialToken", &inner, &at) && inner.kind == SR_JSON_OBJECT) {
             size_t len;
-            const char *name = text_field(l, &at, "id", &len);
+            const char *name = sr_json_text(l, &at, "id", &len);
             sr_json tokens;
-            if (!name || !field(object, "special_tokens", &v, &tokens) || v.kind != SR_JSON_OBJECT ||
-                !field(&tokens, name, &v, &entry_at) || v.kind != SR_JSON_OBJECT ||
-                !field(&entry_at, "ids", &list, &at) || list.kind != SR_JSON_ARRAY)
-                return corrupt(l, "a special token of the template", "one of its special_tokens");
+            if (!name || !sr_json_field(object, "special_tokens", &v, &tokens) || v.kind != SR_JSON_OBJECT ||
+                !sr_json_field(&tokens, name, &v, &entry_at) || v.kind != SR_JSON_OBJECT ||
+                !sr_json_field(&entry_at, "ids", &list, &at) || list.kind != SR_JSON_ARRAY)
+                return sr_load_corrupt(l, "a special token of the template", "one of its special_tokens");
             while ((kind = sr_json_next(&at, &v)) != SR_JSON_END) {
                 int64_t id;
                 int s = side ? 1 : 0;
                 if (kind == SR_JSON_ERROR || !sr_json_int64(&v, &id) || id < 0 || id > INT32_MAX)
-                    return corrupt(l, "a special token's ids", "numbers");
+                    return sr_load_corrupt(l, "a special token's ids", "numbers");
                 if (n[s] == FRAME_MAX)
                     return sr_fail(l->err, SR_LIMIT, "%s: a template of more than %d tokens", l->where, FRAME_MAX);
                 ids[s][n[s]++] = (int32_t)id;
             }
         } else {
-            return corrupt(l, "a piece of the template", "a Sequence or a SpecialToken");
+            return sr_load_corrupt(l, "a piece of the template", "a Sequence or a SpecialToken");
         }
         sr_json_leave(&single);
     }
@@ -586,20 +574,20 @@ static bool named_id(const sr_json *object, const char *name, int32_t *id) {
     sr_json_value v;
     sr_json j;
     int64_t x;
-    if (!field(object, name, &v, &j) || v.kind != SR_JSON_ARRAY || sr_json_next(&j, &v) != SR_JSON_STRING ||
+    if (!sr_json_field(object, name, &v, &j) || v.kind != SR_JSON_ARRAY || sr_json_next(&j, &v) != SR_JSON_STRING ||
         sr_json_next(&j, &v) != SR_JSON_NUMBER || !sr_json_int64(&v, &x) || x < 0 || x > INT32_MAX)
         return false;
     *id = (int32_t)x;
     return true;
 }
 
-static sr_status post_processor(loader *l, const sr_json *object, const sr_json_value *type) {
+static sr_status post_processor(sr_loader *l, const sr_json *object, const sr_json_value *type) {
     if (sr_json_equals(type, "ByteLevel")) return SR_OK; /* offsets only */
     if (sr_json_equals(type, "TemplateProcessing")) return template_ids(l, object);
     if (sr_json_equals(type, "RobertaProcessing") || sr_json_equals(type, "BertProcessing")) {
         int32_t cls, sep;
         if (!named_id(object, "cls", &cls) || !named_id(object, "sep", &sep))
-            return corrupt(l, "the post_processor's cls and sep", "[text, id]");
+            return sr_load_corrupt(l, "the post_processor's cls and sep", "[text, id]");
         return frame_ids(l, &cls, 1, &sep, 1);
     }
     return unsupported(l, "post-processor", type);
@@ -609,33 +597,43 @@ static sr_status post_processor(loader *l, const sr_json *object, const sr_json_
 typedef struct decoding {
     sr_stage replace[8];
     int n_replace;
-    bool byte_level, byte_fallback, fused;
+    bool byte_level, byte_fallback, fused, words, cleanup;
+    const char *prefix; /* of pieces that continue a word, where words */
+    size_t n_prefix;
     int strip_start, strip_stop; /* each token, before Fuse */
     const char *strip_text;
     size_t strip_len;
 } decoding;
-static sr_status decoder(loader *l, const sr_json *object, const sr_json_value *type, decoding *d) {
+static sr_status decoder(sr_loader *l, const sr_json *object, const sr_json_value *type, decoding *d) {
     sr_tokenizer *t = l->t;
-    if (d->byte_level) return unsupported(l, "behind ByteLevel the decoder", type);
+    if (d->byte_level || d->words) return unsupported(l, "behind ByteLevel or WordPiece the decoder", type);
     if (sr_json_equals(type, "ByteLevel")) {
         d->byte_level = true;
     } else if (sr_json_equals(type, "ByteFallback")) {
         d->byte_fallback = true;
+    } else if (sr_json_equals(type, "WordPiece")) {
+        if (d->byte_fallback || d->fused || d->n_replace || d->strip_text)
+            return unsupported(l, "behind other decoders the decoder", type);
+        d->words = true;
+        d->cleanup = sr_json_flag(object, "cleanup", true);
+        d->prefix = sr_json_text(l, object, "prefix", &d->n_prefix);
+        if (!d->prefix) return sr_load_corrupt(l, "WordPiece's prefix", "a string");
+        t->lead = SR_LEAD_PIECE;
     } else if (sr_json_equals(type, "Fuse")) {
         d->fused = true;
     } else if (sr_json_equals(type, "Replace")) {
         if (d->fused || d->n_replace == 8) return unsupported(l, "behind Fuse the decoder", type);
         sr_stage *s = &d->replace[d->n_replace++];
         s->kind = SR_STAGE_REPLACE;
-        s->text = text_field(l, object, "content", &s->n);
-        if (!s->text) return corrupt(l, "Replace's content", "a string");
+        s->text = sr_json_text(l, object, "content", &s->n);
+        if (!s->text) return sr_load_corrupt(l, "Replace's content", "a string");
         return pattern_field(l, object, &s->regex);
     } else if (sr_json_equals(type, "Metaspace")) {
         sr_prepend scheme;
         const char *text;
         size_t n;
         if (d->fused || d->n_replace == 8) return unsupported(l, "behind Fuse the decoder", type);
-        if (!replacement(l, object, &text, &n)) return corrupt(l, "Metaspace's replacement", "one character");
+        if (!replacement(l, object, &text, &n)) return sr_load_corrupt(l, "Metaspace's replacement", "one character");
         sr_status status = metaspace_scheme(l, object, &scheme);
         if (status != SR_OK) return status;
         if (scheme != SR_PREPEND_NEVER) {
@@ -652,12 +650,12 @@ static sr_status decoder(loader *l, const sr_json *object, const sr_json_value *
         sr_json_value v;
         int64_t start = 0, stop = 0;
         size_t n;
-        const char *text = text_field(l, object, "content", &n);
-        if (!text || sr_utf8_step(text, n) != n) return corrupt(l, "Strip's content", "one character");
-        if (field(object, "start", &v, NULL)) sr_json_int64(&v, &start);
-        if (field(object, "stop", &v, NULL)) sr_json_int64(&v, &stop);
+        const char *text = sr_json_text(l, object, "content", &n);
+        if (!text || sr_utf8_step(text, n) != n) return sr_load_corrupt(l, "Strip's content", "one character");
+        if (sr_json_field(object, "start", &v, NULL)) sr_json_int64(&v, &start);
+        if (sr_json_field(object, "stop", &v, NULL)) sr_json_int64(&v, &stop);
         if (start < 0 || stop < 0 || start > INT32_MAX || stop > INT32_MAX)
-            return corrupt(l, "Strip's counts", "small numbers");
+            return sr_load_corrupt(l, "Strip's counts", "small numbers");
         if (!d->fused) {
             if (d->strip_text) return unsupported(l, "a second decoder", type);
             d->strip_start = (int)start;
@@ -679,17 +677,48 @@ static sr_status decoder(loader *l, const sr_json *object, const sr_json_value *
     return SR_OK;
 }
 
-static sr_status decoders(loader *l, const sr_json *object, decoding *d) {
+/* decoders/wordpiece.rs: a piece without the prefix is a word of its own, behind a space that punctuation and English
+ * suffixes lose. `out` has room for one byte more than the piece. */
+static uint32_t word_bytes(const decoding *d, const char *s, size_t n, char *out) {
+    static const char *const tight[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                           {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                           {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    if (n >= d->n_prefix && !memcmp(s, d->prefix, d->n_prefix)) {
+        memcpy(out, s + d->n_prefix, n - d->n_prefix);
+        n -= d->n_prefix;
+    } else {
+        out[0] = ' ';
+        memcpy(out + 1, s, n);
+        n++;
+    }
+    for (size_t k = 0; d->cleanup && k < sizeof tight / sizeof *tight; k++) {
+        size_t from = strlen(tight[k][0]), to = strlen(tight[k][1]), kept = 0;
+        for (size_t i = 0; i < n;) {
+            bool hit = n - i >= from && !memcmp(out + i, tight[k][0], from);
+            if (hit)
+                memcpy(out + kept, tight[k][1], to); /* never longer than what it replaces */
+            else
+                out[kept] = out[i];
+            kept += hit ? to : 1;
+            i += hit ? from : 1;
+        }
+        n = kept;
+    }
+    return (uint32_t)n;
+}
+
+static sr_status decoders(sr_loader *l, const sr_json *object, decoding *d) {
     sr_json_value type, v;
     sr_json j;
-    if (!field(object, "type", &type, NULL) || type.kind != SR_JSON_STRING)
-        return corrupt(l, "a decoder", "an object with a type");
+    if (!sr_json_field(object, "type", &type, NULL) || type.kind != SR_JSON_STRING)
+        return sr_load_corrupt(l, "a decoder", "an object with a type");
     if (!sr_json_equals(&type, "Sequence")) return decoder(l, object, &type, d);
-    if (!field(object, "decoders", &v, &j) || v.kind != SR_JSON_ARRAY) return corrupt(l, "decoders", "an array");
+    if (!sr_json_field(object, "decoders", &v, &j) || v.kind != SR_JSON_ARRAY)
+        return sr_load_corrupt(l, "decoders", "an array");
     for (;;) {
         sr_json_kind kind = sr_json_next(&j, &v);
         if (kind == SR_JSON_END) return SR_OK;
-        if (kind != SR_JSON_OBJECT) return corrupt(l, "decoders", "an array of objects");
+        if (kind != SR_JSON_OBJECT) return sr_load_corrupt(l, "decoders", "an array of objects");
         sr_status status = decoders(l, &j, d);
         if (status != SR_OK) return status;
         sr_json_leave(&j);
@@ -707,7 +736,7 @@ static void strip_token(const decoding *d, sr_piece *p) {
 }
 
 /* Fills t->bytes: all pieces form one text of one span each, which the replacements run over. */
-static sr_status token_bytes(loader *l, decoding *d) {
+static sr_status token_bytes(sr_loader *l, decoding *d) {
     sr_tokenizer *t = l->t;
     sr_work w = {.t = t, .err = l->err};
     sr_status status = SR_OK;
@@ -715,15 +744,15 @@ static sr_status token_bytes(loader *l, decoding *d) {
     for (int32_t i = 0; i < t->vocab.n; i++) total += t->vocab.piece[i].n;
     w.scan.text_bytes = total;
     if (total > UINT32_MAX / 4) return sr_fail(l->err, SR_LIMIT, "%s: pieces of %zu bytes in all", l->where, total);
-    if (!sr_buffer_reserve(&w.text, total)) status = nomem(l);
+    if (!sr_buffer_reserve(&w.text, total)) status = sr_load_no_memory(l);
     for (int32_t i = 0; i < t->vocab.n && status == SR_OK; i++) {
         const sr_piece *p = &t->vocab.piece[i];
         if (!sr_spans_add(&w.spans, (uint32_t)w.text.n, p->n, -1, false) || !sr_buffer_add(&w.text, p->text, p->n))
-            status = nomem(l);
+            status = sr_load_no_memory(l);
     }
     for (int i = 0; i < d->n_replace && status == SR_OK; i++) status = sr_stage_run(&w, &d->replace[i]);
-    char *out = status == SR_OK ? sr_arena_alloc(&t->arena, w.text.n + (size_t)t->vocab.n + 1, 1) : NULL;
-    if (status == SR_OK && !out) status = nomem(l);
+    char *out = status == SR_OK ? sr_arena_alloc(&t->arena, w.text.n + 2 * (size_t)t->vocab.n + 1, 1) : NULL;
+    if (status == SR_OK && !out) status = sr_load_no_memory(l);
     for (int32_t i = 0; i < t->vocab.n && status == SR_OK; i++) {
         const char *s = w.text.at ? w.text.at + w.spans.v[i].at : "";
         uint32_t n = w.spans.v[i].n, len = 0;
@@ -744,6 +773,8 @@ static sr_status token_bytes(loader *l, decoding *d) {
                 }
                 out[len++] = (char)b;
             }
+        } else if (d->words && n) {
+            len = word_bytes(d, s, n, out);
         } else if (n) {
             memcpy(out, s, n);
             len = n;
@@ -762,60 +793,12 @@ static sr_status token_bytes(loader *l, decoding *d) {
     return status;
 }
 
-/* ---------------------------------------------------------------- the rest of the directory */
-
-/* tokenizer_config.json's "bos_token": "<s>" or {"content": "<s>"}; then config.json's id. -1 when there is none. */
-static void special_id(loader *l, const char *name, const char *id_key, int32_t *out) {
-    const sr_tokenizer *t = l->t;
-    char key[96];
-    const char *text;
-    size_t n;
-    int64_t id;
-    *out = -1;
-    for (int form = 0; form < 2; form++) {
-        static const char *const tail[] = {"", ".content"};
-        size_t at = 0;
-        for (const char *part[] = {"tokenizer_config.", name, tail[form]}, **p = part; p < part + 3; p++) {
-            memcpy(key + at, *p, strlen(*p));
-            at += strlen(*p);
-        }
-        key[at] = 0;
-        const sr_value *v = sr_file_value(l->file, key);
-        if (!v || v->kind != SR_KIND_STRING || !sr_value_string(l->file, key, &text, &n, NULL)) continue;
-        *out = sr_find_token(t, text, n);
-        if (*out >= 0) return;
-    }
-    const sr_value *v = sr_file_value(l->file, id_key);
-    if (!v) return;
-    if (v->kind == SR_KIND_ARRAY) { /* a list: the first */
-        sr_array a = sr_array_over(v);
-        if (!sr_array_int(&a, &id)) return;
-    } else if (!sr_value_int(l->file, id_key, -1, INT32_MAX, &id, NULL)) {
-        return;
-    }
-    if (id >= 0 && id < t->vocab.n) *out = (int32_t)id;
-}
-
-/* Ids that end a generation: a number or a list. */
-static void end_ids(loader *l, const char *key) {
-    const sr_value *v = sr_file_value(l->file, key);
-    int64_t id;
-    if (!v) return;
-    if (v->kind == SR_KIND_ARRAY) {
-        sr_array a = sr_array_over(v);
-        while (sr_array_int(&a, &id))
-            if (id >= 0 && id <= INT32_MAX) sr_tokenizer_add_end(l->t, (int32_t)id);
-    } else if (sr_value_int(l->file, key, 0, INT32_MAX, &id, NULL)) {
-        sr_tokenizer_add_end(l->t, (int32_t)id);
-    }
-}
-
-static sr_status read_all(loader *l, decoding *d) {
+static sr_status read_all(sr_loader *l, decoding *d) {
     sr_tokenizer *t = l->t;
-    const sr_map *map = &l->file->tokenizer_json;
+    const sr_map *map = &l->file->tokenizer;
     sr_json top = sr_json_over((const char *)map->data, map->size, l->where, l->err);
     sr_json_value v, key;
-    if (sr_json_next(&top, &v) != SR_JSON_OBJECT) return corrupt(l, "the file", "a JSON object");
+    if (sr_json_next(&top, &v) != SR_JSON_OBJECT) return sr_load_corrupt(l, "the file", "a JSON object");
     sr_json added_at, normalizer_at, pre_at, post_at, decoder_at, j = top;
     bool has_added = false, has_normalizer = false, has_pre = false, has_post = false, has_decoder = false,
          has_model = false;
@@ -824,7 +807,7 @@ static sr_status read_all(loader *l, decoding *d) {
     for (;;) {
         sr_json_kind kind = sr_json_next_pair(&j, &key, &v);
         if (kind == SR_JSON_END) break;
-        if (kind == SR_JSON_ERROR) return corrupt(l, "the file", "valid JSON");
+        if (kind == SR_JSON_ERROR) return sr_load_corrupt(l, "the file", "valid JSON");
         bool object = v.kind == SR_JSON_OBJECT;
         if (sr_json_equals(&key, "added_tokens") && v.kind == SR_JSON_ARRAY) {
             added_at = j;
@@ -842,22 +825,23 @@ static sr_status read_all(loader *l, decoding *d) {
             decoder_at = j;
             has_decoder = true;
         } else if (sr_json_equals(&key, "model") && object) {
-            if (has_model) return corrupt(l, "model", "given once");
-            if (!has_added && field(&top, "added_tokens", &v, &added_at) && v.kind == SR_JSON_ARRAY) has_added = true;
+            if (has_model) return sr_load_corrupt(l, "model", "given once");
+            if (!has_added && sr_json_field(&top, "added_tokens", &v, &added_at) && v.kind == SR_JSON_ARRAY)
+                has_added = true;
             if (has_added && (status = added_tokens(l, added_at, NULL, &t->n_added, &largest)) != SR_OK) return status;
             if ((status = model(l, &j, largest)) != SR_OK) return status;
             has_model = true;
             continue;
         }
         sr_json_skip(&j, &v);
-        if (j.failed) return corrupt(l, "the file", "valid JSON");
+        if (j.failed) return sr_load_corrupt(l, "the file", "valid JSON");
     }
-    if (!has_model) return corrupt(l, "model", "there");
-    if (!sr_json_at_end(&j)) return corrupt(l, "what follows the top object", "white space");
+    if (!has_model) return sr_load_corrupt(l, "model", "there");
+    if (!sr_json_at_end(&j)) return sr_load_corrupt(l, "what follows the top object", "white space");
 
     if (has_added && t->n_added) {
         t->added = sr_arena_small(&t->arena, (size_t)t->n_added, sizeof *t->added);
-        if (!t->added) return nomem(l);
+        if (!t->added) return sr_load_no_memory(l);
         if ((status = added_tokens(l, added_at, t->added, &t->n_added, &largest)) != SR_OK) return status;
     }
     if (has_normalizer && (status = each(l, &normalizer_at, "normalizers", normalizer)) != SR_OK) return status;
@@ -865,9 +849,12 @@ static sr_status read_all(loader *l, decoding *d) {
     for (int32_t i = 0; i < t->n_added; i++) {
         sr_added *a = &t->added[i];
         int32_t known = a->n ? sr_vocab_find(&t->vocab, a->text, a->n) : -1;
-        if (known >= 0) a->id = known; /* the model's id counts */
+        if (known >= 0)
+            a->id = known; /* the model's id counts */
+        else
+            t->flags[a->id] |= SR_TOKEN_UNSPOKEN;
     }
-    sr_tokenizer_finish(t); /* single characters as the model knows them, before added ones join the vocabulary */
+    sr_find_short_ids(t); /* single characters as the model knows them, before added ones join the vocabulary */
     for (int32_t i = 0; i < t->n_added; i++) {
         const sr_added *a = &t->added[i];
         if (!a->n) continue;
@@ -875,29 +862,17 @@ static sr_status read_all(loader *l, decoding *d) {
         t->vocab.piece[a->id] = (sr_piece){a->text, a->n};
     }
     if ((status = sr_added_index(t, l->err)) != SR_OK) return status;
+    bool searched = t->encode == sr_unigram || t->encode == sr_wordpiece;
+    if (searched && (status = sr_pieces_index(t, l->err)) != SR_OK) return status;
     if (has_post && (status = each(l, &post_at, "processors", post_processor)) != SR_OK) return status;
     if (has_decoder && (status = decoders(l, &decoder_at, d)) != SR_OK) return status;
     return token_bytes(l, d);
 }
 
-sr_status sr_load_json(sr_tokenizer *t, const sr_file *file, sr_err *err) {
+sr_status sr_load_json(sr_loader *l) {
     decoding d = {0};
-    sr_err own = {0};
-    loader l = {.t = t, .file = file, .err = err ? err : &own, .where = "tokenizer.json"};
-    sr_status status = read_all(&l, &d);
+    sr_status status = read_all(l, &d);
     for (int i = 0; i < d.n_replace; i++) sr_regex_free(d.replace[i].regex);
-    if (status != SR_OK) return l.err->code; /* the reader may have failed first */
-
-    special_id(&l, "bos_token", "bos_token_id", &t->bos);
-    special_id(&l, "eos_token", "eos_token_id", &t->eos);
-    if (!l.framed) { /* a post-processor that only trims offsets says nothing about BOS either */
-        bool bos = false, eos = false;
-        sr_value_bool(file, "tokenizer_config.add_bos_token", &bos, NULL);
-        sr_value_bool(file, "tokenizer_config.add_eos_token", &eos, NULL);
-        if ((status = sr_set_frame(t, bos, eos, l.err)) != SR_OK) return status;
-    }
-    sr_mark_ends(t);
-    end_ids(&l, "eos_token_id");
-    end_ids(&l, "generation_config.eos_token_id");
-    return SR_OK;
+    if (status != SR_OK) return l->err->code; /* the reader may have failed first */
+    return sr_load_frame(l, false, false);
 }

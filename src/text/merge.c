@@ -1,7 +1,7 @@
-/* The two merging models. Both repeat: of all adjacent pairs that can be merged take the best (the leftmost of equals)
+/* The merging models. All repeat: of all adjacent pairs that can be merged take the best (the leftmost of equals)
  * and merge it. They differ in what makes a pair good: BPE looks up (left id, right id) in the merges, SentencePiece
- * the concatenated text in the vocabulary. A short word keeps its symbols in an array and scans it; a long one uses a
- * linked list and a heap, so that a text of a million letters takes n log n. */
+ * (and what has ranks instead of scores) the concatenated text in the vocabulary. A short word keeps its symbols in an
+ * array and scans it; a long one uses a linked list and a heap, so that a text of a million letters takes n log n. */
 #include "text/tokenizer.h"
 
 enum { SCAN_MAX = 40 /* symbols: below, scanning is faster than a heap (measured) */ };
@@ -21,7 +21,8 @@ static void pair_spm(const sr_tokenizer *t, const char *word, sr_symbol *left, c
     left->rank = UINT32_MAX;
     if (n > t->vocab.max_len) return;
     left->merged = sr_vocab_find(&t->vocab, word + left->at, n);
-    if (left->merged >= 0) left->rank = t->score_rank[left->merged];
+    if (left->merged < 0 || t->flags[left->merged] & (SR_TOKEN_SPECIAL | SR_TOKEN_UNSPOKEN)) return;
+    left->rank = t->score_rank[left->merged];
 }
 
 static size_t merge_by_scan(const sr_tokenizer *t, const char *word, sr_symbol *s, size_t n, pair_fn pair) {
@@ -133,7 +134,7 @@ static int32_t char_id(const sr_tokenizer *t, const char *s, unsigned len, uint3
  * known one comes, even where byte tokens came in between. */
 sr_status sr_bpe(sr_work *w, const char *word, size_t n) {
     const sr_tokenizer *t = w->t;
-    if (t->ignore_merges) {
+    if (t->ignore_merges || (t->whole_lines && n && word[0] == '\n')) {
         int32_t id = sr_vocab_find(&t->vocab, word, n);
         if (id >= 0) {
             sr_emit(w, id);
@@ -252,4 +253,12 @@ sr_status sr_spm(sr_work *w, const char *text, size_t n) {
         i = end;
     }
     return status;
+}
+
+sr_status sr_ranks(sr_work *w, const char *word, size_t n) {
+    int32_t id = sr_vocab_find(&w->t->vocab, word, n);
+    bool unknown = false;
+    if (id < 0) return spm_word(w, word, n, &unknown);
+    sr_emit(w, id);
+    return SR_OK;
 }

@@ -165,11 +165,11 @@ static bool replace(sr_work *w, const sr_stage *stage, const char *s, size_t n, 
     return sr_buffer_add(&w->other, s + prev, n - prev);
 }
 
-static bool strip_accents(const char *s, size_t n, sr_buffer *out) {
+static bool strip_marks(const char *s, size_t n, bool (*is)(uint32_t cp), sr_buffer *out) {
     for (size_t i = 0; i < n;) {
         uint32_t cp;
         unsigned len = sr_utf8_get(s + i, &cp);
-        if (!sr_char_is_mark(cp) && !sr_buffer_add(out, s + i, len)) return false;
+        if (!is(cp) && !sr_buffer_add(out, s + i, len)) return false;
         i += len;
     }
     return true;
@@ -198,6 +198,105 @@ static bool to_alphabet(const char *s, size_t n, sr_buffer *out) {
     for (size_t i = 0; i < n; i++) p += sr_utf8_put(sr_byte_to_char((uint8_t)s[i]), p);
     out->n = (size_t)(p - out->at);
     return true;
+}
+
+static bool is_chinese(uint32_t cp) { /* 0x2B920: as the package has it; the block begins at 0x2B820 */
+    return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x20000 && cp <= 0x2A6DF) ||
+           (cp >= 0x2A700 && cp <= 0x2B73F) || (cp >= 0x2B740 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) ||
+           (cp >= 0xF900 && cp <= 0xFAFF) || (cp >= 0x2F800 && cp <= 0x2FA1F);
+}
+
+/* normalizers/bert.rs: cleaning, then spaces around Chinese characters, then accents, then case. */
+static bool bert(const sr_stage *stage, const char *s, size_t n, sr_buffer *out) {
+    sr_buffer clean = {NULL, 0, 0}, plain = {NULL, 0, 0};
+    bool ok = sr_buffer_reserve(&clean, n);
+    for (size_t i = 0; i < n && ok;) {
+        uint32_t cp;
+        unsigned len = sr_utf8_get(s + i, &cp);
+        if (stage->clean && sr_char_is_space(cp) && !(cp == 0x85 || cp == 11 || cp == 12)) {
+            ok = sr_buffer_add(&clean, " ", 1);
+        } else if (stage->clean && (cp == 0 || cp == 0xFFFD || sr_char_is_control(cp))) {
+        } else if (stage->chinese && is_chinese(cp)) {
+            ok = sr_buffer_add(&clean, " ", 1) && sr_buffer_add(&clean, s + i, len) && sr_buffer_add(&clean, " ", 1);
+        } else {
+            ok = sr_buffer_add(&clean, s + i, len);
+        }
+        i += len;
+    }
+    if (ok && stage->accents) {
+        sr_buffer apart = {NULL, 0, 0};
+        ok = sr_normalize(clean.at ? clean.at : "", clean.n, SR_NFD, &apart) &&
+             strip_marks(apart.at ? apart.at : "", apart.n, sr_char_is_nonspacing, &plain);
+        sr_buffer_free(&apart);
+        sr_buffer_free(&clean);
+        clean = plain;
+    }
+    const char *text = clean.at ? clean.at : "";
+    ok = ok && (stage->lower ? sr_lowercase(text, clean.n, out) : sr_buffer_add(out, text, clean.n));
+    sr_buffer_free(&clean);
+    return ok;
+}
+
+/* normalizers/unicode.rs, Nmt */
+static bool nmt(const char *s, size_t n, sr_buffer *out) {
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        unsigned len = sr_utf8_get(s + i, &cp);
+        bool space = cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 || (cp >= 0x200B && cp <= 0x200F) ||
+                     cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD;
+        bool gone =
+            (cp >= 1 && cp <= 8) || cp == 11 || (cp >= 14 && cp <= 31) || cp == 0x7F || cp == 0x8F || cp == 0x9F;
+        if (!gone && !sr_buffer_add(out, space ? " " : s + i, space ? 1 : len)) return false;
+        i += len;
+    }
+    return true;
+}
+
+/* The next piece of SentencePiece's normalized text: what the map makes of the characters at s, else a space, or all
+ * up to the next space (with a map: one character). *used: bytes of s. */
+static const char *sentence_piece(const sr_stage *stage, const char *s, size_t n, size_t *len, size_t *used) {
+    const char *to = stage->map ? sr_charsmap_find(stage->map, s, n, false, used) : NULL;
+    uint32_t cp;
+    if (to) {
+        *len = strlen(to);
+        return to;
+    }
+    const char *space = stage->map || s[0] == ' ' ? NULL : memchr(s, ' ', n);
+    *used = space ? (size_t)(space - s) : stage->map || s[0] == ' ' ? sr_utf8_get(s, &cp) : n;
+    *len = *used;
+    return s;
+}
+
+/* sentencepiece src/normalizer.cc, Normalizer::Normalize, at v0.2.0 */
+static bool sentence(const sr_stage *stage, const char *s, size_t n, bool first, sr_buffer *out) {
+    const char *mark = stage->escape ? SR_SPACE : " ";
+    size_t n_mark = strlen(mark), len, used, start = out->n;
+    bool add = stage->scheme == SR_PREPEND_ALWAYS || (stage->scheme == SR_PREPEND_FIRST && first);
+    while (stage->strip && n) {
+        const char *p = sentence_piece(stage, s, n, &len, &used);
+        if (len != 1 || p[0] != ' ') break;
+        s += used;
+        n -= used;
+    }
+    if (!n) return true;
+    if (add && !stage->suffix && !sr_buffer_add(out, mark, n_mark)) return false;
+    bool behind_space = stage->strip;
+    while (n) {
+        const char *p = sentence_piece(stage, s, n, &len, &used);
+        s += used;
+        n -= used;
+        for (; behind_space && len && p[0] == ' '; p++) len--;
+        if (len) behind_space = stage->strip && p[len - 1] == ' ';
+        for (size_t i = 0; i < len;) {
+            const char *space = memchr(p + i, ' ', len - i);
+            size_t run = space ? (size_t)(space - p) - i : len - i;
+            if (!sr_buffer_add(out, p + i, run) || (space && !sr_buffer_add(out, mark, n_mark))) return false;
+            i += run + (space ? 1 : 0);
+        }
+    }
+    while (stage->strip && out->n - start >= n_mark && !memcmp(out->at + out->n - n_mark, mark, n_mark))
+        out->n -= n_mark;
+    return !add || !stage->suffix || sr_buffer_add(out, mark, n_mark);
 }
 
 static bool metaspace(const sr_stage *stage, const char *s, size_t n, bool first, sr_buffer *out) {
@@ -240,7 +339,7 @@ static sr_status run_rewrite(sr_work *w, const sr_stage *stage) {
                 ok = strip(stage, s, n, out);
                 break;
             case SR_STAGE_STRIP_ACCENTS:
-                ok = strip_accents(s, n, out);
+                ok = strip_marks(s, n, sr_char_is_mark, out);
                 break;
             case SR_STAGE_REPLACE:
                 ok = replace(w, stage, s, n, &status);
@@ -250,6 +349,18 @@ static sr_status run_rewrite(sr_work *w, const sr_stage *stage) {
                 break;
             case SR_STAGE_BYTES:
                 ok = to_alphabet(s, n, out);
+                break;
+            case SR_STAGE_BERT:
+                ok = bert(stage, s, n, out);
+                break;
+            case SR_STAGE_NMT:
+                ok = nmt(s, n, out);
+                break;
+            case SR_STAGE_CHARSMAP:
+                ok = sr_charsmap_graphemes(stage->map, s, n, out);
+                break;
+            case SR_STAGE_SENTENCE:
+                ok = sentence(stage, s, n, span->first, out);
                 break;
             case SR_STAGE_SPACE_FIRST:
                 ok = (n && s[0] == ' ' ? true : sr_buffer_add(out, " ", 1)) && sr_buffer_add(out, s, n);

@@ -7,8 +7,8 @@
 #include "file/file.h"
 #include "sirocco.h"
 
-/* Builds the tokenizer of a checkpoint: tokenizer.json (BPE) where the directory has one, else GGUF's
- * tokenizer.ggml.* keys (models "llama" and "gpt2"). It copies what it needs: the file may be closed afterwards.
+/* Builds the tokenizer of a checkpoint from the file that the directory has for it (sr_file.tokenizer_name), or from
+ * GGUF's tokenizer.ggml.* keys. It copies what it needs: the file may be closed afterwards.
  * SR_UNSUPPORTED names what is missing (model, pre-tokenizer, normalizer); SR_CORRUPT what is broken. */
 sr_status sr_tokenizer_create(const sr_file *file, sr_tokenizer **tokenizer, sr_err *err);
 

@@ -1,10 +1,11 @@
-/* Inside of sr_tokenizer. A tokenizer is data: a list of normalizer stages, a list of pre-tokenizer stages, one of two
- * merging models, ids in front and behind, and for each id the bytes it stands for. load_json.c and load_gguf.c fill
- * it; tokenizer.c runs it. */
+/* Inside of sr_tokenizer. A tokenizer is data: a list of normalizer stages, a list of pre-tokenizer stages, the model
+ * that makes ids of a word, ids in front and behind, and for each id the bytes it stands for. load_*.c fill it;
+ * tokenizer.c runs it. */
 #ifndef SR_TEXT_TOKENIZER_H
 #define SR_TEXT_TOKENIZER_H
 
 #include "base/arena.h"
+#include "text/charsmap.h"
 #include "text/regex.h"
 #include "text/text.h"
 #include "text/unicode.h"
@@ -19,11 +20,15 @@ typedef enum sr_stage_kind {
     SR_STAGE_REPLACE, /* regex by text */
     SR_STAGE_PREPEND, /* text */
     SR_STAGE_BYTES,   /* bytes to GPT-2's alphabet; also the second half of the pre-tokenizer ByteLevel */
+    SR_STAGE_BERT,    /* clean, chinese, accents, lower */
+    SR_STAGE_NMT,
+    SR_STAGE_CHARSMAP, /* map, grapheme by grapheme */
+    SR_STAGE_SENTENCE, /* SentencePiece's: map or NULL, scheme (a space in front), strip, escape, suffix */
     /* pre-tokenizers */
     SR_STAGE_SPLIT,       /* regex, behavior, invert */
     SR_STAGE_CHARS,       /* is, behavior: each character of a class is a match */
     SR_STAGE_SPACE_FIRST, /* a space in front of pieces without one */
-    SR_STAGE_METASPACE    /* text (the replacement), scheme, split */
+    SR_STAGE_METASPACE    /* text (the replacement), scheme */
 } sr_stage_kind;
 
 typedef enum sr_behavior {
@@ -41,14 +46,21 @@ typedef struct sr_stage {
     sr_normal_form form;
     sr_behavior behavior;
     sr_prepend scheme;
-    bool invert, split, left, right;
-    sr_regex *regex; /* owned */
+    bool invert, left, right;
+    bool clean, chinese, accents, lower; /* SR_STAGE_BERT */
+    bool strip, escape, suffix;          /* SR_STAGE_SENTENCE: extra spaces; as U+2581; the space goes behind */
+    sr_regex *regex;                     /* owned */
+    const sr_charsmap *map;
     const char *text;
     size_t n;
     bool (*is)(uint32_t cp);
 } sr_stage;
 
-enum { SR_MAX_STAGES = 64, SR_MAX_ADDED_LEN = 1024 };
+enum {
+    SR_MAX_STAGES = 64,
+    SR_MAX_ADDED_LEN = 1024,
+    SR_MAX_PIECE_LEN = 512 /* where the text is searched for pieces */
+};
 
 typedef struct sr_stages {
     sr_stage v[SR_MAX_STAGES];
@@ -63,59 +75,56 @@ typedef struct sr_added {
     bool single_word, left, right, normalized, special;
 } sr_added;
 
-/* Trie over added tokens. Children of a node are a linked list; those of the root also an array by first byte. */
-typedef struct sr_trie_node {
-    uint8_t byte;
-    int32_t child, sibling; /* index or 0 */
-    int32_t added;          /* index of the token that ends here, -1: none */
-} sr_trie_node;
-
-typedef struct sr_trie {
-    sr_trie_node *node;
-    int32_t n, cap;
-    int32_t root[256];
-} sr_trie;
-
 #define SR_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's space */
-
-typedef enum sr_model_kind { SR_MODEL_BPE, SR_MODEL_SPM } sr_model_kind;
 
 enum {                       /* flags of an id */
        SR_TOKEN_SPECIAL = 1, /* adds nothing to decoded text */
        SR_TOKEN_BYTE = 2,    /* stands for one byte, written "<0xHH>" */
-       SR_TOKEN_END = 4      /* ends a generation */
+       SR_TOKEN_END = 4,     /* ends a generation */
+       SR_TOKEN_UNSPOKEN = 8 /* no text becomes it, unless it is an added token */
 };
 
 /* How the first piece of a decoded text loses what the encoder put in front of it. */
 typedef enum sr_lead {
     SR_LEAD_KEEP,
-    SR_LEAD_STRIP,    /* up to lead_n times the character lead_text */
-    SR_LEAD_METASPACE /* the first token loses all its replacement characters (lead_text) */
+    SR_LEAD_STRIP,     /* up to lead_n times the character lead_text */
+    SR_LEAD_METASPACE, /* the first token loses all its replacement characters (lead_text) */
+    SR_LEAD_PIECE      /* the first token is written as it is spelled */
 } sr_lead;
+
+struct sr_work;
 
 struct sr_tokenizer {
     sr_arena arena;
-    sr_model_kind model;
+    sr_status (*encode)(struct sr_work *w, const char *word, size_t n); /* the model: sr_bpe and so on */
     sr_vocab vocab;
     uint8_t *flags; /* [n_vocab] */
 
     sr_stages normalizers, pre_tokenizers;
     sr_added *added;
     int32_t n_added;
-    sr_trie raw, normalized; /* added tokens by where they are matched: before or after the normalizers */
+    sr_trie raw, normalized; /* indices of added, by where they are matched: before or after the normalizers */
+    bool in_raw[256], in_normalized[256]; /* first bytes of those */
 
+    int32_t unk, byte_id[256];
+    bool byte_fallback;
     /* BPE */
     sr_merges merges;
     const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" when there is none */
     size_t n_prefix, n_suffix;
-    bool byte_fallback, fuse_unk, ignore_merges;
+    bool fuse_unk, ignore_merges;
+    bool whole_lines;        /* as ignore_merges, for runs of line feeds */
     int32_t short_id[0x800]; /* ids of the one- and two-byte characters, by code point; -1: none */
-    /* SPM */
+    /* SPM and ranks */
     uint32_t *score_rank; /* [n_vocab] smaller is better */
-    bool space_prefix;
-    bool words_apart; /* no piece holds a space behind another character */
-    /* both */
-    int32_t unk, byte_id[256];
+    bool words_apart;     /* no piece holds a space behind another character */
+    /* Unigram, WordPiece, longest match */
+    sr_trie pieces; /* ids */
+    double *score;  /* [n_vocab], Unigram's */
+    double unk_score;
+    bool single_precision; /* sums of scores are rounded to float, as SentencePiece does */
+    uint32_t tail;         /* node behind the prefix, where the pieces begin that continue a word */
+    size_t max_word_chars;
 
     int32_t bos, eos;
     int32_t *front, *back;
@@ -131,25 +140,14 @@ struct sr_tokenizer {
     char *chat_template;
 };
 
-/* What the loaders share. */
-sr_status sr_load_json(sr_tokenizer *t, const sr_file *file, sr_err *err);
-sr_status sr_load_gguf(sr_tokenizer *t, const sr_file *file, sr_err *err);
 /* A zeroed stage at the end of a list; NULL (and `err`) when the list is full. */
 sr_stage *sr_stages_add(sr_stages *s, sr_err *err);
 /* Adds an isolated split by a pattern of Oniguruma's syntax. */
 sr_status sr_stages_add_regex(sr_stages *s, const char *pattern, sr_err *err);
-/* Builds both tries from t->added. */
+/* Builds the tries of t->added. */
 sr_status sr_added_index(sr_tokenizer *t, sr_err *err);
-/* Fills short_id from the vocabulary. */
-void sr_tokenizer_finish(sr_tokenizer *t);
-/* Value of "<0xHH>", -1 when the text is not exactly that. */
-int sr_byte_token(const char *text, size_t n);
-/* Id of an added token or else of a piece, -1: neither. */
-int32_t sr_find_token(const sr_tokenizer *t, const char *text, size_t n);
-/* Marks ids that end a generation by their usual spelling, where they are special. */
-void sr_mark_ends(sr_tokenizer *t);
-/* Ids of front and back from add_bos and add_eos. */
-sr_status sr_set_frame(sr_tokenizer *t, bool add_bos, bool add_eos, sr_err *err);
+/* Builds the trie of pieces from the vocabulary and the flags, for the models that search one. */
+sr_status sr_pieces_index(sr_tokenizer *t, sr_err *err);
 
 /* ---- running: tokenizer.c drives, stages.c and merge.c do ---- */
 
@@ -171,6 +169,12 @@ typedef struct sr_symbol {
     int32_t merged;
 } sr_symbol;
 
+typedef struct sr_node { /* of Viterbi's lattice: the best way to a place of the word */
+    double score;
+    uint32_t from, next; /* where its last piece begins; where the piece behind it ends */
+    int32_t id;          /* of the last piece, -1: an unknown character */
+} sr_node;
+
 typedef struct sr_work {
     const sr_tokenizer *t;
     sr_err *err;
@@ -181,6 +185,8 @@ typedef struct sr_work {
     size_t cap_symbols;
     uint64_t *heap;
     size_t n_heap, cap_heap;
+    sr_node *node;
+    size_t cap_nodes;
     int32_t *ids; /* the caller's */
     size_t cap, n;
 } sr_work;
@@ -188,9 +194,14 @@ typedef struct sr_work {
 bool sr_spans_add(sr_spans *s, uint32_t at, uint32_t n, int32_t id, bool first);
 /* Runs one stage over all text spans of w. */
 sr_status sr_stage_run(sr_work *w, const sr_stage *stage);
-/* Ids of one word, appended through sr_emit. */
-sr_status sr_bpe(sr_work *w, const char *word, size_t n);
-sr_status sr_spm(sr_work *w, const char *text, size_t n);
+/* The models: ids of one word, appended through sr_emit. */
+sr_status sr_bpe(sr_work *w, const char *word, size_t n);       /* merges by rank */
+sr_status sr_spm(sr_work *w, const char *text, size_t n);       /* merges whatever gives the piece of the best score */
+sr_status sr_ranks(sr_work *w, const char *word, size_t n);     /* a known word is one token; else as sr_spm */
+sr_status sr_unigram(sr_work *w, const char *text, size_t n);   /* the pieces of the largest sum of scores */
+sr_status sr_wordpiece(sr_work *w, const char *word, size_t n); /* the longest pieces from the left */
+sr_status sr_word(sr_work *w, const char *word, size_t n);      /* whole words */
+sr_status sr_longest(sr_work *w, const char *text, size_t n);   /* the longest pieces, of any bytes */
 /* First place behind `from` where a space follows another character; n when there is none. */
 size_t sr_spm_border(const char *text, size_t n, size_t from);
 static inline void sr_emit(sr_work *w, int32_t id) {

@@ -45,6 +45,15 @@ bool sr_char_is_mark(uint32_t cp) {
     return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
 }
 
+bool sr_char_is_nonspacing(uint32_t cp) {
+    return category(cp) == UTF8PROC_CATEGORY_MN;
+}
+
+bool sr_char_is_control(uint32_t cp) {
+    utf8proc_category_t c = category(cp);
+    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO;
+}
+
 bool sr_char_is_word(uint32_t cp) {
     utf8proc_category_t c = category(cp);
     if ((c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) ||

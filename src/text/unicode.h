@@ -30,11 +30,13 @@ static inline size_t sr_utf8_before(const char *text, size_t at) {
 /* Appends `text` to `out`, each byte that is not part of a well-formed character as U+FFFD. False: out of memory. */
 bool sr_utf8_sanitize(const char *text, size_t n, sr_buffer *out);
 
-bool sr_char_is_space(uint32_t cp);  /* property White_Space */
-bool sr_char_is_number(uint32_t cp); /* categories Nd, Nl, No */
-bool sr_char_is_punct(uint32_t cp);  /* categories P*, and all ASCII punctuation */
-bool sr_char_is_mark(uint32_t cp);   /* categories M* */
-bool sr_char_is_word(uint32_t cp);   /* \w of UTS 18: Alphabetic, M*, Nd, Pc, Join_Control */
+bool sr_char_is_space(uint32_t cp);      /* property White_Space */
+bool sr_char_is_number(uint32_t cp);     /* categories Nd, Nl, No */
+bool sr_char_is_punct(uint32_t cp);      /* categories P*, and all ASCII punctuation */
+bool sr_char_is_mark(uint32_t cp);       /* categories M* */
+bool sr_char_is_nonspacing(uint32_t cp); /* category Mn */
+bool sr_char_is_control(uint32_t cp);    /* categories Cc, Cf, Co */
+bool sr_char_is_word(uint32_t cp);       /* \w of UTS 18: Alphabetic, M*, Nd, Pc, Join_Control */
 
 /* GPT-2's printable alphabet for bytes: 33..126, 161..172 and 174..255 stand for themselves, the other 68 bytes for
  * U+0100 and up, in order. */

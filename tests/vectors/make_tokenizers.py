@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
 """Makes tests/vectors/tokenizer/: small tokenizers and what the reference packages do with hard texts.
 
-    pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0
+    pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 tiktoken==0.14.0 mistral-common==1.13.1
     python tests/vectors/make_tokenizers.py
 
 Deterministic, except that training by `sentencepiece` is only deterministic on one version. tokenizer/README.md says
 what the files hold.
 """
 
+import base64
 import copy
 import io
 import json
 import os
 import random
+import re
+import unicodedata
 
 import gguf
 import sentencepiece
+import tiktoken
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import (Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors,
                         trainers)
 
@@ -60,6 +65,35 @@ DEEPSEEK_LLM = [r"[\r\n]", r"\s?" + LETTERS + "+", "\\s?[!-/:-~\uff01-\uff0f\uff
 FALCON = [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]
 DEFAULT = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]
 
+# the publishers' own patterns where sirocco's table has another that cuts alike
+WORDS = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*" + \
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+ASIAN = ("[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f\u0e80-\u0eff"
+         "\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+")
+BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+YOUTU = ("[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+"
+         "|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+")
+JAIS2 = LLAMA3[:-len(r"\s+(?!\S)|\s+")] + "".join(rf"\s{{{1 << k}}}(?!\S)|" for k in range(9, 1, -1)) + r"\s{1,2}(?!\S)|\s{1}"
+# pre-tokenizers that are compared by their pieces alone
+MORE_PRE = {
+    "qwen35": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+"
+               r"|\s+(?!\S)|\s+"],
+    "seed-coder": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"],
+    "bailingmoe": [r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"],
+    "exaone-moe": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?"
+                   r"|\s*[\r\n]|\s+(?!\S)|\s+"],
+    "jais-2": [JAIS2],
+    "dbrx": [LLAMA3],
+    "tiny_aya": [r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
+    "youtu": [YOUTU, GPT4O.replace(r"\p{N}{1,3}", r"\p{N}")],
+    "kimi-k2": [KIMI.replace(r"[\r\n/]*", r"[\r\n]*")],
+    "afmoe": [r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", ASIAN, WORDS],
+    "superbpe": [r"\p{N}+", r"(?=(\d{3})+(?!\d))"],
+    "bloom": [BLOOM],
+    "viking": [BLOOM, r"\p{N}"],
+    "chameleon": [r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2],
+}
+
 PRE = {"gpt-2": [GPT2], "llama-bpe": [LLAMA3],
        "qwen2": [QWEN2], "deepseek-llm": DEEPSEEK_LLM,
        "deepseek-coder": DEEPSEEK_CODER, "deepseek-v3": DEEPSEEK3, "falcon": FALCON,
@@ -103,7 +137,6 @@ def random_texts():
         s = ""
         while len(s) < 30:
             c = rng.choice([rng.randrange(0x20, 0x3000), rng.randrange(0x3000, 0xD800), rng.randrange(0x1F300, 0x1F650)])
-            import unicodedata
             # what Unicode 14 assigned: later characters differ between libraries, not between algorithms
             if unicodedata.category(chr(c)) != "Cn":
                 s += chr(c)
@@ -271,8 +304,8 @@ def byte_level_all():
 
 
 def splits_all():
-    """Pieces of every text under lists of patterns: pre-NAME are those of the GGUF files."""
-    sets = {"pre-" + k: v for k, v in PRE.items()}
+    """Pieces of every text under lists of patterns: pre-NAME are those that GGUF files call NAME."""
+    sets = {"pre-" + k: v for k, v in {**PRE, **MORE_PRE}.items()}
     sets.update({"cl100k": [CL100K], "kimi": [KIMI], "words": [r"\w+|\W+"], "not words": [r"\W"], "bounds": [r"\b"],
                  "no bounds": [r"\B.\B"], "hex": [r"\h+|\H"], "interval": [r"[a-z]{,2}|\d{2,}"], "posix": [r"[[:alpha:]]+|[[:punct:]]"],
                  "posix digits": [r"[[:digit:][:space:]]+"], "scripts": [r"\p{Hiragana}+|\p{Katakana}|\p{Cyrillic}+|\p{Greek}|\p{Latin}+"],
@@ -476,9 +509,326 @@ def spm_all():
             rows.append((ids, None))
         write_expected(os.path.join(HERE, name + ".expected.bin"), [1], [], rows, [])
 
+# ---------------------------------------------------------------- models that find pieces
+
+def rules():
+    """A small normalization table: what NFKC does to some characters, and strings of several."""
+    out = {"\r\n": " ", "\r": " ", "\n": " ", "\t": " ", "\u00a0": " ", "\u3000": " ", "\u200b": "", "\u00ad": "", "...": "…", "'s": "’s"}
+    for c in list(range(0xA0, 0x180)) + list(range(0x2100, 0x2190)) + list(range(0x2460, 0x2470)) + list(range(0xFB00, 0xFB07)) + \
+            list(range(0xFF01, 0xFF60)) + [0xFDFA, 0x1E9E, 0x1D7D8]:
+        if unicodedata.normalize("NFKC", chr(c)) != chr(c):
+            out[chr(c)] = unicodedata.normalize("NFKC", chr(c))
+    for base in "aeioucAEIOUC":
+        for mark in "\u0300\u0301\u0302\u0308\u030a\u0327":
+            whole = unicodedata.normalize("NFKC", base + mark)
+            if len(whole) == 1:
+                out[base + mark] = whole
+    return out
+
+
+def sentencepiece_model(**options):
+    path = os.path.join(HERE, "rules.tsv")
+    lines = [x for x in (CORPUS + "\ncafé naïve 漢字 かな 가나 1234 (x == 10) {}\n" * 5).split("\n") if x]
+    out = io.BytesIO()
+    if options.pop("rules", False):
+        with open(path, "w", encoding="utf-8") as f:
+            for k, v in rules().items():
+                f.write(" ".join(f"{ord(c):X}" for c in k) + "\t" + " ".join(f"{ord(c):X}" for c in v) + "\n")
+        options["normalization_rule_tsv"] = path
+    else:
+        options["normalization_rule_name"] = "identity"
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=out, num_threads=1, minloglevel=2,
+                                             character_coverage=0.999, hard_vocab_limit=False, **options)
+    if os.path.exists(path):
+        os.remove(path)
+    return out.getvalue()
+
+
+def proto(data):
+    import sentencepiece.sentencepiece_model_pb2 as pb
+    m = pb.ModelProto()
+    m.ParseFromString(data)
+    m.trainer_spec.ClearField("input_sentence_size")
+    for field in ("input", "model_prefix", "normalization_rule_tsv"):
+        for spec in (m.trainer_spec, m.normalizer_spec):
+            if field in spec.DESCRIPTOR.fields_by_name:
+                spec.ClearField(field)
+    return m
+
+
+def expect_sentencepiece(sp, path, front=(), back=(), n_sequences=40, cuts=None, bytes_=False, compare=lambda s: True):
+    """cuts: texts of added tokens, cut out first; what lies between is encoded on its own."""
+    rows, unk = [], sp.unk_id()
+    for s in TEXTS:
+        if "\0" in s or not compare(s):
+            rows.append(None)
+            continue
+        ids = []
+        for kind, x in cut(s, cuts) if cuts else [("text", s)]:
+            ids += [x] if kind == "token" else sp.encode(x)
+        known = unk not in ids and not (cuts and set(ids) & set(cuts.values()))
+        rows.append((ids, sp.decode(ids) if known else None))
+    rng, sequences = random.Random(5), []
+    while len(sequences) < n_sequences:
+        ids = [rng.randrange(sp.get_piece_size()) for _ in range(rng.randrange(1, 12))]
+        if unk not in ids:
+            sequences.append((ids, sp.decode(ids)))
+    write_expected(path, list(front), list(back), rows, sequences)
+
+
+def save_sentencepiece(name, data, config=None, **more):
+    d = os.path.join(HERE, name)
+    os.makedirs(d, exist_ok=True)
+    m = proto(data)
+    open(os.path.join(d, "tokenizer.model"), "wb").write(m.SerializeToString())
+    if config:
+        open(os.path.join(d, "tokenizer_config.json"), "w").write(json.dumps(config))
+    expect_sentencepiece(sentencepiece.SentencePieceProcessor(model_proto=m.SerializeToString()), os.path.join(d, "expected.bin"), **more)
+    return m
+
+
+def write_pieces_gguf(path, model, tokens, scores=None, types=None, charsmap=None, **values):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model(model)
+    w.add_token_list(tokens)
+    if scores:
+        w.add_token_scores(scores)
+    if types:
+        w.add_token_types(types)
+    if charsmap:
+        w.add_precompiled_charsmap(charsmap)
+    for k, v in values.items():
+        if isinstance(v, bool):
+            w.add_bool("tokenizer.ggml." + k, v)
+        elif isinstance(v, int):
+            w.add_uint32("tokenizer.ggml." + k, v)
+        else:
+            w.add_array("tokenizer.ggml." + k, v)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+
+
+def pieces_all():
+    N, P, D = normalizers, pre_tokenizers, decoders
+    uni = save_sentencepiece("sp_unigram", sentencepiece_model(model_type="unigram", vocab_size=420, rules=True, unk_id=2, eos_id=1, bos_id=-1,
+                                                               pad_id=0), back=[1])
+    write_pieces_gguf(os.path.join(HERE, "t5.gguf"), "t5", [p.piece for p in uni.pieces], [p.score for p in uni.pieces], [p.type for p in uni.pieces],
+                      uni.normalizer_spec.precompiled_charsmap, add_space_prefix=True, remove_extra_whitespaces=True)
+    save_sentencepiece("sp_unigram_bytes", sentencepiece_model(
+        model_type="unigram", vocab_size=640, byte_fallback=True, add_dummy_prefix=False, remove_extra_whitespaces=False, split_digits=True,
+        user_defined_symbols=["<tool>", "the king", "return", "漢字"]), back=[2])
+    save_sentencepiece("sp_suffix", sentencepiece_model(model_type="unigram", vocab_size=300, treat_whitespace_as_suffix=True), back=[2])
+    bpe = sentencepiece_model(model_type="bpe", vocab_size=600, byte_fallback=True, remove_extra_whitespaces=False, split_digits=True,
+                              allow_whitespace_only_pieces=True)
+    n = proto(bpe).pieces.__len__()
+    chat = {str(n + 1): {"content": "<|im_start|>", "special": True}, str(n + 2): {"content": "<|im_end|>", "special": True},
+            str(n + 4): {"content": "[DAY]", "special": False, "normalized": False}, "2": {"content": "</s>", "special": True}}
+    save_sentencepiece("sp_bpe", bpe, {"added_tokens_decoder": chat, "bos_token": "<s>", "eos_token": {"content": "<|im_end|>"}}, front=[1],
+                       cuts={"<|im_start|>": n + 1, "<|im_end|>": n + 2, "[DAY]": n + 4, "</s>": 2, "<s>": 1, "<unk>": 0})
+
+    # tokenizer.json, the same pieces
+    vocab = [[p.piece, p.score] for p in uni.pieces]
+    charsmap = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(uni.normalizer_spec.precompiled_charsmap).decode()}
+    special = added(0, ("<pad>", "special"), ("</s>", "special"), ("<unk>", "special"))
+    base = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": charsmap, "pre_tokenizer": j(P.Metaspace()),
+            "post_processor": j(processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])), "decoder": j(D.Metaspace()),
+            "model": {"type": "Unigram", "unk_id": 2, "vocab": vocab, "byte_fallback": False}}
+    save("unigram", base)
+    s = copy.deepcopy(base)
+    s["model"]["vocab"] += [[f"<0x{b:02X}>", -20.0] for b in range(256)]
+    s["model"]["byte_fallback"] = True
+    s["normalizer"] = {"type": "Sequence", "normalizers": [charsmap, j(N.Replace(Regex(" {2,}"), " "))]}
+    s["pre_tokenizer"] = j(P.Metaspace(prepend_scheme="first", split=False))
+    s["decoder"] = j(D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)]))
+    save("unigram_bytes", s)
+
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
+    t.normalizer, t.pre_tokenizer = N.BertNormalizer(), P.BertPreTokenizer()
+    t.train_from_iterator([CORPUS, "café naïve don't 漢字 かな 1234 ! ? # 😀\n" * 20], trainers.WordPieceTrainer(
+        vocab_size=520, show_progress=False, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))
+    word = json.loads(t.to_str())
+    word["decoder"] = j(D.WordPiece())
+    word["post_processor"] = j(processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]))
+    save("wordpiece", word)
+    tokens = [k for k, _ in sorted(word["model"]["vocab"].items(), key=lambda kv: kv[1])]
+    del word["model"]["max_input_chars_per_word"]
+    word["model"]["max_input_chars_per_word"] = 10 ** 6  # GGUF says nothing of it
+    word["decoder"] = None
+    write_pieces_gguf(os.path.join(HERE, "bert.gguf"), "bert",
+                      [x if i < 5 else x[2:] if x.startswith("##") else "▁" + x for i, x in enumerate(tokens)], types=[3] * 5 + [1] * (len(tokens) - 5),
+                      bos_token_id=2, eos_token_id=3, unknown_token_id=1, seperator_token_id=3, padding_token_id=0, cls_token_id=2, mask_token_id=4)
+    # decode is compared with tokenizer.json's alone: GGUF's has no list of what punctuation loses
+    rows, r = [], Tokenizer.from_str(json.dumps(word))
+    for text in TEXTS:
+        # GGUF's words are marked, so a piece of the middle never equals one of the begin
+        rows.append((r.encode(text, add_special_tokens=False).ids, None))
+    write_expected(os.path.join(HERE, "bert.expected.bin"), [2], [3], rows, [])
+    cased = copy.deepcopy(word)
+    cased["normalizer"] = j(N.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False))
+    cased["decoder"] = j(D.WordPiece(prefix="##", cleanup=False))
+    cased["post_processor"] = j(processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)))
+    save("wordpiece_cased", cased)
+    words = {"[UNK]": 0, "[X]": 1, **{w: i + 2 for i, w in enumerate(dict.fromkeys((CORPUS + " a b the 1 ! , .").split()[:300]))}}
+    save("wordlevel", {**base, "normalizer": j(N.Nmt()), "pre_tokenizer": j(P.Sequence([P.WhitespaceSplit(), P.CharDelimiterSplit("-")])), "decoder": j(D.Fuse()),
+                       "post_processor": None, "added_tokens": added(0, ("[UNK]", "special"), ("[X]", "special")),
+                       "model": {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}})
+
+    # gemma4: BPE over characters with byte tokens, lines one by one
+    lines = train(P.Split(Regex(r"[^\n]+|[\n]+"), "isolated"), 700, normalizer=N.Replace(" ", "▁"),
+                  special=["<pad>", "<eos>", "<bos>", "<unk>"] + [f"<0x{b:02X}>" for b in range(256)], unk_token="<unk>")
+    g = spec_of(lines, normalizer=N.Replace(" ", "▁"), pre=P.Split(Regex(r"[^\n]+|[\n]+"), "isolated"), byte_fallback=True, fuse_unk=True,
+                decoder=D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse()]))
+    g["added_tokens"] = added(0, *[(x, "special") for x in ("<pad>", "<eos>", "<bos>", "<unk>")])
+    merges = [m for m in g["model"]["merges"] if "\n" not in (m if isinstance(m, str) else m[0] + m[1])]
+    vocab = {k: i for k, i in g["model"]["vocab"].items()}
+    for k in range(2, 5):
+        vocab.setdefault("\n" * k, len(vocab))  # without merges: only whole runs
+    g["model"]["vocab"], g["model"]["merges"] = vocab, merges
+    r = Tokenizer.from_str(json.dumps(g))
+    rows = []
+    for text in TEXTS:
+        ids = []
+        for kind, x in cut(text, {x: i for i, x in enumerate(("<pad>", "<eos>", "<bos>", "<unk>"))}):
+            if kind == "token":
+                ids.append(x)
+                continue
+            for line in re.findall(r"[^\n]+|\n+", x):
+                ids += [vocab[line]] if line[0] == "\n" and line in vocab else r.encode(line).ids
+        rows.append((ids, r.decode(ids, skip_special_tokens=True)))
+    write_expected(os.path.join(HERE, "gemma4.expected.bin"), [2], [], rows, [])
+    tokens = [k for k, _ in sorted(vocab.items(), key=lambda kv: kv[1])]
+    write_pieces_gguf(os.path.join(HERE, "gemma4.gguf"), "gemma4", tokens, types=[3] * 4 + [6] * 256 + [1] * (len(tokens) - 260), bos_token_id=2,
+                      eos_token_id=1, unknown_token_id=3, merges=[m if isinstance(m, str) else " ".join(m) for m in merges])
+
+    # rwkv: the longest match of bytes, written here
+    byte_tokens = [bytes([b]) for b in range(256)] + [w.encode() for w in dict.fromkeys(CORPUS.split()[:60])] + \
+        [b" the", b" a", b"\n\n", b"\t\t", b"\\n", "漢字".encode(), "漢".encode()[:2], b"ab", b"abcd", b"a\"b'c"]
+    spelled = ["<s>"] + ["".join(chr(c) if 32 < c < 127 and c != 92 else "\\\\" if c == 92 else "\\n" if c == 10 else "\\t" if c == 9
+                                 else f"\\x{c:02x}" for c in x) for x in byte_tokens]
+    table = {}
+    for i, x in enumerate(byte_tokens):
+        table[x] = i + 1
+    rows = []
+    for text in TEXTS:
+        data, ids, at = text.encode(), [], 0
+        while at < len(data):
+            k = max(k for k in range(1, min(40, len(data) - at) + 1) if data[at:at + k] in table)
+            ids.append(table[data[at:at + k]])
+            at += k
+        rows.append((ids, text) if "<s>" not in text else None)
+    write_pieces_gguf(os.path.join(HERE, "rwkv.gguf"), "rwkv", spelled, types=[3] + [1] * len(byte_tokens))
+    write_expected(os.path.join(HERE, "rwkv.expected.bin"), [], [], rows, [])
+
+
+# ---------------------------------------------------------------- ranks
+
+def trained_ranks(size):
+    """Bytes in order, then merged tokens: {bytes: rank}."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"[\s\S]{1,40}"), "isolated"),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    more = "The year 1984, 2024 and 1234567. CamelCase don't I'm 漢字 漢字 가나 😀😀 éé naïve\n\n\t\tif (x == 10) {\n" * 20
+    t.train_from_iterator([CORPUS, more], trainers.BpeTrainer(vocab_size=size, show_progress=False,
+                                                              initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    decode = decoders.ByteLevel()
+    to_byte = {}
+    for b in range(256):
+        c = b if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174 else None
+        to_byte[b] = chr(c) if c is not None else None
+    n = 0
+    for b in range(256):
+        if to_byte[b] is None:
+            to_byte[b] = chr(256 + n)
+            n += 1
+    back = {v: k for k, v in to_byte.items()}
+    ranks = {bytes([b]): b for b in range(256)}
+    for piece, _ in sorted(t.get_vocab().items(), key=lambda kv: kv[1]):
+        raw = bytes(back[c] for c in piece)
+        ranks.setdefault(raw, len(ranks))
+    return ranks
+
+
+def write_ranks(path, ranks, name="ranks"):
+    with open(path, "wb") as f:
+        for token, rank in ranks.items():
+            f.write(base64.b64encode(token) + b" %d\n" % rank)
+
+
+def expect_tiktoken(e, path, front, n):
+    rows = []
+    for s in TEXTS:
+        ids = e.encode(s, allowed_special="all")
+        special = set(ids) & set(e._special_tokens.values())
+        rows.append((ids, None if special else s))
+    rng, sequences = random.Random(9), []
+    for _ in range(40):
+        ids = [rng.randrange(n) for _ in range(rng.randrange(1, 12))]
+        sequences.append((ids, e.decode(ids)))
+    write_expected(path, front, [], rows, sequences)
+
+
+def ranks_all():
+    ranks = trained_ranks(520)
+    n = len(ranks)
+    for name, file, pattern, config in (
+            ("tiktoken_llama3", "tokenizer.model", LLAMA3, {"bos_token": "<|im_start|>", "add_bos_token": True}),
+            ("tiktoken_qwen", "qwen.tiktoken", QWEN2, {"tokenizer_class": "QWenTokenizer"}),
+            ("tiktoken_kimi", "tiktoken.model", KIMI.replace(r"[\r\n/]*", r"[\r\n]*"), {"tokenizer_class": "TikTokenTokenizer"})):
+        d = os.path.join(HERE, name)
+        os.makedirs(d, exist_ok=True)
+        write_ranks(os.path.join(d, file), ranks)
+        special = {"<|im_start|>": n + 3, "<|im_end|>": n, "<|endoftext|>": n + 1}
+        config["added_tokens_decoder"] = {str(i): {"content": k, "special": True} for k, i in special.items()}
+        open(os.path.join(d, "tokenizer_config.json"), "w").write(json.dumps(config))
+        # tiktoken has no intersection of classes
+        pattern = pattern.replace("&&[^\\p{Han}]]", "]")
+        if name == "tiktoken_kimi":
+            pre = pre_tokenizers.Split(Regex(KIMI.replace(r"[\r\n/]*", r"[\r\n]*")), "isolated")
+            plain = tiktoken.Encoding(name, pat_str=r"[\s\S]+", mergeable_ranks=ranks, special_tokens={})
+            rows = []
+            for s in TEXTS:
+                ids = []
+                for kind, x in cut(s, special):
+                    ids += [x] if kind == "token" else [i for piece, _ in pre.pre_tokenize_str(x) for i in plain.encode(piece)]
+                rows.append((ids, None if set(ids) & set(special.values()) else s))
+            write_expected(os.path.join(d, "expected.bin"), [], [], rows, [])
+        else:
+            e = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+            expect_tiktoken(e, os.path.join(d, "expected.bin"), [n + 3] if name == "tiktoken_llama3" else [], n)
+
+    d = os.path.join(HERE, "tekken")
+    os.makedirs(d, exist_ok=True)
+    tokens = [{"rank": i, "token_bytes": base64.b64encode(k).decode(), "token_str": None} for k, i in ranks.items()]
+    special = [{"rank": i, "token_str": k, "is_control": True} for i, k in enumerate(["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<pad>"])]
+    config = {"pattern": TEKKEN, "num_vocab_tokens": n, "default_vocab_size": n - 20 + 10, "default_num_special_tokens": 10, "version": "v3"}
+    path = os.path.join(d, "tekken.json")
+    with open(path, "w") as f:
+        json.dump({"config": config, "vocab": tokens, "special_tokens": special}, f, separators=(",", ":"))
+    t = Tekkenizer.from_file(path)
+    rows = [(t.encode(s, bos=False, eos=False), s) for s in TEXTS]
+    rng, sequences = random.Random(11), []
+    for _ in range(40):
+        ids = [rng.randrange(10, t.n_words) for _ in range(rng.randrange(1, 12))]
+        sequences.append((ids, t.decode(ids)))
+    write_expected(os.path.join(d, "expected.bin"), [1], [], rows, sequences)
+
+
+def small_map():
+    """A precompiled_charsmap by hand: "A" to "a", "é" to "e"; 1024 units (darts-clone's layout)."""
+    unit = [0] * 1024
+    unit[0] = 256 << 10
+    unit[256 ^ 0x41] = 0x41 | 1 << 8 | 1 << 10
+    unit[256 ^ 0x41 ^ 1] = 1 << 31
+    unit[256 ^ 0xC3] = 0xC3 | (256 ^ 0xC3 ^ 512) << 10
+    unit[512 ^ 0xA9] = 0xA9 | 1 << 8 | 1 << 10
+    unit[512 ^ 0xA9 ^ 1] = 1 << 31 | 2
+    table = b"".join(x.to_bytes(4, "little") for x in unit)
+    return len(table).to_bytes(4, "little") + table + b"a\0e\0"
+
 
 def fuzz_seeds():
-    """A tokenizer.json or a GGUF file, a zero byte, a text."""
+    """What fuzz/tokenizer_fuzz.c reads."""
     d = os.path.join(HERE, "..", "..", "..", "fuzz", "seeds", "tokenizer")
     os.makedirs(d, exist_ok=True)
     vocab = {k: i for i, k in enumerate(["<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "▁a", "Ġ", "Ġa", "é", "<0x41>", "##b", "b</w>", "1"])}
@@ -505,6 +855,37 @@ def fuzz_seeds():
         spec = {"added_tokens": tokens, **parts, "model": {**bpe, **model}}
         text = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
         open(os.path.join(d, name), "wb").write(text + b"\0" + " ab <s>  tok Aé 1\n漢字 bab".encode() + b"\xff")
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    charsmap = small_map()
+    scored = [[k, -float(i)] for i, k in enumerate(vocab)]
+    more = {
+        "unigram": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}, "pre_tokenizer": j(P.Metaspace()),
+                    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": True, "vocab": scored}},
+        "wordpiece": {"normalizer": j(N.BertNormalizer()), "pre_tokenizer": j(P.BertPreTokenizer()), "decoder": j(D.WordPiece()),
+                      "model": {"type": "WordPiece", "unk_token": "<unk>", "vocab": vocab}},
+        "wordlevel": {"normalizer": j(N.Nmt()), "pre_tokenizer": j(P.WhitespaceSplit()), "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": vocab}},
+    }
+    for name, spec in more.items():
+        text = json.dumps({"added_tokens": tokens, **spec}, ensure_ascii=False, separators=(",", ":")).encode()
+        open(os.path.join(d, name), "wb").write(text + b"\0" + " ab <s>  tok Aé 1\n漢字 bab".encode() + b"\xff")
+    for kind, name in ((1, "model_unigram"), (2, "model_bpe")):
+        m = pb.ModelProto()
+        for i, k in enumerate(vocab):
+            x = m.pieces.add()
+            x.piece, x.score, x.type = k, -float(i), 2 if i == 0 else 3 if i < 3 else 6 if k.startswith("<0x") else 4 if k == "1" else 1
+        m.trainer_spec.model_type, m.trainer_spec.byte_fallback = kind, True
+        m.normalizer_spec.precompiled_charsmap = charsmap
+        m.normalizer_spec.remove_extra_whitespaces = kind == 1
+        open(os.path.join(d, name), "wb").write(b"tokenizer.model\n" + m.SerializeToString())
+    ranks = {**{bytes([b]): b for b in range(256)}, b"ab": 256, b" a": 257, b"bab": 258}
+    open(os.path.join(d, "tiktoken"), "wb").write(b"x.tiktoken\n" + b"".join(base64.b64encode(k) + b" %d\n" % v for k, v in ranks.items()))
+    tekken = {"config": {"pattern": r"\p{L}+|\s+|.", "default_vocab_size": 262, "default_num_special_tokens": 4},
+              "vocab": [{"rank": v, "token_bytes": base64.b64encode(k).decode(), "token_str": None} for k, v in ranks.items()],
+              "special_tokens": [{"rank": 1, "token_str": "<s>", "is_control": True}]}
+    open(os.path.join(d, "tekken"), "wb").write(b"tekken.json\n" + json.dumps(tekken, separators=(",", ":")).encode())
+    for model in ("t5", "bert", "rwkv", "gemma4"):
+        write_pieces_gguf(os.path.join(d, "gguf_" + model), model, list(vocab), [-float(i) for i in range(len(vocab))],
+                          [2, 3, 3] + [1] * 8 + [6, 1, 4, 1], charsmap if model == "t5" else None, merges=["a b", "▁ a"], remove_extra_whitespaces=True)
     for model in ("llama", "gpt2"):
         path = os.path.join(d, "gguf_" + model)
         w = gguf.GGUFWriter(path, "llama")
@@ -526,4 +907,6 @@ if __name__ == "__main__":
     metaspace_all()
     split_all()
     spm_all()
+    pieces_all()
+    ranks_all()
     fuzz_seeds()
