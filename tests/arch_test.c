@@ -193,11 +193,12 @@ static void gguf_fractions_are_finite_and_in_range(void **state) { /* [6] */
     CHECK_GGUF(*state, cases);
 }
 
-static void gguf_arrays_by_layer_must_agree(void **state) { /* [5] [6] */
+static void gguf_arrays_by_layer_are_checked_layer_by_layer(void **state) { /* [5] [6] */
     static const struct gguf_case cases[] = {
         {"llama.attention.head_count_kv", G_ARRAY, 2, 2, SR_OK, NULL, NULL},
-        {"llama.attention.head_count_kv", G_ARRAY, 2, 1, SR_UNSUPPORTED, NULL, "differs between layers"},
-        {"llama.attention.head_count", G_ARRAY, 4, 0, SR_UNSUPPORTED, NULL, "differs between layers"},
+        {"llama.attention.head_count_kv", G_ARRAY, 2, 1, SR_CORRUPT, "blk.1.attn_k.weight", "expected [16, 64]"},
+        {"llama.attention.head_count", G_ARRAY, 4, 0, SR_CORRUPT, NULL, "found 0"},
+        {"llama.attention.head_count", G_ARRAY, 4, 3, SR_CORRUPT, "llama.attention.head_count_kv", "multiple"},
         {"llama.feed_forward_length", G_ARRAY, 160, 160, SR_OK, NULL, NULL},
         {"llama.feed_forward_length", G_ARRAY, -1, -1, SR_CORRUPT, NULL, "found -1"},
     };
@@ -258,11 +259,14 @@ static void gguf_names_what_it_does_not_run(void **state) {
         sr_status want;
         const char *word, *also;
     } cases[] = {
-        {"llama", "general.architecture", "mamba", SR_UNSUPPORTED, "'mamba'", "qwen3"},
+        {"llama", "general.architecture", "mamba", SR_UNSUPPORTED, "'mamba'", "docs/models.md"},
         {"llama", "general.architecture", "", SR_UNSUPPORTED, "''", "general.architecture"},
         {"llama", "general.architecture", NULL, SR_CORRUPT, "general.architecture", NULL},
-        {"llama", "llama.rope.scaling.type", "yarn", SR_UNSUPPORTED, "'yarn'", "llama.rope.scaling.type"},
-        {"llama", "llama.rope.scaling.type", "longrope", SR_UNSUPPORTED, "'longrope'", NULL},
+        {"llama", "llama.rope.scaling.type", "dynamic", SR_UNSUPPORTED, "'dynamic'", "llama.rope.scaling.type"},
+        {"llama", "llama.rope.scaling.type", "longrope", SR_CORRUPT, "rope_factors_short.weight", "missing"},
+        {"llama", "llama.rope.dimension_sections", NULL, SR_UNSUPPORTED, "dimension_sections", "sections"},
+        {"llama", "llama.attention.max_alibi_bias", NULL, SR_UNSUPPORTED, "max_alibi_bias", "scores"},
+        {"llama", "llama.attention.clamp_kqv", NULL, SR_UNSUPPORTED, "clamp_kqv", "clamped"},
         {"llama", "llama.rope.scaling.type", NULL, SR_CORRUPT, "llama.rope.scaling.type", "a text"},
         {"llama", "llama.expert_count", NULL, SR_UNSUPPORTED, "llama.expert_count", NULL},
         {"llama", "llama.expert_count", "8", SR_UNSUPPORTED, "llama.expert_count", NULL},
@@ -290,7 +294,18 @@ static void gguf_names_what_it_does_not_run(void **state) {
     d = draft_of(TINY "phi3.gguf");
     draft_reshape(&d, "rope_factors_long.weight", "f32", 8, 0);
     draft_write_gguf(&d, path);
-    refuse("longrope", path, SR_UNSUPPORTED, "longrope", "phi3");
+    refuse("the long factors alone", path, SR_CORRUPT, "rope_factors_short.weight", "missing");
+    draft_reshape(&d, "rope_factors_short.weight", "f32", 7, 0);
+    draft_write_gguf(&d, path);
+    refuse("too few factors", path, SR_CORRUPT, "rope_factors_short.weight", "expected 8");
+    draft_reshape(&d, "rope_factors_short.weight", "f32", 8, 0);
+    draft_write_gguf(&d, path);
+    refuse("factors of zero", path, SR_CORRUPT, "longrope", "zero");
+    draft_close(&d);
+    d = draft_of(TINY "llama.gguf");
+    draft_int(&d, "llama.attention.causal", G_BOOL, 0, 1);
+    draft_write_gguf(&d, path);
+    refuse("not causal", path, SR_UNSUPPORTED, "llama.attention.causal", "false");
     draft_close(&d);
 }
 
@@ -431,7 +446,8 @@ static void config_numbers_stay_in_their_range(void **state) { /* [6] */
         {"intermediate_size", NULL, SR_CORRUPT, NULL, "missing"},
         {"intermediate_size", "0", SR_CORRUPT, NULL, "found 0"},
         {"intermediate_size", "[160, 160]", SR_OK, NULL, NULL},
-        {"intermediate_size", "[160, 80]", SR_UNSUPPORTED, NULL, "differs between layers"},
+        {"intermediate_size", "[160, 80]", SR_CORRUPT, "model.layers.1.mlp.gate_proj", "expected [80, 64]"},
+        {"intermediate_size", "[160]", SR_CORRUPT, NULL, "each of 2 layers"},
         {"intermediate_size", "[]", SR_CORRUPT, NULL, "expected an integer"},
         {"intermediate_size", "[\"a\"]", SR_CORRUPT, NULL, "expected an integer"},
         {"num_attention_heads", NULL, SR_CORRUPT, NULL, "missing"},
@@ -483,8 +499,28 @@ static void config_numbers_stay_in_their_range(void **state) { /* [6] */
 
 static void config_rotation_scaling_is_understood_or_refused(void **state) { /* [6] */
     static const struct config_case cases[] = {
-        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4}", SR_UNSUPPORTED, "'yarn'", "rope_scaling.type"},
-        {"rope_scaling", "{\"rope_type\": \"dynamic\", \"factor\": 4}", SR_UNSUPPORTED, "'dynamic'", "rope_type"},
+        {"rope_scaling", "{\"type\": \"ntk\", \"factor\": 4}", SR_UNSUPPORTED, "'ntk'", "rope_scaling.type"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4}", SR_OK, NULL, NULL},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 0}", SR_CORRUPT, "rope_scaling.factor", "found 0"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": 1, \"beta_slow\": 1}", SR_CORRUPT,
+         "rope_scaling.beta_fast", "more than"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": NaN}", SR_CORRUPT, "beta_fast", "finite"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"truncate\": 1}", SR_CORRUPT, "truncate",
+         "true or false"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"mscale\": -1}", SR_CORRUPT, "mscale", "found -1"},
+        {"rope_scaling", "{\"rope_type\": \"dynamic\", \"factor\": 4}", SR_OK, NULL, NULL},
+        {"rope_scaling", "{\"rope_type\": \"dynamic\"}", SR_CORRUPT, "rope_scaling.factor", "missing"},
+        {"rope_scaling", "{\"rope_type\": \"dynamic\", \"alpha\": 0}", SR_CORRUPT, "rope_scaling.alpha", "found 0"},
+        {"rope_scaling", "{\"rope_type\": \"longrope\"}", SR_CORRUPT, "rope_scaling.short_factor", "missing"},
+        {"rope_scaling", "{\"type\": \"su\", \"short_factor\": [1, 1], \"long_factor\": [1]}", SR_CORRUPT,
+         "rope_scaling.short_factor", "expected 8"},
+        {"rope_scaling", "{\"type\": \"su\", \"short_factor\": [1,1,1,1,1,1,1,1], \"long_factor\": [1,1,1,1,1,1,1,0]}",
+         SR_CORRUPT, "longrope", "zero"},
+        {"rope_scaling",
+         "{\"type\": \"su\", \"short_factor\": [1,1,1,1,1,1,1,1], \"long_factor\": [1,1,1,1,1,1,1,Infinity]}",
+         SR_CORRUPT, "long_factor", "finite"},
+        {"rope_scaling", "{\"type\": \"default\", \"mrope_section\": [2, 3, 3]}", SR_UNSUPPORTED,
+         "rope_scaling.mrope_section", "sections"},
         {"rope_scaling", "{\"rope_type\": 7}", SR_CORRUPT, "rope_scaling.rope_type", "a text"},
         {"rope_scaling", "{\"type\": \"linear\", \"factor\": 0}", SR_CORRUPT, "rope_scaling.factor", "found 0"},
         {"rope_scaling", "{\"type\": \"linear\", \"factor\": NaN}", SR_CORRUPT, "rope_scaling.factor", "finite"},
@@ -511,7 +547,7 @@ static void config_rotation_scaling_is_understood_or_refused(void **state) { /* 
         {"rope_scaling", "[4]", SR_CORRUPT, NULL, "an object"},
         {"rope_scaling", "{}", SR_OK, NULL, NULL},
         {"rope_scaling", "null", SR_OK, NULL, NULL},
-        {"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": 4}", SR_UNSUPPORTED, "'yarn'",
+        {"rope_parameters", "{\"rope_type\": \"ntk\", \"factor\": 4}", SR_UNSUPPORTED, "'ntk'",
          "rope_parameters.rope_type"},
         {"rope_parameters", "{\"rope_theta\": -1}", SR_CORRUPT, "rope_parameters.rope_theta", "found -1"},
         {"rope_parameters", "7", SR_CORRUPT, NULL, "an object"},
@@ -521,7 +557,14 @@ static void config_rotation_scaling_is_understood_or_refused(void **state) { /* 
 
 static void config_names_what_it_does_not_run(void **state) {
     static const struct config_case llama[] = {
-        {"architectures", "[\"MambaForCausalLM\"]", SR_UNSUPPORTED, "'MambaForCausalLM'", "qwen3"},
+        {"architectures", "[\"MambaForCausalLM\"]", SR_UNSUPPORTED, "'MambaForCausalLM'", "docs/models.md"},
+        {"hidden_act", "\"gelu\"", SR_UNSUPPORTED, NULL, "'gelu'"},
+        {"hidden_act", "7", SR_CORRUPT, NULL, "a text"},
+        {"hidden_act", "\"relu2\"", SR_OK, NULL, NULL},
+        {"is_causal", "false", SR_UNSUPPORTED, NULL, "false"},
+        {"layer_types", "[\"full_attention\", \"sliding_attention\"]", SR_UNSUPPORTED, NULL, "at 1"},
+        {"layer_types", "[\"full_attention\", \"full_attention\"]", SR_OK, NULL, NULL},
+        {"use_bidirectional_attention", "true", SR_UNSUPPORTED, NULL, "later tokens"},
         {"architectures", "[]", SR_CORRUPT, NULL, "expected"},
         {"architectures", "[7]", SR_CORRUPT, NULL, "expected"},
         {"architectures", "\"LlamaForCausalLM\"", SR_UNSUPPORTED, "'LlamaForCausalLM'", NULL},
@@ -790,7 +833,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gguf_widths_stay_in_their_range, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(gguf_context_and_window_stay_in_their_range, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(gguf_fractions_are_finite_and_in_range, make_scratch, remove_scratch),
-        cmocka_unit_test_setup_teardown(gguf_arrays_by_layer_must_agree, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(gguf_arrays_by_layer_are_checked_layer_by_layer, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(gguf_names_a_missing_key, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(gguf_names_what_it_does_not_run, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(config_numbers_stay_in_their_range, make_scratch, remove_scratch),

@@ -109,8 +109,17 @@ static double kld(const float *p, const float *q, int32_t V) {
     return sum;
 }
 
-static const char *const families[] = {"llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", NULL};
-static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "qwen3", "phi3", "mixed", NULL};
+static const char *const families[] = {
+    "llama",      "llama_linear",  "llama_yarn",  "llama_yarn_exact", "llama_dynamic",
+    "mistral",    "mistral3",      "mistral3_mm", "smollm3",          "granite",
+    "qwen2",      "qwen3",         "gemma",       "gemma2",           "gemma3",
+    "gemma3_mm",  "phi2",          "phi3",        "phi3_longrope",    "glm4",
+    "starcoder2", "hunyuan_dense", NULL};
+/* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
+static const char *const gguf_families[] = {"llama",      "llama_linear",  "llama_yarn", "mistral3",      "smollm3",
+                                            "granite",    "qwen2",         "qwen3",      "gemma",         "gemma2",
+                                            "gemma3",     "phi2",          "phi3",       "phi3_longrope", "glm4",
+                                            "starcoder2", "hunyuan_dense", "mixed",      "by_layer",      NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
@@ -144,6 +153,43 @@ static void exact_logits_of_huggingface_directories_match_transformers(void **st
 static void exact_logits_of_quantized_directories_match_their_packages(void **state) {
     (void)state;
     for (const char *const *f = quantized; *f; f++) check_exact(*f, "");
+}
+
+/* Longrope and dynamic scaling: a sequence within the length of the original model, and what becomes of its keys when
+ * it grows past it, token by token, and shrinks again. */
+static void a_sequence_rotates_as_its_length_says(void **state) {
+    (void)state;
+    static const char *const paths[] = {"phi3_longrope", "phi3_longrope.gguf", "llama_dynamic"};
+    for (int i = 0; i < 3; i++) {
+        char path[512];
+        const char *family = i == 2 ? "llama_dynamic" : "phi3_longrope";
+        struct expected whole = read_expected(family), part;
+        snprintf(path, sizeof path, TINY "%s/expected-short.bin", family);
+        part = read_expected_of(path);
+        int32_t n = (int32_t)part.T, V = (int32_t)part.V;
+        snprintf(path, sizeof path, TINY "%s", paths[i]);
+        for (int batch = 7; batch <= 64; batch += 57) {
+            struct run r = open_run(path, (sr_engine_options){.exact = true, .batch = batch}, NULL, 64);
+            evaluate_all(&r, part.ids, n);
+            double worst = max_abs(r.logits, part.logits, (size_t)n * (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, %d tokens: logits differ by %g", path, n, worst);
+            sr_session_on_logits(r.session, NULL, NULL);
+            for (int32_t t = n; t < (int32_t)whole.T; t++) {
+                OK(sr_session_append(r.session, whole.ids[t], e_));
+                assert_int_equal(sr_session_n_pending(r.session), t == n ? n + 1 : 1); /* computed again, once */
+                while (sr_session_n_pending(r.session)) OK(sr_step(&r.session, 1, e_));
+                const float *want = whole.logits + (size_t)t * (size_t)V;
+                worst = max_abs(sr_session_logits(r.session), want, (size_t)V);
+                if (!(worst < 1e-3)) fail_msg("%s, token %d: logits differ by %g", path, t, worst);
+            }
+            evaluate(&r, part.ids, n);
+            worst = max_abs(sr_session_logits(r.session), part.logits + (size_t)(n - 1) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, %d tokens again: logits differ by %g", path, n, worst);
+            close_run(&r);
+        }
+        free_expected(&whole);
+        free_expected(&part);
+    }
 }
 
 static void exact_logits_of_gguf_files_match_the_reference(void **state) {
@@ -383,6 +429,7 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
         cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
+        cmocka_unit_test(a_sequence_rotates_as_its_length_says),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
         cmocka_unit_test(fast_path_stays_close_to_exact),
