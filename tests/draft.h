@@ -7,7 +7,7 @@
 
 #include "file/file.h"
 
-enum { DRAFT_VALUES = 64, DRAFT_PARTS = 64 };
+enum { DRAFT_VALUES = 64, DRAFT_PARTS = 128 };
 
 struct draft {
     sr_file *from;

@@ -2,6 +2,7 @@
  * model's greedy text. The vectors and how they were made: tests/vectors/README.md. */
 #include <math.h>
 
+#include "arch/arch.h"
 #include "results.h"
 #include "support.h"
 
@@ -116,10 +117,10 @@ static const char *const families[] = {
     "gemma3_mm",  "phi2",          "phi3",        "phi3_longrope",    "glm4",
     "starcoder2", "hunyuan_dense", NULL};
 /* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
-static const char *const gguf_families[] = {"llama",      "llama_linear",  "llama_yarn", "mistral3",      "smollm3",
-                                            "granite",    "qwen2",         "qwen3",      "gemma",         "gemma2",
-                                            "gemma3",     "phi2",          "phi3",       "phi3_longrope", "glm4",
-                                            "starcoder2", "hunyuan_dense", "mixed",      "by_layer",      NULL};
+static const char *const gguf_families[] = {
+    "llama",         "mistral", "llama_linear", "llama_yarn",    "mistral3", "smollm3",  "granite",
+    "qwen2",         "qwen3",   "gemma",        "gemma2",        "gemma3",   "phi2",     "phi3",
+    "phi3_longrope", "glm4",    "starcoder2",   "hunyuan_dense", "mixed",    "by_layer", NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
@@ -127,7 +128,13 @@ static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp
                                         "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
                                         "fp8-block", "modelopt-nvfp4", "hqq-3-pt",  "hqq-4",   NULL};
 
-static void check_exact(const char *family, const char *suffix) {
+static const char *arch_of(const struct run *r) {
+    sr_model_info info;
+    sr_model_get_info(r->model, &info);
+    return info.arch;
+}
+
+static void check_exact(const char *family, const char *suffix, bool listed) {
     char path[512];
     struct expected e = read_expected(family);
     snprintf(path, sizeof path, TINY "%s%s", family, suffix);
@@ -138,6 +145,7 @@ static void check_exact(const char *family, const char *suffix) {
         assert_int_equal(r.V, e.V);
         evaluate_all(&r, e.ids, (int32_t)e.T);
         double worst = max_abs(r.logits, e.logits, (size_t)e.T * e.V);
+        if (listed) record("model\t%s\t%s\t%s\t%.1e", arch_of(&r), family, suffix[0] ? "gguf" : "hf", worst);
         if (!(worst < 1e-3))
             fail_msg("%s%s, %d tokens a step: logits differ by %g, expected < 1e-3", family, suffix, batch, worst);
         close_run(&r);
@@ -147,12 +155,12 @@ static void check_exact(const char *family, const char *suffix) {
 
 static void exact_logits_of_huggingface_directories_match_transformers(void **state) {
     (void)state;
-    for (const char *const *f = families; *f; f++) check_exact(*f, "");
+    for (const char *const *f = families; *f; f++) check_exact(*f, "", true);
 }
 
 static void exact_logits_of_quantized_directories_match_their_packages(void **state) {
     (void)state;
-    for (const char *const *f = quantized; *f; f++) check_exact(*f, "");
+    for (const char *const *f = quantized; *f; f++) check_exact(*f, "", false);
 }
 
 /* Longrope and dynamic scaling: a sequence within the length of the original model, and what becomes of its keys when
@@ -192,9 +200,38 @@ static void a_sequence_rotates_as_its_length_says(void **state) {
     }
 }
 
+/* Every row has vectors from both containers, and its line in docs/models.md. */
+static void every_family_is_proved_and_listed(void **state) {
+    static char page[1 << 16];
+    (void)state;
+    FILE *f = fopen(SR_SOURCE_DIR "/docs/models.md", "rb");
+    assert_non_null(f);
+    size_t n = fread(page, 1, sizeof page - 1, f);
+    fclose(f);
+    assert_true(n < sizeof page - 1);
+    for (int a = 0; sr_archs[a]; a++) {
+        const sr_arch *arch = sr_archs[a];
+        bool proved[2] = {false, false};
+        for (int gguf = 0; gguf < 2; gguf++)
+            for (const char *const *v = gguf ? gguf_families : families; *v && !proved[gguf]; v++) {
+                char path[512];
+                snprintf(path, sizeof path, TINY "%s%s", *v, gguf ? ".gguf" : "");
+                struct run r = open_run(path, (sr_engine_options){.threads = 1}, NULL, 8);
+                proved[gguf] = strcmp(arch_of(&r), arch->name) == 0;
+                close_run(&r);
+            }
+        if (!proved[0] || !proved[1]) fail_msg("%s has no vectors of both containers", arch->name);
+        char line[256];
+        record("family\t%s\t%s\t%s", arch->name, arch->hf[0], arch->gguf_name);
+        snprintf(line, sizeof line, "\n| %s | `%s` | `%s` |", arch->name, arch->hf[0], arch->gguf_name);
+        if (!getenv("SR_RESULTS") && !strstr(page, line))
+            fail_msg("docs/models.md has no line \"%s\": run make docs", line + 1);
+    }
+}
+
 static void exact_logits_of_gguf_files_match_the_reference(void **state) {
     (void)state;
-    for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf");
+    for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf", true);
 }
 
 /* The bundled model in every format, where somebody made it: tests/vectors/story_checkpoints.py. */
@@ -429,6 +466,7 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
         cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
+        cmocka_unit_test(every_family_is_proved_and_listed),
         cmocka_unit_test(a_sequence_rotates_as_its_length_says),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),

@@ -50,6 +50,7 @@ typedef struct sr_hparams {
     sr_rotation rotation[SR_ROTATIONS];
     int n_rotation;
     sr_act_kind act;
+    uint8_t bias;                                   /* SR_BIAS_*: matrices that must have one */
     float eps, attn_scale, attn_cap, logit_cap;     /* caps: 0 is none */
     float embed_scale, residual_scale, logit_scale; /* of embeddings, of what a branch adds, of logits */
     float stretch;                                  /* of attn_scale with the position: sr_attend */

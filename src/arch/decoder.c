@@ -113,7 +113,7 @@ static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l
     const sr_arch *arch = b->arch;
     const int64_t q = (int64_t)kind->n_head * h->head_dim, kv = (int64_t)kind->n_kv_head * h->head_dim;
     const int64_t d = h->d_model, ff = kind->d_ff;
-    bool bias = arch->bias & SR_BIAS_QKV;
+    bool bias = h->bias & SR_BIAS_QKV;
     norm(b, SR_ATTN_NORM, i, d, &l->attn_norm);
     l->n_qkv = is_fused(b, SR_QKV, SR_Q, q, i) ? 1 : 3;
     if (l->n_qkv == 1)
@@ -127,10 +127,10 @@ static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l
         norm(b, SR_Q_NORM, i, h->head_dim, &l->q_norm);
         norm(b, SR_K_NORM, i, h->head_dim, &l->k_norm);
     }
-    matrix(b, SR_ATTN_OUT, i, d, q, arch->bias & SR_BIAS_ATTN_OUT, &l->attn_out);
+    matrix(b, SR_ATTN_OUT, i, d, q, h->bias & SR_BIAS_ATTN_OUT, &l->attn_out);
     if (arch->post_norms) norm(b, SR_ATTN_POST_NORM, i, d, &l->attn_post_norm);
     if (!arch->parallel) norm(b, SR_FFN_NORM, i, d, &l->ffn_norm);
-    bias = arch->bias & SR_BIAS_MLP;
+    bias = h->bias & SR_BIAS_MLP;
     l->n_up = arch->ungated || is_fused(b, SR_GATE_UP, SR_GATE, ff, i) ? 1 : 2;
     if (arch->ungated)
         matrix(b, SR_UP, i, ff, d, bias, &l->up[0]);
@@ -306,7 +306,7 @@ sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hpa
     if (dec->h.tied)
         dec->head = dec->embed;
     else
-        matrix(&b, SR_HEAD, -1, dec->embed.N, h->d_model, arch->bias & SR_BIAS_HEAD, &dec->head);
+        matrix(&b, SR_HEAD, -1, dec->embed.N, h->d_model, h->bias & SR_BIAS_HEAD, &dec->head);
     norm(&b, SR_OUT_NORM, -1, h->d_model, &dec->out_norm);
     for (int i = 0; i < h->n_layer && b.err->code == SR_OK; i++) bind_layer(&b, h, i, &dec->layer[i]);
     for (int i = 0; i < h->n_rotation && b.err->code == SR_OK; i++) bind_rope(&b, h, i, dec);

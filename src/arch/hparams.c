@@ -413,6 +413,20 @@ static void read_layers(struct reader *r) {
     }
 }
 
+/* Biases that a config says there are; GGUF does not say. */
+static void read_bias(struct reader *r) {
+    static const struct {
+        const char *key;
+        uint8_t bias;
+    } keys[] = {{"attention_bias", SR_BIAS_QKV}, {"mlp_bias", SR_BIAS_MLP}};
+    r->h->bias = r->arch->bias;
+    for (int i = 0; i < 2; i++) {
+        const char *key = key_of(r, keys[i].key, NULL);
+        bool on = false;
+        if (value_of(r, key) && sr_value_bool(r->file, key, &on, r->err) && on) r->h->bias |= keys[i].bias;
+    }
+}
+
 static void read_act(struct reader *r) {
     static const struct {
         const char *name;
@@ -461,6 +475,7 @@ static void read_all(struct reader *r) {
     if (!default_of(r, hf_eps, gguf_eps)) require(r, key_of(r, hf_eps, gguf_eps));
     read_float(r, hf_eps, gguf_eps, 1e-12, 0.1, &h->eps);
     read_act(r);
+    read_bias(r);
     if (r->err->code != SR_OK) return;
 
     h->head_dim = h->d_model / h->kind[0].n_head;
@@ -534,19 +549,18 @@ static bool matches(const sr_file *file, const sr_arch *arch) {
 
 /* The first of some names, and how many there are. */
 struct unplaced {
-    char text[72];
+    const char *first;
     int n;
 };
 static void add_unplaced(struct unplaced *u, const char *name) {
-    size_t at = strlen(u->text);
-    if (u->n++ < 2) snprintf(u->text + at, sizeof u->text - at, "%s%.30s", at ? ", " : "", name);
+    if (!u->n++) u->first = name;
 }
 static void say_unplaced(const struct unplaced *u, const char *what, char *out, size_t cap) {
     size_t at = strlen(out);
     if (u->n == 0) return;
-    snprintf(out + at, cap - at, "; no family here places the %s %s", what, u->text);
+    snprintf(out + at, cap - at, "%s the %s %.40s", at ? ", " : "; no place for", what, u->first);
     at = strlen(out);
-    if (u->n > 2) snprintf(out + at, cap - at, " and %d more", u->n - 2);
+    if (u->n > 1) snprintf(out + at, cap - at, " and %d more", u->n - 1);
 }
 
 /* The keys and tensors that make it a family of its own: what is left when it is read as if it were one of ours. */
@@ -574,7 +588,7 @@ static void list_unplaced(const sr_file *file, const char *name, size_t n_name, 
     sr_hparams h = {0};
     sr_err err = {0};
     sr_arena arena = {0};
-    struct unplaced keys = {{0}, 0}, tensors = {{0}, 0};
+    struct unplaced keys = {0}, tensors = {0};
     bool *asked = sr_arena_alloc(&arena, (size_t)file->n_values + 1, sizeof *asked);
     if (!asked) return;
     struct reader r = {.file = file,
@@ -601,8 +615,8 @@ static void list_unplaced(const sr_file *file, const char *name, size_t n_name, 
     }
     for (int i = 0; i < file->n_parts; i++)
         if (!sr_name_known(file->gguf, file->part[i].name)) add_unplaced(&tensors, file->part[i].name);
-    say_unplaced(&keys, "keys", out, cap);
-    say_unplaced(&tensors, "tensors", out, cap);
+    say_unplaced(&keys, "key", out, cap);
+    say_unplaced(&tensors, "tensor", out, cap);
     sr_arena_free(&arena);
 }
 

@@ -37,7 +37,9 @@ const sr_arch sr_arch_mistral3 = {
     .gguf_rope = SR_ROPE_ADJACENT,
     .hf_rope = SR_ROPE_HALVES,
     .window = true,
-    .rejects = rejects,
+    .rejects = (const sr_reject[]){{"num_local_experts", "expert_count", "a mixture of experts"},
+                                   {"kv_lora_rank", "attention.kv_lora_rank", "latent attention"},
+                                   {NULL, NULL, NULL}},
 };
 
 /* Llama with rotation left out in one of four layers. */

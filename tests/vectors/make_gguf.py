@@ -25,7 +25,7 @@ from story_numpy import read_safetensors
 
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
-FAMILIES = ["llama", "llama_linear", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
+FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
             "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
@@ -42,7 +42,7 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
 }
 GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "model.final_layernorm": "output_norm", "lm_head": "output"}
-ARCHITECTURES = {"gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense"}
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense"}
 PERMUTED = {"llama", "mistral3", "smollm3", "granite"}  # q and k rows in adjacent pairs
 
 
