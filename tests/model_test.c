@@ -193,6 +193,16 @@ static void a_sequence_rotates_as_its_length_says(void **state) {
             evaluate(&r, part.ids, n);
             worst = max_abs(sr_session_logits(r.session), part.logits + (size_t)(n - 1) * (size_t)V, (size_t)V);
             if (!(worst < 1e-3)) fail_msg("%s, %d tokens again: logits differ by %g", path, n, worst);
+            sr_session *both[2] = {r.session}; /* a short and a long one in the same steps */
+            OK(sr_session_create(r.model, 64, &both[1], e_));
+            OK(sr_session_sync(both[0], part.ids, n - 1, e_));
+            OK(sr_session_sync(both[1], whole.ids, (int32_t)whole.T, e_));
+            while (sr_session_n_pending(both[0]) + sr_session_n_pending(both[1])) OK(sr_step(both, 2, e_));
+            worst = max_abs(sr_session_logits(both[0]), part.logits + (size_t)(n - 2) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, beside a longer one: logits differ by %g", path, worst);
+            worst = max_abs(sr_session_logits(both[1]), whole.logits + (size_t)(whole.T - 1) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, beside a shorter one: logits differ by %g", path, worst);
+            sr_session_free(both[1]);
             close_run(&r);
         }
         free_expected(&whole);
