@@ -7,7 +7,7 @@
 #   make fuzz      each fuzz target for FUZZ_SECONDS
 #   make bench     the bench of the command, then the ladders of bench/
 #   make format    clang-format 14 over all C files (format-check only looks)
-#   make docs      docs/formats.md again, from the table and the tests; STORY=DIR measures the checkpoints there
+#   make docs      docs/formats.md and models.md again, from the tables and the tests; STORY=DIR measures the checkpoints there
 #   make install   PREFIX (also when building) and DESTDIR are honoured
 #   make setup     only install what is missing
 #   make clean     remove the build folders
@@ -68,6 +68,7 @@ docs: setup
 	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
 	@cmake --build build -j $(JOBS) --target product formats_test checkpoints_test model_test
 	tests/proof.sh build $(STORY) >build/formats.md && cp build/formats.md docs/formats.md
+	tests/models.sh build >build/models.md && cp build/models.md docs/models.md
 
 format:
 	@tools/setup.sh format

@@ -913,18 +913,53 @@ static void row_operations_equal_double(void **s) {
                 double want = (double)x[e] * (double)y[e] * scale;
                 near(k, "rms_norm", n, e, (double)out[e], want, U * (n / 8 + 16) * fabs(want));
             }
+            for (int with_bias = 0; with_bias < 2; with_bias++) {
+                double mean = 0, var = 0, most = 0;
+                for (int e = 0; e < n; e++)
+                    mean += ((double)x[e] + 8) / n; /* a mean that a sum of squares would lose in */
+                for (int e = 0; e < n; e++) x[e] += 8;
+                for (int e = 0; e < n; e++) var += ((double)x[e] - mean) * ((double)x[e] - mean) / n;
+                for (int e = 0; e < n; e++) most = fmax(most, fabs((double)x[e]));
+                k->layer_norm(x, n, y, with_bias ? x : NULL, 1e-5f, out);
+                for (int e = 0; e < n; e++) {
+                    double unit = 1 / sqrt(var + 1e-5f), b = with_bias ? (double)x[e] : 0;
+                    double want = ((double)x[e] - mean) * unit * (double)y[e] + b;
+                    near(k, "layer_norm", n, e, (double)out[e], want,
+                         U * (n / 8 + 16) * ((fabs(want) + fabs(b)) + most * unit * fabs((double)y[e])));
+                }
+                for (int e = 0; e < n; e++) x[e] -= 8;
+            }
             x[0] = -200, x[n / 2] = 88;
             if (n > 2) x[2] = 200;
-            k->silu_glu(x, y, n, out);
-            for (int e = 0; e < n; e++) {
-                double want = (double)x[e] / (1 + exp(-(double)x[e])) * (double)y[e];
-                near(k, "silu_glu", n, e, (double)out[e], want, 1e-6 * fabs(want) + 1e-30);
-            }
+            for (int kind = 0; kind < SR_N_ACTS; kind++)
+                for (int glu = 0; glu < 2; glu++) {
+                    k->act[kind](x, glu ? y : NULL, n, out);
+                    for (int e = 0; e < n; e++) {
+                        double v = (double)x[e],
+                               u = kind == SR_ACT_SILU ? v : 1.5957691216057308 * (v + 0.044715 * v * v * v);
+                        double want = kind == SR_ACT_RELU2 ? (v > 0 ? v * v : 0) : v / (1 + exp(-u));
+                        if (glu) want *= (double)y[e];
+                        /* an error of z, of U * |z|, is one of the exponential */
+                        near(k, "act", n, e, (double)out[e], want,
+                             (1e-6 + 4 * U * fabs(fmax(u, -90))) * fabs(want) + 1e-30);
+                    }
+                }
+            memcpy(out, x, bytes);
+            k->soft_cap(out, n, 0.25f, 30);
+            for (int e = 0; e < n; e++)
+                near(k, "soft_cap", n, e, (double)out[e], 30 * tanh((double)x[e] * 0.25 / 30), 1e-5);
+            memcpy(out, x, bytes);
+            k->soft_cap(out, n, 0.3f, 0);
+            for (int e = 0; e < n; e++) assert_true(out[e] == x[e] * 0.3f);
             k->to_f16(x, n, half);
             for (int e = 0; e < n; e++) assert_int_equal(half[e], sr_f32_to_f16(x[e]));
             memcpy(out, x, bytes);
             k->add(out, y, n);
             for (int e = 0; e < n; e++) assert_true(out[e] == x[e] + y[e]);
+            k->axpy(out, y, n, -0.75f);
+            for (int e = 0; e < n; e++)
+                near(k, "axpy", n, e, (double)out[e], (double)x[e] + 0.25 * (double)y[e],
+                     4 * U * (fabs((double)x[e]) + 2 * fabs((double)y[e])));
             float *v = guarded(2 * bytes), *w = guarded(2 * bytes);
             fill_normal(v, 2 * n, 1);
             for (int e = 0; e < n; e++) y[e] = sinf((float)e), x[e] = cosf((float)e);

@@ -2,6 +2,7 @@
  * model's greedy text. The vectors and how they were made: tests/vectors/README.md. */
 #include <math.h>
 
+#include "arch/arch.h"
 #include "results.h"
 #include "support.h"
 
@@ -109,8 +110,17 @@ static double kld(const float *p, const float *q, int32_t V) {
     return sum;
 }
 
-static const char *const families[] = {"llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", NULL};
-static const char *const gguf_families[] = {"llama", "llama_linear", "qwen2", "qwen3", "phi3", "mixed", NULL};
+static const char *const families[] = {
+    "llama",      "llama_linear",  "llama_yarn",  "llama_yarn_exact", "llama_dynamic",
+    "mistral",    "mistral3",      "mistral3_mm", "smollm3",          "granite",
+    "qwen2",      "qwen3",         "gemma",       "gemma2",           "gemma3",
+    "gemma3_mm",  "phi2",          "phi3",        "phi3_longrope",    "glm4",
+    "starcoder2", "hunyuan_dense", NULL};
+/* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
+static const char *const gguf_families[] = {
+    "llama",         "mistral", "llama_linear", "llama_yarn",    "mistral3", "smollm3",  "granite",
+    "qwen2",         "qwen3",   "gemma",        "gemma2",        "gemma3",   "phi2",     "phi3",
+    "phi3_longrope", "glm4",    "starcoder2",   "hunyuan_dense", "mixed",    "by_layer", NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
@@ -118,7 +128,13 @@ static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp
                                         "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
                                         "fp8-block", "modelopt-nvfp4", "hqq-3-pt",  "hqq-4",   NULL};
 
-static void check_exact(const char *family, const char *suffix) {
+static const char *arch_of(const struct run *r) {
+    sr_model_info info;
+    sr_model_get_info(r->model, &info);
+    return info.arch;
+}
+
+static void check_exact(const char *family, const char *suffix, bool listed) {
     char path[512];
     struct expected e = read_expected(family);
     snprintf(path, sizeof path, TINY "%s%s", family, suffix);
@@ -129,6 +145,7 @@ static void check_exact(const char *family, const char *suffix) {
         assert_int_equal(r.V, e.V);
         evaluate_all(&r, e.ids, (int32_t)e.T);
         double worst = max_abs(r.logits, e.logits, (size_t)e.T * e.V);
+        if (listed) record("model\t%s\t%s\t%s\t%.1e", arch_of(&r), family, suffix[0] ? "gguf" : "hf", worst);
         if (!(worst < 1e-3))
             fail_msg("%s%s, %d tokens a step: logits differ by %g, expected < 1e-3", family, suffix, batch, worst);
         close_run(&r);
@@ -138,17 +155,93 @@ static void check_exact(const char *family, const char *suffix) {
 
 static void exact_logits_of_huggingface_directories_match_transformers(void **state) {
     (void)state;
-    for (const char *const *f = families; *f; f++) check_exact(*f, "");
+    for (const char *const *f = families; *f; f++) check_exact(*f, "", true);
 }
 
 static void exact_logits_of_quantized_directories_match_their_packages(void **state) {
     (void)state;
-    for (const char *const *f = quantized; *f; f++) check_exact(*f, "");
+    for (const char *const *f = quantized; *f; f++) check_exact(*f, "", false);
+}
+
+/* Longrope and dynamic scaling: a sequence within the length of the original model, and what becomes of its keys when
+ * it grows past it, token by token, and shrinks again. */
+static void a_sequence_rotates_as_its_length_says(void **state) {
+    (void)state;
+    static const char *const paths[] = {"phi3_longrope", "phi3_longrope.gguf", "llama_dynamic"};
+    for (int i = 0; i < 3; i++) {
+        char path[512];
+        const char *family = i == 2 ? "llama_dynamic" : "phi3_longrope";
+        struct expected whole = read_expected(family), part;
+        snprintf(path, sizeof path, TINY "%s/expected-short.bin", family);
+        part = read_expected_of(path);
+        int32_t n = (int32_t)part.T, V = (int32_t)part.V;
+        snprintf(path, sizeof path, TINY "%s", paths[i]);
+        for (int batch = 7; batch <= 64; batch += 57) {
+            struct run r = open_run(path, (sr_engine_options){.exact = true, .batch = batch}, NULL, 64);
+            evaluate_all(&r, part.ids, n);
+            double worst = max_abs(r.logits, part.logits, (size_t)n * (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, %d tokens: logits differ by %g", path, n, worst);
+            sr_session_on_logits(r.session, NULL, NULL);
+            for (int32_t t = n; t < (int32_t)whole.T; t++) {
+                OK(sr_session_append(r.session, whole.ids[t], e_));
+                assert_int_equal(sr_session_n_pending(r.session), t == n ? n + 1 : 1); /* computed again, once */
+                while (sr_session_n_pending(r.session)) OK(sr_step(&r.session, 1, e_));
+                const float *want = whole.logits + (size_t)t * (size_t)V;
+                worst = max_abs(sr_session_logits(r.session), want, (size_t)V);
+                if (!(worst < 1e-3)) fail_msg("%s, token %d: logits differ by %g", path, t, worst);
+            }
+            evaluate(&r, part.ids, n);
+            worst = max_abs(sr_session_logits(r.session), part.logits + (size_t)(n - 1) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, %d tokens again: logits differ by %g", path, n, worst);
+            sr_session *both[2] = {r.session}; /* a short and a long one in the same steps */
+            OK(sr_session_create(r.model, 64, &both[1], e_));
+            OK(sr_session_sync(both[0], part.ids, n - 1, e_));
+            OK(sr_session_sync(both[1], whole.ids, (int32_t)whole.T, e_));
+            while (sr_session_n_pending(both[0]) + sr_session_n_pending(both[1])) OK(sr_step(both, 2, e_));
+            worst = max_abs(sr_session_logits(both[0]), part.logits + (size_t)(n - 2) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, beside a longer one: logits differ by %g", path, worst);
+            worst = max_abs(sr_session_logits(both[1]), whole.logits + (size_t)(whole.T - 1) * (size_t)V, (size_t)V);
+            if (!(worst < 1e-3)) fail_msg("%s, beside a shorter one: logits differ by %g", path, worst);
+            sr_session_free(both[1]);
+            close_run(&r);
+        }
+        free_expected(&whole);
+        free_expected(&part);
+    }
+}
+
+/* Every row has vectors from both containers, and its line in docs/models.md. */
+static void every_family_is_proved_and_listed(void **state) {
+    static char page[1 << 16];
+    (void)state;
+    FILE *f = fopen(SR_SOURCE_DIR "/docs/models.md", "rb");
+    assert_non_null(f);
+    size_t n = fread(page, 1, sizeof page - 1, f);
+    fclose(f);
+    assert_true(n < sizeof page - 1);
+    for (int a = 0; sr_archs[a]; a++) {
+        const sr_arch *arch = sr_archs[a];
+        bool proved[2] = {false, false};
+        for (int gguf = 0; gguf < 2; gguf++)
+            for (const char *const *v = gguf ? gguf_families : families; *v && !proved[gguf]; v++) {
+                char path[512];
+                snprintf(path, sizeof path, TINY "%s%s", *v, gguf ? ".gguf" : "");
+                struct run r = open_run(path, (sr_engine_options){.threads = 1}, NULL, 8);
+                proved[gguf] = strcmp(arch_of(&r), arch->name) == 0;
+                close_run(&r);
+            }
+        if (!proved[0] || !proved[1]) fail_msg("%s has no vectors of both containers", arch->name);
+        char line[256];
+        record("family\t%s\t%s\t%s", arch->name, arch->hf[0], arch->gguf_name);
+        snprintf(line, sizeof line, "\n| %s | `%s` | `%s` |", arch->name, arch->hf[0], arch->gguf_name);
+        if (!getenv("SR_RESULTS") && !strstr(page, line))
+            fail_msg("docs/models.md has no line \"%s\": run make docs", line + 1);
+    }
 }
 
 static void exact_logits_of_gguf_files_match_the_reference(void **state) {
     (void)state;
-    for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf");
+    for (const char *const *f = gguf_families; *f; f++) check_exact(*f, ".gguf", true);
 }
 
 /* The bundled model in every format, where somebody made it: tests/vectors/story_checkpoints.py. */
@@ -383,6 +476,8 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
         cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
+        cmocka_unit_test(every_family_is_proved_and_listed),
+        cmocka_unit_test(a_sequence_rotates_as_its_length_says),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
         cmocka_unit_test(fast_path_stays_close_to_exact),

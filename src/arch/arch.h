@@ -9,60 +9,182 @@
 #include "dev/dev.h"
 #include "file/file.h"
 
-typedef enum sr_rope_scaling { SR_SCALE_NONE, SR_SCALE_LINEAR, SR_SCALE_LLAMA3 } sr_rope_scaling;
+/* ------------------------------------------------------------------ hyper-parameters */
+
+typedef enum sr_rope_scaling {
+    SR_SCALE_NONE,
+    SR_SCALE_LINEAR,
+    SR_SCALE_LLAMA3,
+    SR_SCALE_DYNAMIC,
+    SR_SCALE_YARN,
+    SR_SCALE_LONGROPE
+} sr_rope_scaling;
+
+/* What layers rotate by; decoder.c has the formulas. */
+typedef struct sr_rotation {
+    sr_rope_scaling scaling;
+    float theta, factor;
+    float low, high;            /* llama3 */
+    float beta_fast, beta_slow; /* yarn: turns within orig_ctx where its blend begins and ends */
+    bool truncate;              /* yarn: to whole features */
+    float mscale;               /* cosines and sines are multiplied by it */
+    int32_t orig_ctx;
+    const sr_value *short_factor, *long_factor; /* longrope, of a config; GGUF has tensors */
+} sr_rotation;
+enum { SR_ROTATIONS = 2 }; /* of all layers or the full ones, and of the sliding ones */
+
+/* What differs between the layers of one model. */
+typedef struct sr_layer_kind {
+    int32_t n_head, n_kv_head, d_ff;
+    int32_t window; /* 0: none */
+    int8_t rope;    /* which of the rotations, -1: none */
+} sr_layer_kind;
 
 /* A model's hyper-parameters, filled from config.json or GGUF keys by sr_arch_read, then immutable. */
 typedef struct sr_hparams {
-    int32_t n_layer, d_model, n_head, n_kv_head, head_dim, d_ff, n_vocab, n_ctx_train;
-    int32_t n_rot;  /* features of a head that rotate */
-    int32_t window; /* 0: none */
-    float eps, rope_theta, attn_scale;
+    int32_t n_layer, d_model, head_dim, n_vocab, n_ctx_train;
+    int32_t n_head, n_kv_head, d_ff; /* the largest of any layer */
+    sr_layer_kind *kind;             /* [n_layer] */
+    int32_t n_rot;                   /* features of a head that rotate */
     sr_rope_kind rope;
-    sr_rope_scaling scaling;
-    float rope_factor, rope_low, rope_high;
-    int32_t rope_orig_ctx;
+    sr_rotation rotation[SR_ROTATIONS];
+    int n_rotation;
+    sr_act_kind act;
+    uint8_t bias;                                   /* SR_BIAS_*: matrices that must have one */
+    float eps, attn_scale, attn_cap, logit_cap;     /* caps: 0 is none */
+    float embed_scale, residual_scale, logit_scale; /* of embeddings, of what a branch adds, of logits */
+    float stretch;                                  /* of attn_scale with the position: sr_attend */
+    int32_t stretch_every;
     bool tied; /* no output matrix: the embedding serves */
 } sr_hparams;
 
-/* One row a family. */
+/* ------------------------------------------------------------------ families */
+
+/* Matrices and vectors by what the decoder does with them. */
+typedef enum sr_role {
+    SR_EMBED,
+    SR_HEAD,
+    SR_OUT_NORM,
+    SR_ROPE_FREQS,
+    SR_ROPE_LONG,
+    SR_ROPE_SHORT,
+    SR_ATTN_NORM,
+    SR_Q,
+    SR_K,
+    SR_V,
+    SR_QKV,
+    SR_Q_NORM,
+    SR_K_NORM,
+    SR_ATTN_OUT,
+    SR_ATTN_POST_NORM,
+    SR_FFN_NORM,
+    SR_GATE,
+    SR_UP,
+    SR_GATE_UP,
+    SR_DOWN,
+    SR_FFN_POST_NORM,
+    SR_N_ROLES
+} sr_role;
+
+/* How both containers call it, without the layer's prefix; NULL: the container has none. */
+typedef struct sr_name {
+    sr_role role;
+    const char *hf, *gguf;
+} sr_name;
+
+/* A key in both containers, NULL where one has none, and what an absent one means. */
+typedef struct sr_default {
+    const char *hf, *gguf;
+    double value;
+} sr_default;
+
+/* Keys that must be absent, zero, false or none, and what they would change. */
+typedef struct sr_reject {
+    const char *hf, *gguf, *why;
+} sr_reject;
+
+enum { SR_BIAS_QKV = 1, SR_BIAS_ATTN_OUT = 2, SR_BIAS_MLP = 4, SR_BIAS_HEAD = 8 };
+
+/* One row a family. Lists end with an element of zeros. */
 typedef struct sr_arch {
-    const char *name;           /* "llama" */
-    const char *gguf_name;      /* general.architecture */
-    const char *gguf_key;       /* key (after "<arch>.") that must exist for this row to be the one, or NULL */
-    const char *hf_class;       /* architectures[0] of config.json */
-    const char *hf_type;        /* model_type, where the class is absent */
-    sr_rope_kind gguf_rope;     /* pairing in GGUF files; Hugging Face's is HALVES for every row here */
-    bool qkv_bias;              /* q, k, v biases are required (elsewhere they are used when present) */
-    bool qk_norm;               /* RMS norm a head on q and k before the rotation */
-    bool window;                /* obeys sliding_window */
-    const char *const *rejects; /* "hf key|gguf key", which must be absent, zero, false or none; NULL-terminated */
+    const char *name;                /* "llama" */
+    const char *gguf_name;           /* general.architecture */
+    const char *gguf_key;            /* key (after "<arch>.") that must exist for this row to be the one, or NULL */
+    const char *const *hf;           /* what architectures[0] of config.json, or else model_type, may be */
+    sr_rope_kind gguf_rope, hf_rope; /* pairing of the rotation in each container */
+    sr_norm_kind norm;               /* LAYER: every norm has a bias */
+    const char *hf_eps;              /* its epsilon's key; NULL: rms_norm_eps */
+    sr_act_kind act;                 /* where a config does not say */
+    uint8_t bias;                    /* SR_BIAS_*: required; elsewhere they are used when present */
+    bool norm_plus1;                 /* Hugging Face's norms multiply by 1 + weight */
+    bool post_norms;                 /* what attention and MLP add is normalized first */
+    bool parallel;                   /* attention and MLP share one norm and one addition */
+    bool ungated;                    /* down(act(up x)) instead of down(act(gate x) * up x) */
+    bool qk_norm;                    /* norm a head on q and k, before the rotation */
+    bool qk_norm_late;               /* behind it */
+    bool embed_sqrt;                 /* embeddings times sqrt(d_model) */
+    bool window;                     /* obeys sliding_window */
+    uint8_t window_period;           /* of each so many layers the last is full; 0: all slide */
+    bool local_rope;                 /* sliding layers have a rotation of their own */
+    uint8_t nope_every;              /* of each so many layers the last does not rotate; 0: all do */
+    const sr_name *names;            /* where they differ from most (names.c) */
+    const sr_default *defaults;
+    const sr_reject *rejects;
     /* Family rules after all keys are read; returns why the model can't run, or NULL. */
     const char *(*check)(const sr_file *file, sr_hparams *h);
 } sr_arch;
 
 extern const sr_arch *const sr_archs[]; /* NULL-terminated; arch/table.c */
-/* The row of a checkpoint; SR_UNSUPPORTED names what was found and lists the rows. */
+/* The row of a checkpoint. SR_UNSUPPORTED names what was found, and the keys and tensors that no row would place. */
 sr_status sr_arch_find(const sr_file *file, const sr_arch **arch, sr_err *err);
 /* Reads and checks every hyper-parameter: afterwards no product of them wraps and no divisor is zero. */
-sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_hparams *h, sr_err *err);
+sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_arena *arena, sr_hparams *h, sr_err *err);
+
+/* ------------------------------------------------------------------ names */
+
+enum { SR_NAME = 192 };
+
+/* How one checkpoint spells names. */
+typedef struct sr_naming {
+    const sr_arch *arch;
+    bool gguf;
+    const char *body, *head; /* Hugging Face: in front of the model's parts, and of the head */
+} sr_naming;
+
+/* "text_config." where a config nests the text model in one of several modalities, else "". */
+const char *sr_config_prefix(const sr_file *file);
+sr_naming sr_naming_of(const sr_file *file, const sr_arch *arch);
+/* "model.layers.3.self_attn.q_proj" + suffix; layer < 0: no layer. False: the container has no such name. */
+bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *suffix, char out[SR_NAME]);
+/* Whether some family has a place for a tensor of this name. */
+bool sr_name_known(bool gguf, const char *tensor);
+
+/* ------------------------------------------------------------------ the decoder */
+
+typedef struct sr_norm {
+    const float *weight, *bias; /* weight NULL: this layer has no such norm */
+} sr_norm;
 
 typedef struct sr_layer {
-    const float *attn_norm, *ffn_norm, *q_norm, *k_norm;
+    sr_norm attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm, ffn_post_norm;
     sr_weight qkv[3]; /* q, k, v; or only [0] when fused */
     sr_weight attn_out;
-    sr_weight gate_up[2]; /* gate, up; or only [0] when fused */
+    sr_weight up[2]; /* gate, up; or only [0] when fused or ungated */
     sr_weight down;
-    bool qkv_fused, gate_up_fused;
+    int n_qkv, n_up; /* matrices of qkv and of up */
 } sr_layer;
+
+enum { SR_ROPE_TABLES = 8 };
 
 /* The weights of one model in the order of use. Everything is borrowed from the file's map or the model's arena. */
 typedef struct sr_decoder {
     const sr_arch *arch;
     sr_hparams h;
     sr_weight embed, head; /* head.plane equals embed's when tied */
-    const float *out_norm;
+    sr_norm out_norm;
     sr_layer *layer; /* [n_layer] */
-    sr_rope rope;
+    sr_rope rope[SR_ROTATIONS];
+    int32_t table_limit[SR_ROPE_TABLES]; /* most tokens of a sequence that uses this table of rope[0] */
 } sr_decoder;
 
 /* Visits every matrix once for in-situ quantization before it is placed: `name` is the checkpoint's name without
@@ -70,9 +192,13 @@ typedef struct sr_decoder {
 typedef sr_status (*sr_weight_fn)(void *user, const char *name, bool is_edge, sr_weight *w, sr_err *err);
 
 /* Binds all weights by name (Hugging Face's or GGUF's), converts vectors to f32 in the arena, computes the rotation
- * table. Missing tensors are SR_CORRUPT naming tensor and family; unknown extra ones are logged. */
+ * tables. Missing tensors are SR_CORRUPT naming tensor and family; unknown extra ones are logged. */
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
                           sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err);
+
+/* The rotation table of a sequence of n tokens. Keys rotated by one are of no use to another: when a sequence grows or
+ * shrinks across a limit, it is computed again. */
+int32_t sr_decoder_table(const sr_decoder *dec, int32_t n);
 
 /* Scratch buffers of a step, device memory, sized by the engine for `batch` tokens. */
 typedef struct sr_scratch {
@@ -83,7 +209,7 @@ void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[6]);
 
 typedef struct sr_step_view {
     int T;
-    const int32_t *ids, *pos; /* [T] host */
+    const int32_t *ids, *pos, *table; /* [T] host; table: of its sequence's rotation */
     const sr_span *span;
     int n_span;
     const volatile bool *cancel; /* polled once a layer */

@@ -17,8 +17,8 @@ struct sr_engine {
     size_t logits_bytes;
     float *rows; /* [batch][d_model]: the states whose logits are wanted */
     size_t rows_bytes;
-    int32_t *ids, *pos; /* [batch] */
-    sr_span *span;      /* [batch] */
+    int32_t *ids, *pos, *rope_table; /* [batch] */
+    sr_span *span;                   /* [batch] */
     struct sr_ready {
         sr_session *session;
         int row; /* of the step: its last token */
@@ -45,9 +45,10 @@ struct sr_session {
     bool has_logits;
     sr_logits_fn on_logits;
     void *user;
-    sr_kv *kv;      /* [n_layer] */
-    int32_t *table; /* [n_pages], shared by the layers */
-    void *pages;    /* device memory behind kv */
+    int32_t rope_table; /* what its keys are rotated by: sr_decoder_table */
+    sr_kv *kv;          /* [n_layer] */
+    int32_t *table;     /* [n_pages], shared by the layers */
+    void *pages;        /* device memory behind kv */
     size_t page_bytes;
     sr_arena arena;
 };

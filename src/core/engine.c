@@ -25,9 +25,10 @@ sr_status sr_engine_create(const sr_engine_options *options, sr_engine **out, sr
     if (s == SR_OK) {
         e->ids = calloc((size_t)e->batch, sizeof *e->ids);
         e->pos = calloc((size_t)e->batch, sizeof *e->pos);
+        e->rope_table = calloc((size_t)e->batch, sizeof *e->rope_table);
         e->span = calloc((size_t)e->batch, sizeof *e->span);
         e->ready = calloc((size_t)e->batch, sizeof *e->ready);
-        if (!e->ids || !e->pos || !e->span || !e->ready)
+        if (!e->ids || !e->pos || !e->rope_table || !e->span || !e->ready)
             s = sr_fail(err, SR_NOMEM, "no memory for a batch of %d tokens", e->batch);
     }
     if (s != SR_OK) {
@@ -50,6 +51,7 @@ void sr_engine_free(sr_engine *e) {
     }
     free(e->ids);
     free(e->pos);
+    free(e->rope_table);
     free(e->span);
     free(e->ready);
     free(e);

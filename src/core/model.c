@@ -22,16 +22,17 @@ static sr_status place_all(sr_model *m, sr_err *err) {
         s = place(m, &d->head, err);
     for (int i = 0; i < d->h.n_layer && s == SR_OK; i++) {
         sr_layer *l = &d->layer[i];
-        for (int j = 0; j < (l->qkv_fused ? 1 : 3) && s == SR_OK; j++) s = place(m, &l->qkv[j], err);
+        for (int j = 0; j < l->n_qkv && s == SR_OK; j++) s = place(m, &l->qkv[j], err);
         if (s == SR_OK) s = place(m, &l->attn_out, err);
-        for (int j = 0; j < (l->gate_up_fused ? 1 : 2) && s == SR_OK; j++) s = place(m, &l->gate_up[j], err);
+        for (int j = 0; j < l->n_up && s == SR_OK; j++) s = place(m, &l->up[j], err);
         if (s == SR_OK) s = place(m, &l->down, err);
     }
     return s;
 }
 
 static void add_ends(sr_model *m) {
-    static const char *const keys[] = {"generation_config.eos_token_id", "eos_token_id", NULL};
+    static const char *const keys[] = {"generation_config.eos_token_id", "eos_token_id", "text_config.eos_token_id",
+                                       NULL};
     for (const char *const *k = keys; *k; k++) {
         const sr_value *v = sr_file_value(m->file, *k);
         int64_t id;
@@ -79,7 +80,7 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
     sr_file_options file = {.format = o->format, .gqa = o->gqa, .threads = m->engine->threads};
     sr_status s = sr_file_open(path, &file, &m->file, err);
     if (s == SR_OK) s = sr_arch_find(m->file, &arch, err);
-    if (s == SR_OK) s = sr_arch_read(m->file, arch, &h, err);
+    if (s == SR_OK) s = sr_arch_read(m->file, arch, &m->arena, &h, err);
     if (s == SR_OK && has_tokenizer(m->file)) s = sr_tokenizer_create(m->file, &m->tokenizer, err);
     if (s != SR_OK) return s;
     if (m->tokenizer) add_ends(m);

@@ -11,16 +11,22 @@ static int32_t resolve_ctx(const sr_model *m, int32_t n_ctx) {
     return n_ctx ? n_ctx : trained < DEFAULT_CTX ? trained : DEFAULT_CTX;
 }
 
-static int64_t layer_bytes(const sr_model *m, int32_t n_ctx) { /* K or V of one layer */
+static int64_t layer_bytes(const sr_model *m, int32_t n_ctx, int32_t layer) { /* K or V of one layer */
     int64_t pages = ((int64_t)n_ctx + SR_KV_PAGE - 1) / SR_KV_PAGE;
-    return pages * SR_KV_PAGE * m->dec.h.n_kv_head * m->dec.h.head_dim *
+    return pages * SR_KV_PAGE * m->dec.h.kind[layer].n_kv_head * m->dec.h.head_dim *
            (int64_t)m->engine->dev->ops->kv_bytes(m->engine->dev);
+}
+
+/* No more than 2^26 tokens of 2^20 features in 1024 layers: it can't wrap. */
+static int64_t all_bytes(const sr_model *m, int32_t n_ctx) {
+    int64_t sum = 0;
+    for (int32_t i = 0; i < m->dec.h.n_layer; i++) sum += 2 * layer_bytes(m, n_ctx, i);
+    return sum;
 }
 
 int64_t sr_session_bytes(const sr_model *m, int32_t n_ctx) {
     n_ctx = resolve_ctx(m, n_ctx);
-    return 2 * m->dec.h.n_layer * layer_bytes(m, n_ctx) + (int64_t)n_ctx * (int64_t)sizeof(int32_t) +
-           m->dec.h.n_vocab * (int64_t)sizeof(float);
+    return all_bytes(m, n_ctx) + (int64_t)n_ctx * (int64_t)sizeof(int32_t) + m->dec.h.n_vocab * (int64_t)sizeof(float);
 }
 
 sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err *err) {
@@ -34,24 +40,25 @@ sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err
     sr_session *s = calloc(1, sizeof *s);
     if (!s) return sr_fail(err, SR_NOMEM, "no memory for a session");
     int32_t n_pages = (n_ctx + SR_KV_PAGE - 1) / SR_KV_PAGE, n_layer = m->dec.h.n_layer;
-    size_t one = (size_t)layer_bytes(m, n_ctx);
     s->model = m;
     s->n_ctx = n_ctx;
     s->tokens = sr_arena_alloc(&s->arena, (size_t)n_ctx, sizeof *s->tokens);
     s->logits = sr_arena_alloc(&s->arena, (size_t)m->dec.h.n_vocab, sizeof *s->logits);
     s->kv = sr_arena_alloc(&s->arena, (size_t)n_layer, sizeof *s->kv);
     s->table = sr_arena_alloc(&s->arena, (size_t)n_pages, sizeof *s->table);
-    s->page_bytes = one > SIZE_MAX / 2 / (size_t)n_layer ? 0 : 2 * one * (size_t)n_layer;
-    s->pages = s->page_bytes ? m->engine->dev->ops->alloc(m->engine->dev, s->page_bytes) : NULL;
+    s->page_bytes = (size_t)all_bytes(m, n_ctx);
+    s->pages = m->engine->dev->ops->alloc(m->engine->dev, s->page_bytes);
     if (!s->tokens || !s->logits || !s->kv || !s->table || !s->pages) {
         sr_session_free(s);
         return sr_fail(err, SR_NOMEM, "no memory for a context of %d tokens (%lld bytes): choose a smaller --ctx",
                        n_ctx, (long long)sr_session_bytes(m, n_ctx));
     }
     for (int32_t i = 0; i < n_pages; i++) s->table[i] = i;
+    char *at = s->pages;
     for (int32_t i = 0; i < n_layer; i++) {
-        char *at = (char *)s->pages + 2 * (size_t)i * one;
-        s->kv[i] = (sr_kv){at, at + one, s->table};
+        int64_t bytes = layer_bytes(m, n_ctx, i);
+        s->kv[i] = (sr_kv){at, at + bytes, s->table};
+        at += 2 * bytes;
     }
     *out = s;
     return SR_OK;
@@ -73,6 +80,14 @@ static sr_status check_id(const sr_session *s, int32_t id, sr_err *err) {
     return id >= 0 && id < n ? SR_OK : sr_fail(err, SR_INVALID, "token id %d: expected 0 to %d", id, n - 1);
 }
 
+/* Keys rotated for another length are of no use. */
+static void choose_table(sr_session *s) {
+    int32_t table = sr_decoder_table(&s->model->dec, s->n_tokens);
+    if (table == s->rope_table) return;
+    s->rope_table = table;
+    s->n_done = 0;
+}
+
 sr_status sr_session_sync(sr_session *s, const int32_t *ids, int32_t n, sr_err *err) {
     if (n < 1) return sr_fail(err, SR_INVALID, "a session needs at least one token");
     if (n > s->n_ctx)
@@ -88,6 +103,7 @@ sr_status sr_session_sync(sr_session *s, const int32_t *ids, int32_t n, sr_err *
     s->n_tokens = n;
     s->n_done = same;
     s->has_logits = false;
+    choose_table(s);
     return SR_OK;
 }
 
@@ -97,6 +113,7 @@ sr_status sr_session_append(sr_session *s, int32_t id, sr_err *err) {
         return sr_fail(err, SR_LIMIT, "the context of %d tokens is full: raise --ctx", s->n_ctx);
     s->tokens[s->n_tokens++] = id;
     s->has_logits = false;
+    choose_table(s);
     return SR_OK;
 }
 

@@ -47,10 +47,11 @@ sr_status sr_step(sr_session *const *s, int n, sr_err *err) {
         for (int32_t t = 0; t < take; t++, T++) {
             e->ids[T] = s[i]->tokens[s[i]->n_done + t];
             e->pos[T] = s[i]->n_done + t;
+            e->rope_table[T] = s[i]->rope_table;
         }
     }
     if (T == 0) return SR_OK;
-    sr_step_view view = {T, e->ids, e->pos, e->span, n_span, &e->cancel};
+    sr_step_view view = {T, e->ids, e->pos, e->rope_table, e->span, n_span, &e->cancel};
     ops->begin(e->dev);
     if (sr_decoder_forward(&m->dec, e->dev, &e->scratch, &view) == SR_CANCELLED) {
         ops->end(e->dev, NULL);

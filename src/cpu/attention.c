@@ -86,7 +86,10 @@ static void attend_item(void *ctx, int item, int thread) {
     for (int i = 0; i < n; i++) {
         const float *from =
             a->q + (span->first + t0 + i / n_head) * a->ld_q + (kv_head * group + head0 + i % n_head) * hd;
-        for (int d = 0; d < hd; d++) q[i * hd + d] = from[d] * a->scale;
+        float scale = a->scale;
+        if (a->stretch > 0)
+            scale *= 1 + a->stretch * logf(1 + (float)((span->pos0 + t0 + i / n_head) / a->stretch_every));
+        for (int d = 0; d < hd; d++) q[i * hd + d] = from[d] * scale;
         row[i] = q + i * hd;
         m[i] = -INFINITY;
         s[i] = 0;

@@ -142,14 +142,6 @@ static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int f
     }
 }
 
-/* cap * tanh(x / cap), tanh y = (e - 1) / (e + 1), e = exp(2 y) */
-static inline vf soft_cap(vf x, float cap) {
-    const vf one = vf_set1(1), end = vf_set1(20); /* tanh is 1 from 10 on */
-    vf y = vf_mul(x, vf_set1(2 / cap));
-    vf e = exp_vf(vf_max(vf_min(y, end), vf_sub(vf_set1(0), end)));
-    return vf_mul(vf_set1(cap), vf_div(vf_sub(e, one), vf_add(e, one)));
-}
-
 /* Scores of a row, of which from .. to count, to probabilities; the rest of 8 from / 8 .. to become 0. */
 static void softmax_row(float *row, int from, int to, float cap, float *m, float *s, float *o, int hd) {
     int begin = from / 8 * 8, end = (to + 7) / 8 * 8;
@@ -157,7 +149,7 @@ static void softmax_row(float *row, int from, int to, float cap, float *m, float
     for (int j = to; j < end; j++) row[j] = -INFINITY;
     vf top = vf_set1(-INFINITY), sum = vf_set1(0);
     if (cap > 0) {
-        for (int j = begin; j < end; j += 8) vf_store(row + j, soft_cap(vf_load(row + j), cap));
+        for (int j = begin; j < end; j += 8) vf_store(row + j, soft_cap_vf(vf_load(row + j), cap));
         for (int j = begin; j < from; j++) row[j] = -INFINITY;
         for (int j = to; j < end; j++) row[j] = -INFINITY;
     }
@@ -232,8 +224,10 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
 
 /* What the bodies of rows_kern.h and this file give to a row of any instruction set. */
 #define SR_KERN_ROWS                                                                                                   \
-    .quantize = quantize, .dot_f32 = dot_f32, .rms_norm = rms_norm, .add = add_rows, .silu_glu = silu_glu,             \
-    .rope_halves = rope_halves, .rope_adjacent = rope_adjacent, .to_f16 = to_f16, .attend_chunk = attend_chunk
+    .quantize = quantize, .dot_f32 = dot_f32, .rms_norm = rms_norm, .layer_norm = layer_norm, .add = add_rows,         \
+    .act = {[SR_ACT_SILU] = silu, [SR_ACT_GELU_TANH] = gelu_tanh, [SR_ACT_RELU2] = relu2}, .soft_cap = soft_cap_rows,  \
+    .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent, .to_f16 = to_f16,                        \
+    .attend_chunk = attend_chunk
 #define SR_FAST_PLAIN                                                                                                  \
     {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows}, {                      \
         .format = "bf16", .dot_float = dot_bf16_rows, .panel_bf16 = copy_bf16                                          \

@@ -133,7 +133,8 @@ static void cpu_write(sr_dev *dev, void *at, const void *host, size_t bytes) {
 }
 
 static void cpu_begin(sr_dev *dev) {
-    cpu_of(dev)->angle_of = NULL;
+    sr_cpu *cpu = cpu_of(dev);
+    cpu->angle_of[0] = cpu->angle_of[1] = NULL;
 }
 
 static sr_status cpu_end(sr_dev *dev, sr_err *err) {
@@ -158,7 +159,8 @@ static int threads_for(const sr_cpu *cpu, int64_t elements) {
 
 struct norm_job {
     const sr_cpu *cpu;
-    const float *x, *weight;
+    sr_norm_kind kind;
+    const float *x, *weight, *bias;
     float eps, *out;
     int heads, d;
     int64_t ld, ld_out;
@@ -167,21 +169,27 @@ struct norm_job {
 static void norm_token(void *ctx, int t, int thread) {
     const struct norm_job *j = ctx;
     (void)thread;
-    for (int h = 0; h < j->heads; h++)
-        j->cpu->kern->rms_norm(j->x + t * j->ld + h * j->d, j->d, j->weight, j->eps, j->out + t * j->ld_out + h * j->d);
+    for (int h = 0; h < j->heads; h++) {
+        const float *x = j->x + t * j->ld + h * j->d;
+        float *out = j->out + t * j->ld_out + h * j->d;
+        if (j->kind == SR_NORM_RMS)
+            j->cpu->kern->rms_norm(x, j->d, j->weight, j->eps, out);
+        else
+            j->cpu->kern->layer_norm(x, j->d, j->weight, j->bias, j->eps, out);
+    }
 }
 
 static void cpu_norm(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
-                     const float *weight, float eps, float *out, int64_t ld_out) {
+                     const float *weight, const float *bias, float eps, float *out, int64_t ld_out) {
     sr_cpu *cpu = cpu_of(dev);
-    struct norm_job j = {cpu, x, weight, eps, out, heads, d, ld, ld_out};
-    (void)kind; /* there is one */
+    struct norm_job j = {cpu, kind, x, weight, bias, eps, out, heads, d, ld, ld_out};
     sr_pool_for(threads_for(cpu, (int64_t)T * heads * d), T, norm_token, &j);
 }
 
 struct rope_job {
     const sr_cpu *cpu;
     const sr_rope *rope;
+    const float *angle; /* of this rope */
     float *x;
     int64_t ld;
     int T, n_head, head_dim;
@@ -190,7 +198,7 @@ struct rope_job {
 static void rope_token(void *ctx, int t, int thread) {
     const struct rope_job *j = ctx;
     int n = j->rope->n_pair;
-    const float *cos = j->cpu->angle + (int64_t)t * n, *sin = j->cpu->angle + (int64_t)(j->T + t) * n;
+    const float *cos = j->angle + (int64_t)t * n, *sin = j->angle + (int64_t)(j->T + t) * n;
     (void)thread;
     for (int h = 0; h < j->n_head; h++) {
         float *x = j->x + t * j->ld + (int64_t)h * j->head_dim;
@@ -201,25 +209,38 @@ static void rope_token(void *ctx, int t, int thread) {
     }
 }
 
-static void cpu_rope(sr_dev *dev, const sr_rope *rope, const int32_t *pos, int T, float *x, int64_t ld, int n_head,
-                     int head_dim) {
+/* Cosines and sines of the step's positions, computed once: all its layers share them. */
+static const float *angles_of(sr_cpu *cpu, const sr_rope *rope, const int32_t *pos, const int32_t *table, int T) {
+    const size_t half = cpu->angle_bytes / sizeof(float) / 2;
+    const int n = rope->n_pair;
+    for (int i = 0; i < 2; i++)
+        if (cpu->angle_of[i] == rope) return cpu->angle + (size_t)i * half;
+    const int slot = cpu->angle_next;
+    float *angle = cpu->angle + (size_t)slot * half;
+    for (int t = 0; t < T; t++) {
+        const int of = table[t] < rope->n_table ? table[t] : rope->n_table - 1;
+        const float *freq = rope->freq + (int64_t)of * n;
+        for (int i = 0; i < n; i++) {
+            float a = (float)pos[t] * freq[i]; /* rounded to f32 as the reference does */
+            angle[(int64_t)t * n + i] = (float)cos((double)a) * rope->scale[of];
+            angle[(int64_t)(T + t) * n + i] = (float)sin((double)a) * rope->scale[of];
+        }
+    }
+    cpu->angle_of[slot] = rope;
+    cpu->angle_next = !slot;
+    return angle;
+}
+
+static void cpu_rope(sr_dev *dev, const sr_rope *rope, const int32_t *pos, const int32_t *table, int T, float *x,
+                     int64_t ld, int n_head, int head_dim) {
     sr_cpu *cpu = cpu_of(dev);
     if (rope->kind == SR_ROPE_NONE) return;
-    if (cpu->angle_of != rope) { /* all layers of a step share their angles */
-        for (int t = 0; t < T; t++)
-            for (int i = 0; i < rope->n_pair; i++) {
-                float angle = (float)pos[t] * rope->freq[i]; /* rounded to f32 as the reference does */
-                cpu->angle[(int64_t)t * rope->n_pair + i] = (float)cos((double)angle) * rope->scale;
-                cpu->angle[(int64_t)(T + t) * rope->n_pair + i] = (float)sin((double)angle) * rope->scale;
-            }
-        cpu->angle_of = rope;
-    }
-    struct rope_job j = {cpu, rope, x, ld, T, n_head, head_dim};
+    struct rope_job j = {cpu, rope, angles_of(cpu, rope, pos, table, T), x, ld, T, n_head, head_dim};
     sr_pool_for(threads_for(cpu, (int64_t)T * n_head * head_dim), T, rope_token, &j);
 }
 
 struct act_job {
-    const sr_cpu *cpu;
+    void (*act)(const float *gate, const float *up, int n, float *out);
     const float *gate, *up;
     float *out;
     int d;
@@ -229,37 +250,48 @@ struct act_job {
 static void act_token(void *ctx, int t, int thread) {
     const struct act_job *j = ctx;
     (void)thread;
-    j->cpu->kern->silu_glu(j->gate + t * j->ld_in, j->up + t * j->ld_in, j->d, j->out + t * j->ld_out);
+    j->act(j->gate + t * j->ld_in, j->up ? j->up + t * j->ld_in : NULL, j->d, j->out + t * j->ld_out);
 }
 
 static void cpu_act(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
                     float *out, int64_t ld_out) {
     sr_cpu *cpu = cpu_of(dev);
-    struct act_job j = {cpu, gate, up, out, d, ld_in, ld_out};
-    (void)kind; /* there is one */
+    struct act_job j = {cpu->kern->act[kind], gate, up, out, d, ld_in, ld_out};
     sr_pool_for(threads_for(cpu, (int64_t)T * d), T, act_token, &j);
 }
 
 struct add_job {
     const sr_cpu *cpu;
     float *x;
-    const float *y;
+    const float *y; /* NULL: soft_cap */
     int64_t n;
+    float scale, cap;
 };
 
-enum { ADD_PIECE = 1 << 14 };
+enum { PIECE = 1 << 14 };
 
 static void add_piece(void *ctx, int item, int thread) {
     const struct add_job *j = ctx;
-    int64_t from = (int64_t)item * ADD_PIECE, n = j->n - from < ADD_PIECE ? j->n - from : ADD_PIECE;
+    int64_t from = (int64_t)item * PIECE, n = j->n - from < PIECE ? j->n - from : PIECE;
     (void)thread;
-    j->cpu->kern->add(j->x + from, j->y + from, n);
+    if (j->y && j->scale == 1)
+        j->cpu->kern->add(j->x + from, j->y + from, n);
+    else if (j->y)
+        j->cpu->kern->axpy(j->x + from, j->y + from, n, j->scale);
+    else
+        j->cpu->kern->soft_cap(j->x + from, n, j->scale, j->cap);
 }
 
-static void cpu_add(sr_dev *dev, float *x, const float *y, int64_t n) {
+static void cpu_add(sr_dev *dev, float *x, const float *y, int64_t n, float scale) {
     sr_cpu *cpu = cpu_of(dev);
-    struct add_job j = {cpu, x, y, n};
-    sr_pool_for(threads_for(cpu, n), (int)((n + ADD_PIECE - 1) / ADD_PIECE), add_piece, &j);
+    struct add_job j = {cpu, x, y, n, scale, 0};
+    sr_pool_for(threads_for(cpu, n), (int)((n + PIECE - 1) / PIECE), add_piece, &j);
+}
+
+static void cpu_soft_cap(sr_dev *dev, float *x, int64_t n, float scale, float cap) {
+    sr_cpu *cpu = cpu_of(dev);
+    struct add_job j = {cpu, x, NULL, n, scale, cap};
+    sr_pool_for(threads_for(cpu, n), (int)((n + PIECE - 1) / PIECE), add_piece, &j);
 }
 
 static const char *cpu_isa(const sr_dev *dev) {
@@ -355,6 +387,7 @@ const sr_device sr_device_cpu = {
     .attend = sr_cpu_attend,
     .act = cpu_act,
     .add = cpu_add,
+    .soft_cap = cpu_soft_cap,
     .probe = cpu_probe,
     .isa = cpu_isa,
 };

@@ -132,8 +132,11 @@ typedef struct sr_kern {
 
     /* Rows. out may be x. */
     void (*rms_norm)(const float *x, int d, const float *weight, float eps, float *out);
+    void (*layer_norm)(const float *x, int d, const float *weight, const float *bias, float eps, float *out);
     void (*add)(float *x, const float *y, int64_t n);
-    void (*silu_glu)(const float *gate, const float *up, int n, float *out);
+    void (*axpy)(float *x, const float *y, int64_t n, float scale); /* x += scale * y */
+    void (*act[SR_N_ACTS])(const float *gate, const float *up, int n, float *out);
+    void (*soft_cap)(float *x, int64_t n, float scale, float cap);
     /* x[head_dim] of one head; cos and sin [n_pair] of its position. */
     void (*rope_halves)(float *x, int n_pair, const float *cos, const float *sin);
     void (*rope_adjacent)(float *x, int n_pair, const float *cos, const float *sin);
@@ -184,9 +187,10 @@ typedef struct sr_cpu {
     size_t gathered_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;
-    float *angle; /* cosines [batch][n_pair], then sines, of the step's positions */
+    float *angle; /* two of: cosines [batch][n_pair], then sines, of the step's positions */
     size_t angle_bytes;
-    const sr_rope *angle_of; /* what `angle` holds since begin, or NULL */
+    const sr_rope *angle_of[2]; /* what `angle` holds since begin, or NULL: a model has up to two rotations */
+    int angle_next;
 } sr_cpu;
 
 #endif

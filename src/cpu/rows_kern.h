@@ -48,22 +48,104 @@ static void rms_norm(const float *x, int d, const float *weight, float eps, floa
     if (i < d) store_tail(out + i, vf_mul(vf_mul(load_tail(x + i, d - i), scale), load_tail(weight + i, d - i)), d - i);
 }
 
+static void layer_norm(const float *x, int d, const float *weight, const float *bias, float eps, float *out) {
+    vf sum = vf_set1(0);
+    int i = 0;
+    for (; i + 8 <= d; i += 8) sum = vf_add(sum, vf_load(x + i));
+    if (i < d) sum = vf_add(sum, load_tail(x + i, d - i));
+    const vf mean = vf_set1(vf_sum(sum) / (float)d);
+    sum = vf_set1(0);
+    for (i = 0; i + 8 <= d; i += 8) {
+        vf v = vf_sub(vf_load(x + i), mean);
+        vf_store(out + i, v);
+        sum = vf_fma(v, v, sum);
+    }
+    if (i < d) {
+        store_tail(out + i, vf_sub(load_tail(x + i, d - i), mean), d - i);
+        vf v = load_tail(out + i, d - i); /* zeros behind the row, not minus the mean */
+        sum = vf_fma(v, v, sum);
+    }
+    const vf scale = vf_set1(1.0f / sqrtf(vf_sum(sum) / (float)d + eps)), zero = vf_set1(0);
+    for (i = 0; i + 8 <= d; i += 8)
+        vf_store(out + i,
+                 vf_fma(vf_mul(vf_load(out + i), scale), vf_load(weight + i), bias ? vf_load(bias + i) : zero));
+    if (i < d)
+        store_tail(out + i,
+                   vf_fma(vf_mul(load_tail(out + i, d - i), scale), load_tail(weight + i, d - i),
+                          bias ? load_tail(bias + i, d - i) : zero),
+                   d - i);
+}
+
 static void add_rows(float *x, const float *y, int64_t n) {
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) vf_store(x + i, vf_add(vf_load(x + i), vf_load(y + i)));
     for (; i < n; i++) x[i] += y[i];
 }
 
-static inline vf silu_vf(vf g) { /* g / (1 + exp(-g)); exp only of what is at most 0, so that nothing overflows */
-    vf e = exp_vf(vf_sub(vf_set1(0), vf_abs(g)));
-    vf pos = vf_max(g, vf_set1(0)), neg = vf_min(g, vf_set1(0)); /* one of them is zero */
-    return vf_div(vf_fma(neg, e, pos), vf_add(vf_set1(1), e));
+static void axpy(float *x, const float *y, int64_t n, float scale) {
+    const vf s = vf_set1(scale);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) vf_store(x + i, vf_fma(vf_load(y + i), s, vf_load(x + i)));
+    if (i < n) store_tail(x + i, vf_fma(load_tail(y + i, n - i), s, load_tail(x + i, n - i)), n - i);
 }
 
-static void silu_glu(const float *gate, const float *up, int n, float *out) {
+/* x / (1 + exp(-z)) for an x of z's sign; exp only of what is at most 0, so that nothing overflows. */
+static inline vf gated_vf(vf x, vf z) {
+    vf e = exp_vf(vf_sub(vf_set1(0), vf_abs(z)));
+    vf pos = vf_max(x, vf_set1(0)), neg = vf_min(x, vf_set1(0)); /* one of them is zero */
+    return vf_div(vf_fma(neg, e, pos), vf_add(vf_set1(1), e));
+}
+static inline vf silu_vf(vf x) {
+    return gated_vf(x, x);
+}
+static inline vf gelu_tanh_vf(vf x) { /* (1 + tanh u) / 2 = 1 / (1 + exp(-2 u)), which does not cancel */
+    vf cube = vf_fma(vf_mul(vf_mul(x, x), x), vf_set1(0.044715f), x);
+    return gated_vf(x, vf_mul(cube, vf_set1(1.59576912160573f))); /* 2 sqrt(2 / pi) */
+}
+static inline vf relu2_vf(vf x) {
+    vf pos = vf_max(x, vf_set1(0));
+    return vf_mul(pos, pos);
+}
+
+V_INLINE void act_rows(const float *gate, const float *up, int n, float *out, vf (*act)(vf x)) {
     int i = 0;
-    for (; i + 8 <= n; i += 8) vf_store(out + i, vf_mul(silu_vf(vf_load(gate + i)), vf_load(up + i)));
-    if (i < n) store_tail(out + i, vf_mul(silu_vf(load_tail(gate + i, n - i)), load_tail(up + i, n - i)), n - i);
+    for (; i + 8 <= n; i += 8) {
+        vf y = act(vf_load(gate + i));
+        vf_store(out + i, up ? vf_mul(y, vf_load(up + i)) : y);
+    }
+    if (i < n) {
+        vf y = act(load_tail(gate + i, n - i));
+        store_tail(out + i, up ? vf_mul(y, load_tail(up + i, n - i)) : y, n - i);
+    }
+}
+static void silu(const float *gate, const float *up, int n, float *out) {
+    act_rows(gate, up, n, out, silu_vf);
+}
+static void gelu_tanh(const float *gate, const float *up, int n, float *out) {
+    act_rows(gate, up, n, out, gelu_tanh_vf);
+}
+static void relu2(const float *gate, const float *up, int n, float *out) {
+    act_rows(gate, up, n, out, relu2_vf);
+}
+
+/* cap * tanh(x / cap), tanh y = (e - 1) / (e + 1), e = exp(2 y) */
+static inline vf soft_cap_vf(vf x, float cap) {
+    const vf one = vf_set1(1), end = vf_set1(20); /* tanh is 1 from 10 on */
+    vf y = vf_mul(x, vf_set1(2 / cap));
+    vf e = exp_vf(vf_max(vf_min(y, end), vf_sub(vf_set1(0), end)));
+    return vf_mul(vf_set1(cap), vf_div(vf_sub(e, one), vf_add(e, one)));
+}
+static void soft_cap_rows(float *x, int64_t n, float scale, float cap) {
+    const vf s = vf_set1(scale);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        vf y = vf_mul(vf_load(x + i), s);
+        vf_store(x + i, cap > 0 ? soft_cap_vf(y, cap) : y);
+    }
+    if (i < n) {
+        vf y = vf_mul(load_tail(x + i, n - i), s);
+        store_tail(x + i, cap > 0 ? soft_cap_vf(y, cap) : y, n - i);
+    }
 }
 
 static void rope_halves(float *x, int n_pair, const float *cos, const float *sin) {

@@ -22,17 +22,17 @@ typedef struct sr_dev_options {
 } sr_dev_options;
 
 /* Kinds are added together with the kernels and the family that need them. */
-typedef enum sr_norm_kind { SR_NORM_RMS } sr_norm_kind;
-typedef enum sr_act_kind { SR_ACT_SILU_GLU } sr_act_kind;
+typedef enum sr_norm_kind { SR_NORM_RMS, SR_NORM_LAYER } sr_norm_kind;
+typedef enum sr_act_kind { SR_ACT_SILU, SR_ACT_GELU_TANH, SR_ACT_RELU2, SR_N_ACTS } sr_act_kind;
 typedef enum sr_rope_kind { SR_ROPE_NONE, SR_ROPE_ADJACENT, SR_ROPE_HALVES } sr_rope_kind;
 
-/* Rotation of the first 2 * n_pair features of a head. freq[n_pair] are radians a position; cos and sin are multiplied
- * by `scale`. ADJACENT turns (x[2i], x[2i+1]), HALVES turns (x[i], x[i + n_pair]). */
+/* Rotation of the first 2 * n_pair features of a head. freq[n_table][n_pair] are radians a position; cos and sin are
+ * multiplied by scale[n_table]. ADJACENT turns (x[2i], x[2i+1]), HALVES turns (x[i], x[i + n_pair]). Which table a
+ * sequence uses is the caller's, by its length. */
 typedef struct sr_rope {
     sr_rope_kind kind;
-    int n_pair;
-    const float *freq;
-    float scale;
+    int n_pair, n_table;
+    const float *freq, *scale;
 } sr_rope;
 
 /* KV of one layer of one session: pages of SR_KV_PAGE positions, [page][n_kv_head][SR_KV_PAGE][head_dim]; position p
@@ -52,13 +52,14 @@ typedef struct sr_span {
 
 /* Causal attention of a whole step: for each span, positions 0 .. pos of each token, the last `window` of them when
  * window > 0 (key masked when q_pos - k_pos >= window). score = scale * q.k, capped by cap * tanh(score / cap) when
- * cap > 0. q [T][n_head * hd_k] with ld_q, out [T][n_head * hd_v] with ld_out. K and V of the step's tokens are stored
- * first. Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result does
- * not depend on the thread count. */
+ * cap > 0. Where stretch > 0, scale grows with the query's position: times 1 + stretch * ln(1 + floor(pos /
+ * stretch_every)). q [T][n_head * hd_k] with ld_q, out [T][n_head * hd_v] with ld_out. K and V of the step's tokens are
+ * stored first. Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result
+ * does not depend on the thread count. */
 typedef struct sr_attend {
     int layer, n_head, n_kv_head, hd_k, hd_v;
-    float scale, cap;
-    int32_t window;
+    float scale, cap, stretch;
+    int32_t window, stretch_every;
     const sr_span *span;
     int n_span;
     const float *q, *k, *v; /* k, v: [T][n_kv_head * hd] of this step, already rotated */
@@ -86,21 +87,27 @@ typedef struct sr_device {
 
     /* out[T][w->K] = rows ids[T] of the embedding, times scale. ids are host memory, checked by the caller. */
     void (*embed)(sr_dev *dev, const sr_weight *w, const int32_t *ids, int T, float scale, float *out);
-    /* out = norm(x) * weight over d features, for T * heads vectors: token t, head h starts at x + t * ld + h * d; out
-     * may be x. RMS: x / sqrt(mean(x^2) + eps). */
+    /* out = norm(x) * weight + bias over d features, for T * heads vectors: token t, head h starts at x + t * ld + h *
+     * d; out may be x. RMS: x / sqrt(mean(x^2) + eps), without a bias; LAYER: (x - mean) / sqrt(variance + eps), whose
+     * bias may be NULL. */
     void (*norm)(sr_dev *dev, sr_norm_kind kind, const float *x, int T, int heads, int64_t ld, int d,
-                 const float *weight, float eps, float *out, int64_t ld_out);
+                 const float *weight, const float *bias, float eps, float *out, int64_t ld_out);
     /* y[i][T][w[i]->N] = x[T][K] * w[i]^T + bias for n weights that share x and K; y[i] has ld_y[i]. */
     void (*matmul)(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y);
-    /* In place on x[T][n_head * head_dim]. pos[T] host memory. */
-    void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, int T, float *x, int64_t ld, int n_head,
-                 int head_dim);
+    /* In place on x[T][n_head * head_dim]. pos[T], and table[T] (clipped to the last one that the rope has), host
+     * memory. */
+    void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, const int32_t *table, int T, float *x,
+                 int64_t ld, int n_head, int head_dim);
     void (*attend)(sr_dev *dev, const sr_attend *a);
-    /* out = act(gate) * up, [T][d]; gate and up have ld_in, out (which may be gate) has ld_out. */
+    /* out = act(gate) * up, [T][d], or act(gate) where up is NULL; gate and up have ld_in, out (which may be gate) has
+     * ld_out. SILU: x / (1 + e^-x). GELU_TANH: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). RELU2: max(x,
+     * 0)^2. */
     void (*act)(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
                 float *out, int64_t ld_out);
-    void (*add)(sr_dev *dev, float *x, const float *y, int64_t n); /* x += y */
+    void (*add)(sr_dev *dev, float *x, const float *y, int64_t n, float scale); /* x += scale * y */
+    /* x *= scale, then x = cap * tanh(x / cap) where cap > 0. */
+    void (*soft_cap)(sr_dev *dev, float *x, int64_t n, float scale, float cap);
     /* Seconds-long measurement of the machine's limits; see sr_engine_probe. */
     void (*probe)(sr_dev *dev, double seconds, sr_probe *probe);
     const char *(*isa)(const sr_dev *dev);

@@ -1,8 +1,9 @@
 """Logits of a GGUF model in float64, written from the file's own conventions.
 
 Used by make_gguf.py to check what it wrote against the `transformers` logits of the same
-weights, and to compute the expected logits of quantized files. Architectures: llama
-(adjacent-pair RoPE, as the permuted q and k rows want), qwen2, qwen3, phi3 (halves).
+weights, and to compute the expected logits of quantized files. What is known by the
+architecture's name alone is spelled out here: pairing of the rotation, periods of layers,
+activations, Gemma's scales.
 """
 import numpy as np
 import gguf
@@ -27,59 +28,111 @@ def logits(path, ids):
 def logits_of(meta, w, ids):
     arch = meta["general.architecture"]
     get = lambda key, default=None: meta.get(f"{arch}.{key}", default)
-    n_head, eps = get("attention.head_count"), get("attention.layer_norm_rms_epsilon")
-    n_kv = get("attention.head_count_kv", n_head)
-    d = get("attention.key_length", get("embedding_length") // n_head)
-    window = get("attention.sliding_window") or len(ids)
-    n = len(ids)
+    layers, width, n = get("block_count"), get("embedding_length"), len(ids)
+    by_layer = lambda x: list(x) if isinstance(x, (list, tuple, np.ndarray)) else [x] * layers
+    heads = by_layer(get("attention.head_count"))
+    kv_heads = by_layer(get("attention.head_count_kv", heads))
+    d = get("attention.key_length", width // heads[0])
+    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "glm4")
+    eps = get("attention.layer_norm_rms_epsilon") or get("attention.layer_norm_epsilon")
+    centered = get("attention.layer_norm_epsilon") is not None
 
+    # Rotation: angles [n, 1, rot / 2] of the full layers, and of Gemma 3's sliding ones.
     rot = get("rope.dimension_count", d)
-    assert rot == d
-    freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rot, 2) / rot)
+    i = np.arange(0, rot, 2)
+    theta, factor = get("rope.freq_base", 10000.0), get("rope.scaling.factor", 1.0)
+    orig = get("rope.scaling.original_context_length", get("context_length"))
+    freq, magnitude = theta ** (-i / rot), 1.0
     if "rope_freqs.weight" in w:
         freq = freq / w["rope_freqs.weight"]
+    if "rope_factors_long.weight" in w:
+        freq = freq / w["rope_factors_long.weight" if n > orig else "rope_factors_short.weight"]
+        magnitude = get("rope.scaling.attn_factor", 1.0)
     if get("rope.scaling.type") == "linear":
-        freq = freq / get("rope.scaling.factor")
-    angle = np.arange(n)[:, None, None] * freq                       # [T, 1, d / 2]
-    cos, sin = np.cos(angle), np.sin(angle)
+        freq = freq / factor
+    if get("rope.scaling.type") == "yarn":
+        turns = lambda r: rot * np.log(orig / (2 * np.pi * r)) / (2 * np.log(theta))
+        low = max(np.floor(turns(get("rope.scaling.yarn_beta_fast", 32.0))), 0)
+        high = min(np.ceil(turns(get("rope.scaling.yarn_beta_slow", 1.0))), rot - 1)
+        ramp = np.clip((i / 2 - low) / max(high - low, 0.001), 0, 1)
+        freq = freq / factor * ramp + freq * (1 - ramp)
+        log_scale = lambda m: 0.1 * m * np.log(factor) + 1
+        magnitude = log_scale(1) / log_scale(get("rope.scaling.yarn_log_multiplier", 0.0))
+    full = np.arange(n)[:, None, None] * freq
+    local = np.arange(n)[:, None, None] * get("rope.freq_base_swa", theta) ** (-i / rot)
 
-    def rope(x):                                                     # [T, heads, d]
-        y = np.empty_like(x)
-        a, b = (np.s_[..., 0::2], np.s_[..., 1::2]) if arch == "llama" else (np.s_[..., :d // 2], np.s_[..., d // 2:])
+    def rope(x, angle):                                              # [T, heads, d]
+        y, cos, sin = x.copy(), np.cos(angle) * magnitude, np.sin(angle) * magnitude
+        a, b = (np.s_[..., 0:rot:2], np.s_[..., 1:rot:2]) if adjacent else (np.s_[..., :rot // 2], np.s_[..., rot // 2:rot])
         y[a] = x[a] * cos - x[b] * sin
         y[b] = x[b] * cos + x[a] * sin
         return y
 
     def norm(x, name):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w[name + ".weight"]
+        if centered:
+            x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w[name + ".weight"] + w.get(name + ".bias", 0.0)
 
     def linear(x, name):
         return x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
 
+    def cap(x, key):
+        limit = get(key)
+        return limit * np.tanh(x / limit) if limit else x
+
+    gelu = arch.startswith("gemma") or arch in ("phi2", "starcoder2")
+
+    def act(x):
+        return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))) if gelu else x / (1 + np.exp(-x))
+
+    # Which layers slide, rotate; how much scores and branches count.
+    window, period = get("attention.sliding_window") or n, {"gemma2": 2, "gemma3": 6}.get(arch, 0)
+    slides = lambda layer: period == 0 or layer % period < period - 1
+    rotates = lambda layer: arch != "smollm3" or (layer + 1) % 4 != 0
+    scale = get("attention.scale", d ** -0.5)
+    grow = 1 + get("attention.temperature_scale", 0.0) * np.log(1 + np.arange(n) // orig)
+    branch = get("residual_scale", 1.0)
+
     i, j = np.arange(n)[:, None], np.arange(n)[None, :]
-    visible = (j <= i) & (j > i - window)                            # a window of W keys includes the query's own
-    x = w["token_embd.weight"][ids]
-    for layer in range(get("block_count")):
-        p = f"blk.{layer}."
+    x = w["token_embd.weight"][ids] * (width ** 0.5 if arch.startswith("gemma") else get("embedding_scale", 1.0))
+    for layer in range(layers):
+        p, n_head, n_kv = f"blk.{layer}.", heads[layer], kv_heads[layer]
         h = norm(x, p + "attn_norm")
         if p + "attn_qkv.weight" in w:
             q, k, v = np.split(linear(h, p + "attn_qkv"), [n_head * d, (n_head + n_kv) * d], axis=1)
         else:
             q, k, v = (linear(h, p + "attn_" + c) for c in "qkv")
         q, k, v = q.reshape(n, n_head, d), k.reshape(n, n_kv, d), v.reshape(n, n_kv, d)
-        if p + "attn_q_norm.weight" in w:
+        head_norms = p + "attn_q_norm.weight" in w
+        if head_norms and arch != "hunyuan-dense":
             q, k = norm(q, p + "attn_q_norm"), norm(k, p + "attn_k_norm")
-        q, k = rope(q), np.repeat(rope(k), n_head // n_kv, axis=1)
-        s = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(d)
-        s = np.where(visible, s, -np.inf)
+        if rotates(layer):
+            angle = local if arch == "gemma3" and slides(layer) else full
+            q, k = rope(q, angle), rope(k, angle)
+        if head_norms and arch == "hunyuan-dense":
+            q, k = norm(q, p + "attn_q_norm"), norm(k, p + "attn_k_norm")
+        k, v = np.repeat(k, n_head // n_kv, axis=1), np.repeat(v, n_head // n_kv, axis=1)
+        s = cap(np.einsum("ihd,jhd->hij", q * grow[:, None, None], k) * scale, "attn_logit_softcapping")
+        # a window of W keys includes the query's own
+        s = np.where((j <= i) & (j > i - (window if slides(layer) else n)), s, -np.inf)
         s = np.exp(s - s.max(-1, keepdims=True))
         s /= s.sum(-1, keepdims=True)
-        a = np.einsum("hij,jhd->ihd", s, np.repeat(v, n_head // n_kv, axis=1)).reshape(n, -1)
-        x = x + linear(a, p + "attn_output")
-        h = norm(x, p + "ffn_norm")
+        a = linear(np.einsum("hij,jhd->ihd", s, v).reshape(n, -1), p + "attn_output")
+        if p + "post_attention_norm.weight" in w:
+            a = norm(a, p + "post_attention_norm")
+        x = x + branch * a
+        if arch != "phi2":                                           # whose MLP shares attention's norm
+            h = norm(x, p + "ffn_norm")
         if p + "ffn_gate.weight" in w:
-            gate, up = linear(h, p + "ffn_gate"), linear(h, p + "ffn_up")
+            m = act(linear(h, p + "ffn_gate")) * linear(h, p + "ffn_up")
+        elif arch in ("phi2", "starcoder2"):
+            m = act(linear(h, p + "ffn_up"))
         else:
             gate, up = np.split(linear(h, p + "ffn_up"), 2, axis=1)
-        x = x + linear(gate / (1 + np.exp(-gate)) * up, p + "ffn_down")
-    return norm(x, "output_norm") @ w.get("output.weight", w["token_embd.weight"]).T
+            m = act(gate) * up
+        m = linear(m, p + "ffn_down")
+        if p + "post_ffw_norm.weight" in w:
+            m = norm(m, p + "post_ffw_norm")
+        x = x + branch * m
+    head = "output" if "output.weight" in w else "token_embd"
+    return cap(linear(norm(x, "output_norm"), head) / get("logit_scale", 1.0), "final_logit_softcapping")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files made by the `gguf` package from the checkpoints here.
 
-    python make_gguf.py                       the committed files tiny/*.gguf and tiny/mixed/expected.bin
+    python make_gguf.py [FAMILY...]           the committed files tiny/*.gguf, and expected.bin of mixed and by_layer
     python make_gguf.py MODEL_DIR OUT.gguf    one Hugging Face directory, e.g. the story model
 
 Two-dimensional bfloat16 weights stay BF16, float32 ones F32; norms, biases and RoPE divisors are
@@ -25,7 +25,8 @@ from story_numpy import read_safetensors
 
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
-FAMILIES = ["llama", "llama_linear", "qwen2", "qwen3", "phi3"]
+FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
+            "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -33,15 +34,25 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
     "self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
+    "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
+    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+    "self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm",
+    "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm",
 }
-GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
+                "model.final_layernorm": "output_norm", "lm_head": "output"}
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense"}
+PERMUTED = {"llama", "mistral3", "smollm3", "granite"}  # q and k rows in adjacent pairs
 
 
-def gguf_name(name):
+def gguf_name(name, arch):
     base, suffix = name.rsplit(".", 1)
     if base in GLOBAL_NAMES:
         return f"{GLOBAL_NAMES[base]}.{suffix}"
     _, _, layer, part = base.split(".", 3)
+    if arch in ("gemma2", "gemma3") and part == "post_attention_layernorm":
+        return f"blk.{layer}.post_attention_norm.{suffix}"
     return f"blk.{layer}.{NAMES[part]}.{suffix}"
 
 
@@ -53,7 +64,10 @@ def adjacent_pairs(x, n_head):
 
 def rope_of(c):
     rope = dict(c.get("rope_parameters") or c.get("rope_scaling") or {})
+    if "full_attention" in rope:
+        rope = dict(rope["full_attention"], local=rope["sliding_attention"]["rope_theta"])
     rope.setdefault("rope_theta", c.get("rope_theta", 10000.0))
+    rope.setdefault("partial_rotary_factor", c.get("partial_rotary_factor", 1.0))
     rope["kind"] = rope.get("rope_type", rope.get("type", "default"))
     return rope
 
@@ -76,9 +90,15 @@ def add_architecture(writer, c, rope, d):
     writer.add_feed_forward_length(c["intermediate_size"])
     writer.add_head_count(c["num_attention_heads"])
     writer.add_head_count_kv(c["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
-    writer.add_rope_freq_base(rope["rope_theta"])
-    writer.add_rope_dimension_count(d)
+    if "rms_norm_eps" in c:
+        writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    else:
+        writer.add_layer_norm_eps(c.get("layer_norm_eps") or c["norm_epsilon"])
+    base = rope["rope_theta"]
+    if "alpha" in rope:  # a fixed stretch of the base
+        base *= rope["alpha"] ** (d / (d - 2))
+    writer.add_rope_freq_base(base)
+    writer.add_rope_dimension_count(int(d * rope["partial_rotary_factor"]))
     writer.add_vocab_size(c["vocab_size"])
     if c.get("head_dim"):
         writer.add_key_length(d)
@@ -88,8 +108,32 @@ def add_architecture(writer, c, rope, d):
     if rope["kind"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
+    if rope["kind"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        if "beta_fast" in rope:
+            writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+    if c["model_type"] == "ministral3":
+        writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+        writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if c["model_type"] == "phi3":
         writer.add_rope_scaling_orig_ctx_len(c["original_max_position_embeddings"])
+    if rope["kind"] == "longrope":  # the kind itself is not written: the tensors tell
+        scale = c["max_position_embeddings"] / c["original_max_position_embeddings"]
+        writer.add_rope_scaling_attn_factors(
+            math.sqrt(1 + math.log(scale) / math.log(c["original_max_position_embeddings"])))
+    if "local" in rope:
+        writer.add_rope_freq_base_swa(rope["local"])
+    for key, add in (("attn_logit_softcapping", writer.add_attn_logit_softcapping),
+                     ("final_logit_softcapping", writer.add_final_logit_softcapping),
+                     ("attention_multiplier", writer.add_attention_scale),
+                     ("embedding_multiplier", writer.add_embedding_scale),
+                     ("residual_multiplier", writer.add_residual_scale),
+                     ("logits_scaling", writer.add_logit_scale)):
+        if c.get(key):
+            add(c[key])
 
 
 def add_tokenizer(writer, directory, c):
@@ -145,6 +189,7 @@ def convert(directory, out, matrix=None):
     """matrix(module, float32 [N][K] in the file's order, heads or 0): blocks and their type; None: as it is."""
     c = json.loads((directory / "config.json").read_text())
     arch, n_head, n_kv = c["model_type"], c["num_attention_heads"], c["num_key_value_heads"]
+    arch = ARCHITECTURES.get(arch, arch)
     d, rope = c.get("head_dim") or c["hidden_size"] // n_head, rope_of(c)
     matrix_type = {"bfloat16": T.BF16, "float32": T.F32}[c.get("dtype") or c["torch_dtype"]]
     writer = gguf.GGUFWriter(out, arch)
@@ -154,10 +199,15 @@ def convert(directory, out, matrix=None):
     add_tokenizer(writer, directory, c)
     if rope["kind"] == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_divisors(rope, d))
+    if rope["kind"] == "longrope":
+        writer.add_tensor("rope_factors_long.weight", np.array(rope["long_factor"], np.float32))
+        writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
     for name, x in read_safetensors(directory / "model.safetensors").items():
-        new = gguf_name(name)
-        heads = {"attn_q": n_head, "attn_k": n_kv}.get(new.split(".")[-2], 0) if arch == "llama" else 0
+        new = gguf_name(name, arch)
+        heads = {"attn_q": n_head, "attn_k": n_kv}.get(new.split(".")[-2], 0) if arch in PERMUTED else 0
         x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
+        if arch.startswith("gemma") and new.endswith("norm.weight"):
+            x = x + np.float32(1)
         kind = matrix_type if x.ndim == 2 else T.F32
         raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
         writer.add_tensor(new, raw, raw_dtype=kind)
@@ -195,11 +245,46 @@ def make_mixed(out):
     add("output_norm.weight", 1 + 0.3 * rng.standard_normal(256))
     finish(writer, out)
 
-    ids = [0, c["vocab_size"] - 1] + rng.integers(0, c["vocab_size"], 46).tolist()
+    write_expected("mixed", out, [0, c["vocab_size"] - 1] + rng.integers(0, c["vocab_size"], 46).tolist())
+
+
+def make_by_layer(out):
+    """A llama whose layers differ in heads and width, made here; the converters write such keys as arrays."""
+    rng = np.random.Generator(np.random.PCG64(21))
+    heads, kv, ff, d, width, vocab = [4, 2, 6], [2, 1, 3], [48, 32, 64], 16, 32, 96
+    writer = gguf.GGUFWriter(out, "llama")
+    writer.add_name("by_layer")
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    add_architecture(writer, dict(
+        model_type="llama", max_position_embeddings=128, hidden_size=width, num_hidden_layers=3, intermediate_size=ff,
+        num_attention_heads=heads, num_key_value_heads=kv, head_dim=d, rms_norm_eps=1e-5, vocab_size=vocab),
+        rope_of({}), d)
+    writer.add_tokenizer_model("none")
+
+    def add(name, *shape):
+        writer.add_tensor(name, (rng.standard_normal(shape) * 0.25 + (len(shape) == 1)).astype(np.float32))
+
+    add("token_embd.weight", vocab, width)
+    for i in range(3):
+        add(f"blk.{i}.attn_norm.weight", width)
+        add(f"blk.{i}.attn_q.weight", heads[i] * d, width)
+        add(f"blk.{i}.attn_k.weight", kv[i] * d, width)
+        add(f"blk.{i}.attn_v.weight", kv[i] * d, width)
+        add(f"blk.{i}.attn_output.weight", width, heads[i] * d)
+        add(f"blk.{i}.ffn_norm.weight", width)
+        add(f"blk.{i}.ffn_gate.weight", ff[i], width)
+        add(f"blk.{i}.ffn_up.weight", ff[i], width)
+        add(f"blk.{i}.ffn_down.weight", width, ff[i])
+    add("output_norm.weight", width)
+    finish(writer, out)
+    write_expected("by_layer", out, [0, vocab - 1] + rng.integers(0, vocab, 46).tolist())
+
+
+def write_expected(name, out, ids):
     y = gguf_numpy.logits(out, ids)
     print(f"  logits std {y.std():.2f}, max {np.abs(y).max():.1f}")
-    (TINY / "mixed").mkdir(exist_ok=True)
-    (TINY / "mixed" / "expected.bin").write_bytes(
+    (TINY / name).mkdir(exist_ok=True)
+    (TINY / name / "expected.bin").write_bytes(
         struct.pack("<2I", *y.shape) + np.array(ids, "<i4").tobytes() + y.astype("<f4").tobytes())
 
 
@@ -218,17 +303,22 @@ def check(out, expected):
 
 
 def main():
-    if len(sys.argv) == 3:
+    made = {"mixed": make_mixed, "by_layer": make_by_layer}
+    names = sys.argv[1:]
+    if len(names) == 2 and names[1].endswith(".gguf"):
         directory, out = map(pathlib.Path, sys.argv[1:])
         convert(directory, out)
         if (directory / "expected.bin").exists():
             check(out, directory / "expected.bin")
         return
-    assert len(sys.argv) == 1, __doc__
-    for family in FAMILIES:
-        convert(TINY / family, TINY / f"{family}.gguf")
-        check(TINY / f"{family}.gguf", TINY / family / "expected.bin")
-    make_mixed(TINY / "mixed.gguf")
+    for name in names or FAMILIES + list(made):
+        out = TINY / f"{name}.gguf"
+        if name in made:
+            made[name](out)
+            continue
+        convert(TINY / name, out)
+        for expected in sorted((TINY / name).glob("expected*.bin")):
+            check(out, expected)
 
 
 if __name__ == "__main__":

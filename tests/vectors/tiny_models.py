@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Tiny random checkpoints, one per family, with reference logits: tiny/<family>/.
 
-    python tiny_models.py CORPUS
+    python tiny_models.py CORPUS [FAMILY...]
 
 CORPUS is any English text, plain or .xz (the committed tokenizers were trained on the
-first 2 MB of the story model's corpus). Weights are random and large enough that every
+first 2 MB of the story model's corpus); with families only these are made, and no
+tokenizer. Weights are random and large enough that every
 part of the model shows in the logits; the script asserts that for the parts easily
 forgotten (window, biases, RoPE scaling, q/k norms). The logits come from `transformers`
 in float32 with eager attention, reading back what was saved. Layouts: README.md.
@@ -58,13 +59,90 @@ FAMILIES = {
         original_max_position_embeddings=128, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
 }
 
+# The rest is as small as shows every part: width 32, four heads, 96 tokens.
+SMALL = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
+LONG = dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+            short_factor=[1.0, 1.05, 1.1, 1.2, 1.35, 1.5], long_factor=[1.0, 1.5, 2.5, 4, 7.5, 12])
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16)
+FAMILIES.update({
+    "gemma": ("GemmaConfig", torch.bfloat16, True, dict(
+        SMALL, num_key_value_heads=1, hidden_act="gelu_pytorch_tanh", rms_norm_eps=1e-6, rope_parameters=PLAIN)),
+    "gemma2": ("Gemma2Config", torch.bfloat16, True, dict(
+        SMALL, num_hidden_layers=3, rms_norm_eps=1e-6, sliding_window=8, query_pre_attn_scalar=16,
+        attn_logit_softcapping=4.0, final_logit_softcapping=6.0, rope_parameters=PLAIN)),
+    "gemma3": ("Gemma3TextConfig", torch.bfloat16, False, dict(
+        SMALL, num_hidden_layers=7, rms_norm_eps=1e-6, sliding_window=8, query_pre_attn_scalar=16, rope_parameters=dict(
+            full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0), sliding_attention=PLAIN))),
+    "gemma3_mm": ("Gemma3Config", torch.bfloat16, True, dict(
+        text_config=dict(SMALL, num_hidden_layers=6, rms_norm_eps=1e-6, sliding_window=8, query_pre_attn_scalar=24,
+                         hidden_activation="gelu_pytorch_tanh", max_position_embeddings=128, rope_parameters=dict(
+                             full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0),
+                             sliding_attention=PLAIN)),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                           image_size=28, patch_size=14), mm_tokens_per_image=4)),
+    "phi2": ("PhiConfig", torch.bfloat16, True, dict(
+        SMALL, num_key_value_heads=4, head_dim=None, hidden_act="gelu_new", layer_norm_eps=1e-5,
+        tie_word_embeddings=False, rope_parameters=dict(PLAIN, partial_rotary_factor=0.5))),
+    "phi3_longrope": ("Phi3Config", torch.bfloat16, True, dict(
+        SMALL, head_dim=None, hidden_size=64, rms_norm_eps=1e-5, sliding_window=None,
+        original_max_position_embeddings=32, rope_parameters=LONG)),
+    "starcoder2": ("Starcoder2Config", torch.bfloat16, True, dict(
+        SMALL, head_dim=None, hidden_act="gelu_pytorch_tanh", norm_epsilon=1e-5, use_bias=True, sliding_window=16,
+        rope_parameters=dict(PLAIN, rope_theta=100000.0))),
+    "granite": ("GraniteConfig", torch.bfloat16, True, dict(
+        SMALL, head_dim=None, rms_norm_eps=1e-5, attention_multiplier=0.2, embedding_multiplier=6.0,
+        residual_multiplier=0.5, logits_scaling=1.5, rope_parameters=PLAIN)),
+    "glm4": ("Glm4Config", torch.bfloat16, False, dict(
+        SMALL, rms_norm_eps=1e-5, attention_bias=True, tie_word_embeddings=False,
+        rope_parameters=dict(PLAIN, partial_rotary_factor=0.5))),
+    "smollm3": ("SmolLM3Config", torch.bfloat16, True, dict(
+        SMALL, head_dim=None, num_hidden_layers=4, rms_norm_eps=1e-6,
+        rope_parameters=dict(PLAIN, rope_theta=2000000.0))),
+    "mistral3": ("Ministral3Config", torch.bfloat16, False, dict(
+        SMALL, rms_norm_eps=1e-5, tie_word_embeddings=False, rope_parameters=dict(
+            YARN, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5))),
+    "mistral3_mm": ("Mistral3Config", torch.bfloat16, False, dict(
+        text_config=dict(SMALL, model_type="mistral", rms_norm_eps=1e-5, tie_word_embeddings=False,
+                         max_position_embeddings=128, rope_parameters=dict(PLAIN, rope_theta=1000000.0)),
+        vision_config=dict(model_type="pixtral", hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                           num_attention_heads=2, head_dim=8, image_size=28, patch_size=14),
+        image_token_index=10, tie_word_embeddings=False)),
+    "hunyuan_dense": ("HunYuanDenseV1Config", torch.bfloat16, False, dict(
+        SMALL, rms_norm_eps=1e-5, pad_token_id=0,
+        rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, alpha=50.0, factor=1.0))),
+    "llama_yarn": ("LlamaConfig", torch.bfloat16, True, dict(SMALL, rms_norm_eps=1e-5, rope_parameters=YARN)),
+    "llama_yarn_exact": ("LlamaConfig", torch.bfloat16, False, dict(
+        SMALL, rms_norm_eps=1e-5, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.4, beta_fast=8.0,
+                                                       beta_slow=0.5, truncate=False))),
+    "llama_dynamic": ("LlamaConfig", torch.bfloat16, True, dict(
+        SMALL, rms_norm_eps=1e-5, max_position_embeddings=24,
+        rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=3.0))),
+})
+
+# What of a family's configuration must show, and from which position on.
+CHANGES = {
+    "gemma2": [("attention cap", dict(attn_logit_softcapping=None), 1),
+               ("final cap", dict(final_logit_softcapping=None), 0),
+               ("scale", dict(query_pre_attn_scalar=24), 1)],
+    "gemma3": [("scale", dict(query_pre_attn_scalar=24), 1)],
+    "granite": [("attention multiplier", dict(attention_multiplier=0.25), 1),
+                ("embedding multiplier", dict(embedding_multiplier=5.0), 0),
+                ("residual multiplier", dict(residual_multiplier=0.4), 0),
+                ("logits scaling", dict(logits_scaling=1.0), 0)],
+    "smollm3": [("layers without rotation", dict(no_rope_layers=[1, 1, 1, 1]), 1)],
+}
+# Keys of these are rotated anew when the sequence grows past a length: no stepping, and logits of that length too.
+BY_LENGTH = {"phi3_longrope": 32, "llama_dynamic": 24}
+
 
 def initialise(model, seed):
     g = torch.Generator().manual_seed(seed)
     for name, p in sorted(model.named_parameters()):
         x = torch.randn(p.shape, generator=g)
         if name.endswith("norm.weight"):
-            x = 1 + 0.3 * x
+            x = 0.3 * x if "Gemma" in type(model).__name__ and "vision" not in name else 1 + 0.3 * x
         elif p.dim() == 1:
             x = 0.4 * x
         else:
@@ -73,20 +151,35 @@ def initialise(model, seed):
 
 
 def old_rope_keys(path):
-    c = json.loads(path.read_text())
+    whole = json.loads(path.read_text())
+    c = whole.get("text_config", whole)
     rope = c.pop("rope_parameters")
+    if "full_attention" in rope:  # Gemma 3's
+        c["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+        c.pop("layer_types")
+        c["sliding_window_pattern"] = 6
     c["rope_theta"] = rope.pop("rope_theta")
-    rope.pop("partial_rotary_factor", None)
+    part = rope.pop("partial_rotary_factor", 1.0)
+    if part != 1.0:
+        c["partial_rotary_factor"] = part
+    if rope.get("original_max_position_embeddings") == c.get("original_max_position_embeddings"):
+        rope.pop("original_max_position_embeddings", None)
     kind = rope["rope_type"]
-    if kind == "linear":  # the oldest spelling
+    if kind in ("linear", "longrope") and "rope_local_base_freq" not in c:  # the oldest spelling
         rope["type"] = rope.pop("rope_type")
     c["rope_scaling"] = None if kind == "default" else rope
-    c["torch_dtype"] = c.pop("dtype")
-    path.write_text(json.dumps(c, indent=2, sort_keys=True) + "\n")
+    whole["torch_dtype"] = whole.pop("dtype")
+    path.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+
+
+def model_class(config):
+    return getattr(transformers, config.architectures[0])
 
 
 def load(directory, **changes):
-    return transformers.AutoModelForCausalLM.from_pretrained(
+    config = transformers.AutoConfig.from_pretrained(directory)
+    return model_class(config).from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", **changes).eval()
 
 
@@ -108,10 +201,23 @@ def stepwise(model, ids):
 def ablations(name, directory, ids):
     """Logits with one feature of the family removed, each with the first position where it must show."""
     settings = FAMILIES[name][3]
+    if "text_config" in settings:
+        return
     if settings.get("sliding_window"):
-        yield "window", logits_of(load(directory, sliding_window=None), ids), settings["sliding_window"]
-    if settings["rope_parameters"]["rope_type"] != "default":
-        plain = dict(rope_type="default", rope_theta=settings["rope_parameters"]["rope_theta"])
+        none = None if name in ("mistral", "phi3", "starcoder2") else 128
+        yield "window", logits_of(load(directory, sliding_window=none), ids), settings["sliding_window"]
+    for what, changes, first in CHANGES.get(name, ()):
+        yield what, logits_of(load(directory, **changes), ids), first
+    rope = settings["rope_parameters"]
+    if "sliding_attention" in rope:
+        for kind in rope:
+            same = dict(rope, **{kind: dict(rope_type="default", rope_theta=50000.0)})
+            yield kind + "'s rotation", logits_of(load(directory, rope_parameters=same), ids), 1
+    elif rope["rope_type"] != "default":
+        plain = dict(rope_type="default", rope_theta=rope["rope_theta"])
+        if "llama_4_scaling_beta" in rope:  # and each of the two
+            plain = dict(plain, llama_4_scaling_beta=0.5, original_max_position_embeddings=16)
+            yield "growing scale", logits_of(load(directory, rope_parameters=dict(rope, llama_4_scaling_beta=0.0)), ids), 16
         model = load(directory)
         config = type(model.config)(**{**model.config.to_dict(), "rope_parameters": plain})
         config._attn_implementation = "eager"
@@ -136,27 +242,38 @@ def make(name):
     kind, dtype, old_keys, settings = FAMILIES[name]
     directory = TINY / name
     directory.mkdir(parents=True, exist_ok=True)
-    config = getattr(transformers, kind)(**{**COMMON, **settings})
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    nested = "text_config" in settings
+    settings = settings if nested else {k: v for k, v in {**COMMON, **settings}.items() if v is not None or k != "head_dim"}
+    config = getattr(transformers, kind)(**settings)
+    auto = transformers.AutoModelForImageTextToText if nested else transformers.AutoModelForCausalLM
+    model = auto.from_config(config, dtype=dtype)
     initialise(model, seed=sum(name.encode()))
     model.save_pretrained(directory)
     if old_keys:
         old_rope_keys(directory / "config.json")
 
-    v = config.vocab_size
+    v = (config.text_config if nested else config).vocab_size
     rng = np.random.Generator(np.random.PCG64(sum(name.encode())))
     ids = [0, v - 1] + rng.integers(0, v, N_TOKENS - 2).tolist()
     reference = load(directory)
     y = logits_of(reference, ids)
-    by_step = np.abs(stepwise(reference, ids) - y).max()
+    by_step = 0 if name in BY_LENGTH else np.abs(stepwise(reference, ids) - y).max()
     assert by_step < 2e-4, by_step
     print(f"{name}: logits std {y.std():.2f}, max {np.abs(y).max():.1f}, by step {by_step:.1e}")
     for what, other, first in ablations(name, directory, ids):
         d = np.abs(other - y).max(axis=1)
         print(f"  without {what}: {d[first:].min():.2f} to {d.max():.2f} from position {first}")
         assert d[first:].min() > 0.02 and (first == 0 or d[:first].max() < 2e-4), what
-    (directory / "expected.bin").write_bytes(
-        struct.pack("<2I", *y.shape) + np.array(ids, "<i4").tobytes() + y.astype("<f4").tobytes())
+    write_expected(directory / "expected.bin", ids, y)
+    if name in BY_LENGTH:
+        ids = ids[:BY_LENGTH[name]]
+        short = logits_of(load(directory), ids)
+        assert np.abs(short - y[:len(ids)]).max() > 0.1
+        write_expected(directory / "expected-short.bin", ids, short)
+
+
+def write_expected(path, ids, y):
+    path.write_bytes(struct.pack("<2I", *y.shape) + np.array(ids, "<i4").tobytes() + y.astype("<f4").tobytes())
 
 
 def corpus_lines(path):
@@ -217,8 +334,10 @@ def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in FAMILIES:
+    for name in sys.argv[2:] or FAMILIES:
         make(name)
+    if sys.argv[2:]:
+        return
     lines = corpus_lines(sys.argv[1])
     for name, train in (("llama", llama_tokenizer), ("phi3", phi3_tokenizer)):
         t = train(lines)

@@ -1,0 +1,100 @@
+/* How checkpoints call the parts of a model. */
+#include <stdio.h>
+#include <string.h>
+
+#include "arch/arch.h"
+
+/* Most families'; a row lists where it differs. */
+static const sr_name names[SR_N_ROLES] = {
+    {SR_EMBED, "embed_tokens", "token_embd"},
+    {SR_HEAD, "lm_head", "output"},
+    {SR_OUT_NORM, "norm", "output_norm"},
+    {SR_ROPE_FREQS, NULL, "rope_freqs"},
+    {SR_ROPE_LONG, NULL, "rope_factors_long"},
+    {SR_ROPE_SHORT, NULL, "rope_factors_short"},
+    {SR_ATTN_NORM, "input_layernorm", "attn_norm"},
+    {SR_Q, "self_attn.q_proj", "attn_q"},
+    {SR_K, "self_attn.k_proj", "attn_k"},
+    {SR_V, "self_attn.v_proj", "attn_v"},
+    {SR_QKV, "self_attn.qkv_proj", "attn_qkv"},
+    {SR_Q_NORM, "self_attn.q_norm", "attn_q_norm"},
+    {SR_K_NORM, "self_attn.k_norm", "attn_k_norm"},
+    {SR_ATTN_OUT, "self_attn.o_proj", "attn_output"},
+    {SR_ATTN_POST_NORM, "post_attention_layernorm", "post_attention_norm"},
+    {SR_FFN_NORM, "post_attention_layernorm", "ffn_norm"},
+    {SR_GATE, "mlp.gate_proj", "ffn_gate"},
+    {SR_UP, "mlp.up_proj", "ffn_up"},
+    {SR_GATE_UP, "mlp.gate_up_proj", "ffn_up"}, /* GGUF: the same name, twice the rows */
+    {SR_DOWN, "mlp.down_proj", "ffn_down"},
+    {SR_FFN_POST_NORM, "post_feedforward_layernorm", "post_ffw_norm"},
+};
+
+/* Where the text model lies in a directory; the first is what a model of text alone has. */
+static const struct place {
+    const char *body, *head;
+} places[] = {
+    {"model.", ""},
+    {"model.language_model.", ""},
+    {"language_model.model.", "language_model."},
+    {"model.text_model.", ""},
+};
+enum { N_PLACES = sizeof places / sizeof *places };
+
+const char *sr_config_prefix(const sr_file *file) {
+    return !file->gguf && sr_file_value(file, "text_config.hidden_size") ? "text_config." : "";
+}
+
+sr_naming sr_naming_of(const sr_file *file, const sr_arch *arch) {
+    sr_naming naming = {arch, file->gguf, places[0].body, places[0].head};
+    char name[SR_NAME];
+    for (int i = 0; i < N_PLACES && !file->gguf; i++) {
+        sr_naming other = {arch, false, places[i].body, places[i].head};
+        sr_name_full(&other, SR_OUT_NORM, -1, ".weight", name); /* the one part that nothing quantizes */
+        if (sr_file_part(file, name)) return other;
+    }
+    return naming;
+}
+
+bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *suffix, char out[SR_NAME]) {
+    const sr_name *name = &names[role];
+    for (const sr_name *own = naming->arch->names; own && (own->hf || own->gguf); own++)
+        if (own->role == role) name = own;
+    const char *stem = naming->gguf ? name->gguf : name->hf, *front = naming->gguf ? "" : naming->body;
+    if (!stem) return false;
+    if (!naming->gguf && role == SR_HEAD) front = naming->head;
+    if (layer < 0)
+        snprintf(out, SR_NAME, "%s%s%s", front, stem, suffix);
+    else
+        snprintf(out, SR_NAME, "%s%s.%d.%s%s", front, naming->gguf ? "blk" : "layers", layer, stem, suffix);
+    return true;
+}
+
+/* Past "blk.12." or "layers.12.". */
+static const char *past_layer(const char *name, const char *front) {
+    size_t n = strlen(front), digits = 0;
+    if (strncmp(name, front, n) != 0) return name;
+    digits = strspn(name + n, "0123456789");
+    return digits > 0 && name[n + digits] == '.' ? name + n + digits + 1 : name;
+}
+
+static bool is_part_of(const char *tensor, const char *stem) {
+    size_t n = stem ? strlen(stem) : 0;
+    return n > 0 && strncmp(tensor, stem, n) == 0 && (tensor[n] == '.' || tensor[n] == 0);
+}
+
+bool sr_name_known(bool gguf, const char *tensor) {
+    size_t skip = 0;
+    for (int i = 0; i < N_PLACES && !gguf; i++) /* the longest that fits */
+        for (int h = 0; h < 2; h++) {
+            const char *front = h ? places[i].head : places[i].body;
+            size_t n = strlen(front);
+            if (n > skip && strncmp(tensor, front, n) == 0) skip = n;
+        }
+    tensor = past_layer(tensor + skip, gguf ? "blk." : "layers.");
+    for (int i = 0; i < SR_N_ROLES; i++)
+        if (is_part_of(tensor, gguf ? names[i].gguf : names[i].hf)) return true;
+    for (int a = 0; sr_archs[a]; a++)
+        for (const sr_name *own = sr_archs[a]->names; own && (own->hf || own->gguf); own++)
+            if (is_part_of(tensor, gguf ? own->gguf : own->hf)) return true;
+    return false;
+}

@@ -1,0 +1,48 @@
+#!/bin/sh
+# docs/models.md on standard output: the rows of the families' table, and what model_test measured of their vectors.
+#
+#   tests/models.sh BUILD
+set -eu
+build=$1
+cd "$(dirname "$0")/.."
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+SR_RESULTS="$results" "$build/model_test" >/dev/null 2>&1
+cat <<'END'
+# Models
+
+Families that run, each a row of `src/arch/` over one decoder. `make docs` writes this page from the rows and the tests.
+
+- **Hugging Face**: `architectures[0]` of config.json. Checkpoints of several modalities run as what their text model is;
+  the tensors of the others are left alone.
+- **GGUF**: `general.architecture`. *llama* with a window is a Mistral.
+- **max-abs**: the largest difference of any logit, computed with `--exact` step by step, in pieces and at once, from
+  those of `transformers` in float32 for tiny random checkpoints of the family (`tests/vectors/tiny_models.py`), the
+  worst of the vectors named; GGUF files hold the same weights as converters write them
+  (`tests/vectors/make_gguf.py`). The logits have a standard deviation of 1 to 2.7.
+
+| family | Hugging Face | GGUF | max-abs, directory | max-abs, GGUF | vectors |
+|---|---|---|---|---|---|
+END
+awk -F'\t' '
+    $1 == "family" { order[++n] = $2; class[$2] = $3; gguf[$2] = $4 }
+    $1 == "model" {
+        if (!(($2, $4) in worst) || $5 + 0 > worst[$2, $4] + 0) worst[$2, $4] = $5
+        if (!(($2, $3) in seen)) names[$2] = names[$2] (names[$2] ? ", " : "") $3
+        seen[$2, $3] = 1
+    }
+    END {
+        for (i = 1; i <= n; i++)
+            printf "| %s | `%s` | `%s` | %s | %s | %s |\n", order[i], class[order[i]], gguf[order[i]],
+                worst[order[i], "hf"], worst[order[i], "gguf"], names[order[i]]
+    }' "$results"
+cat <<'END'
+
+Rotation: plain, linear, dynamic, llama3, YaRN (with or without truncation, `mscale`, `attention_factor`) and longrope, of
+the whole model or one for full and one for sliding layers (`rope_parameters` by layer type). Where longrope or dynamic
+scaling turn keys by the length of the text, a session that grows past such a length computes its keys once more; the
+lengths of dynamic scaling are the trained one and its doublings.
+
+Not here yet: mixtures of experts, latent attention (DeepSeek), layers with a state instead of attention (Mamba, short
+convolutions), images and sound. A checkpoint of an unknown family is refused with the keys and tensors that no row places.
+END
