@@ -700,6 +700,34 @@ static void windows_follow_the_pattern_of_layers(void **state) {
     draft_close(&d);
 }
 
+static void layers_without_rotation_follow_list_or_period(void **state) {
+    static const struct {
+        const char *more, *want; /* r: rotates, n: does not */
+    } cases[] = {
+        {"", "rrrnr"},
+        {",\"no_rope_layer_interval\":2", "rnrnr"},
+        {",\"no_rope_layer_interval\":2,\"no_rope_layers\":[0,1,1,0,1]", "nrrnr"},
+    };
+    char dir[DIR_BYTES];
+    make_dir(*state, "m", dir);
+    assert_int_equal(symlink(TINY "smollm3/model.safetensors", in(dir, "model.safetensors")), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        sr_arena arena = {0};
+        sr_hparams h;
+        sr_err err;
+        snprintf(text, sizeof text,
+                 "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"hidden_size\":32,\"num_hidden_layers\":5,"
+                 "\"num_attention_heads\":4,\"intermediate_size\":48,\"max_position_embeddings\":128,"
+                 "\"rms_norm_eps\":1e-6%s}",
+                 cases[i].more);
+        write_text(in(dir, "config.json"), text);
+        if (read_hparams(dir, &arena, &h, &err) != SR_OK) fail_msg("%s", err.msg);
+        for (int k = 0; k < 5; k++) assert_int_equal(h.kind[k].rope, cases[i].want[k] == 'r' ? 0 : -1);
+        sr_arena_free(&arena);
+    }
+}
+
 static void an_unknown_family_is_told_by_what_it_has_of_its_own(void **state) {
     const char *path = in(*state, "m.gguf");
     struct draft d = draft_of(TINY "llama.gguf");
@@ -1069,6 +1097,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gemma_of_27b_scales_by_its_width, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(layers_that_predict_further_tokens_are_left_out, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(windows_follow_the_pattern_of_layers, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(layers_without_rotation_follow_list_or_period, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(an_unknown_family_is_told_by_what_it_has_of_its_own, make_scratch,
                                         remove_scratch),
         cmocka_unit_test_setup_teardown(the_text_model_is_found_wherever_it_lies, make_scratch, remove_scratch),
