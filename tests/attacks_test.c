@@ -889,6 +889,7 @@ static void refuse_json(const char *json, const char *word) {
 
 static void attack_14_merges_and_normalizers(void **state) {
     (void)state;
+    enum { LLAMA_TOKENS = 384 };
     struct draft d = draft_of(TINY "llama.gguf");
     struct bytes *raw = draft_value(&d, "tokenizer.ggml.merges", G_ARRAY);
     put_int(raw, G_STRING, 4);
@@ -901,13 +902,18 @@ static void attack_14_merges_and_normalizers(void **state) {
     refuse_draft(&d, "tokenizer.ggml.merges", NULL);
     d = draft_of(TINY "llama.gguf");
     draft_text(&d, "tokenizer.ggml.model", "t5"); /* whose charsmap is shorter than its own header */
+    raw = draft_value(&d, "tokenizer.ggml.scores", G_ARRAY);
+    put_int(raw, G_F32, 4);
+    put_int(raw, LLAMA_TOKENS, 8);
+    put_zeros(raw, 4 * LLAMA_TOKENS);
     raw = draft_value(&d, "tokenizer.ggml.precompiled_charsmap", G_ARRAY);
     put_int(raw, G_U8, 4);
     put_int(raw, 2, 8);
     put_zeros(raw, 2);
-    refuse_draft(&d, "t5", "not supported");
+    refuse_draft(&d, "tokenizer.ggml.precompiled_charsmap", "2 bytes");
 
-    refuse_json("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA=\"}}", "Precompiled");
+    refuse_json("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA=\"}}",
+                "precompiled_charsmap");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"aa\"]}}", "merge 0");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}", "aa");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":4000000},\"merges\":[]}}", "4000000");
@@ -1355,6 +1361,8 @@ static void attack_20_archives(void **state) {
     put32(&a, a.central[0] + 46 + strlen("a/data.pkl") + 8, 0x80000000); /* its ZIP64 size */
     drop(&p);
     refuse_archive(&a, "in two sizes");
+}
+
 /* ---------------------------------------------------------------- 21, 22: chat templates; finer in template_test.c */
 
 static void refuse_template(const char *text, const char *word) {

@@ -155,6 +155,7 @@ static const float *long_factors(struct binder *b, const sr_value *v, sr_role ro
     float *out = sr_arena_alloc(b->arena, (size_t)n, sizeof *out);
     sr_array a = sr_array_over(v);
     double x;
+    if (!out) sr_fail(b->err, SR_NOMEM, "no memory for the factors of longrope");
     for (int i = 0; out && i < n; i++) {
         if (v->kind != SR_KIND_ARRAY || v->v.a.n != (uint64_t)n || !sr_array_float(&a, &x) || !isfinite(x)) {
             sr_fail(b->err, SR_CORRUPT, "%s: %s: found %d elements, expected %d finite numbers", b->file->path, v->key,
@@ -170,7 +171,7 @@ static const float *long_factors(struct binder *b, const sr_value *v, sr_role ro
  * llama3: "The Llama 3 Herd of Models" and its config keys; a wave longer than orig/low is slowed by factor, one
  * shorter than orig/high is kept, between is blended. yarn: arXiv 2309.00071; the blend runs over features instead,
  * from the one that turns beta_fast times within orig to the one that turns beta_slow times. dynamic: the base grows
- * with the sequence, so that its longest wave is `factor` times as long for each orig tokens more. */
+ * with the sequence, so that the longest wave is 1 + factor * (n / orig - 1) times as long. */
 static double frequency(const sr_rotation *t, int i, int n_rot, double n) {
     const double pi = 3.14159265358979323846, orig = t->orig_ctx;
     double theta = t->theta;
