@@ -307,6 +307,30 @@ static void errors_name_file_key_and_what_is_known(void **state) {
     refuses("{\"quantization_config\": {\"foo\": 4}}", SR_UNSUPPORTED, (const char *const[]){"quant_method", NULL});
 }
 
+/* Each pattern stays below the limit of one match; together they would take hours. */
+static void the_work_of_all_rules_is_bounded(void **state) {
+    (void)state;
+    enum { N = 4000 };
+    char *text = malloc(N * 64), name[64];
+    size_t n =
+        (size_t)sprintf(text, "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"dynamic\": {");
+    for (int i = 0; i < N; i++)
+        n += (size_t)sprintf(text + n, "%s\"([a-z._0-9]?){15}Q%d\": {\"bits\": 8}", i ? ", " : "", i);
+    strcpy(text + n, "}}}");
+    struct made m = open_config("config.json", text);
+    sr_qspec s;
+    sr_err err = {0};
+    int asked = 0;
+    for (; asked < 1000 && err.code == SR_OK; asked++) {
+        snprintf(name, sizeof name, "model.layers.%d.mlp.down_proj", asked);
+        sr_qconfig_resolve(m.config, name, &s, &err);
+    }
+    if (err.code != SR_LIMIT || !strstr(err.msg, "takes too long to match")) fail_msg("%s", err.msg);
+    assert_true(asked < 10);
+    free(text);
+    release(&m);
+}
+
 static void of_two_failures_the_first_is_told_and_returned(void **state) {
     (void)state;
     refuses("{\"quantization_config\": {\"bits\": \"awq\"}}", SR_CORRUPT,
@@ -346,6 +370,7 @@ int main(void) {
         cmocka_unit_test(compressed_tensors_targets_classes_names_and_patterns),
         cmocka_unit_test(modelopt_is_recognised_by_its_file),
         cmocka_unit_test(errors_name_file_key_and_what_is_known),
+        cmocka_unit_test(the_work_of_all_rules_is_bounded),
         cmocka_unit_test(of_two_failures_the_first_is_told_and_returned),
         cmocka_unit_test(a_rule_that_is_no_pattern_is_an_error_where_it_is_needed),
     };

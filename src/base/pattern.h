@@ -3,11 +3,16 @@
 #define SR_BASE_PATTERN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 
-/* Whether the pattern matches at the start of the text, as Python's re.match. Work is bounded. SR_INVALID when it is no
- * pattern: names `where`. */
-sr_status sr_pattern_match(const char *pattern, const char *text, const char *where, bool *matches, sr_err *err);
+/* A pattern ready to match, in the arena. NULL: SR_INVALID when it is no pattern, which names `where`. */
+void *sr_pattern_compile(const char *pattern, const char *where, sr_arena *arena, sr_err *err);
+/* Whether the pattern, compiled as `code`, matches at the start of the text, as Python's re.match. SR_LIMIT when that
+ * takes too many steps, or more than *left, from which they are taken. */
+sr_status sr_pattern_match(const void *code, const char *pattern, const char *text, const char *where, int64_t *left,
+                           bool *matches, sr_err *err);
 
 #endif

@@ -55,7 +55,8 @@ typedef struct sr_qspec {
 typedef struct sr_qconfig sr_qconfig;
 /* *out is NULL when the checkpoint has none. SR_CORRUPT, SR_UNSUPPORTED (method) name file and key. */
 sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out, sr_err *err);
-/* What it says about the module `name` ("model.layers.0.self_attn.q_proj"). config may be NULL. */
+/* What it says about the module `name` ("model.layers.0.self_attn.q_proj"). config may be NULL. Not thread-safe: the
+ * work on all of its rules is bounded together (SR_LIMIT). */
 sr_status sr_qconfig_resolve(const sr_qconfig *config, const char *name, sr_qspec *spec, sr_err *err);
 
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */

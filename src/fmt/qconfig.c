@@ -22,13 +22,16 @@
 #include "base/pattern.h"
 #include "fmt/fmt.h"
 
-enum { KEY = 1100, MOST_RULES = 4096 };
+/* MOST_STEPS: of matching patterns, all modules and rules together. About two seconds. */
+enum { KEY = 1100, MOST_RULES = 4096, MOST_STEPS = 100000000 };
 
 typedef struct rule {
     const char *pattern;                                  /* a module's name, a part of it, or a regular expression */
     enum { IS_NAME, IS_PART, IS_PATTERN, IS_CLASS } kind; /* IS_CLASS: every matrix ("Linear") */
     bool skip;
-    sr_qspec spec; /* unless skip */
+    sr_qspec spec;   /* unless skip */
+    void *code;      /* of a regular expression; NULL: it is none, */
+    const char *why; /* which is told where it is needed */
 } rule;
 
 struct sr_qconfig {
@@ -39,7 +42,8 @@ struct sr_qconfig {
     bool needs_rule;    /* what no rule names is not quantized */
     rule *rule;
     int n_rules, cap;
-    sr_err *err; /* while reading */
+    int64_t *steps; /* what is left of MOST_STEPS */
+    sr_err *err;    /* while reading */
 };
 
 /* ---------------------------------------------------------------- reading keys under a prefix */
@@ -461,6 +465,16 @@ static const char *const prefixes[] = {"quantization_config.", "quantization.", 
                                        "compression_config.",  "quantize_config.", "quant_config.",
                                        "hf_quant_config."};
 
+static void compile_rules(sr_qconfig *c) {
+    for (int i = 0; i < c->n_rules; i++) {
+        rule *r = &c->rule[i];
+        sr_err why = {0};
+        if (r->kind != IS_PATTERN) continue;
+        r->code = sr_pattern_compile(r->pattern, c->file->path, c->arena, &why);
+        if (!r->code) r->why = sr_arena_strndup(c->arena, why.msg, strlen(why.msg));
+    }
+}
+
 sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out, sr_err *err) {
     sr_err own = {0};
     sr_qconfig probe = {.file = file, .arena = arena, .err = err ? err : &own};
@@ -471,8 +485,10 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
             if (!strncmp(file->value[i].key, prefixes[p], strlen(prefixes[p]))) probe.prefix = prefixes[p];
     if (!probe.prefix) return SR_OK;
     sr_qconfig *c = sr_arena_alloc(arena, 1, sizeof *c);
-    if (!c) return sr_fail(err, SR_NOMEM, "%s: no memory for its quantization config", file->path);
+    probe.steps = sr_arena_small(arena, 1, sizeof *probe.steps);
+    if (!c || !probe.steps) return sr_fail(err, SR_NOMEM, "%s: no memory for its quantization config", file->path);
     *c = probe;
+    *c->steps = MOST_STEPS;
     const char *method = text_of(c, "quant_method");
     if (!method) method = text_of(c, "method");
     if (!method && !strcmp(c->prefix, "hf_quant_config.")) method = "modelopt";
@@ -503,6 +519,7 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
     } else {
         methods[m].read(c);
     }
+    compile_rules(c);
     sr_status s = c->err->code;
     c->err = NULL;
     if (s == SR_OK) *out = c;
@@ -521,7 +538,8 @@ static sr_status applies(const sr_qconfig *c, const rule *r, const char *name, b
         *yes = strstr(name, r->pattern) != NULL;
         return SR_OK;
     default:
-        return sr_pattern_match(r->pattern, name, c->file->path, yes, err);
+        if (!r->code) return sr_fail(err, SR_INVALID, "%s", r->why ? r->why : "no memory");
+        return sr_pattern_match(r->code, r->pattern, name, c->file->path, c->steps, yes, err);
     }
 }
 
