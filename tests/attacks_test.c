@@ -885,11 +885,20 @@ static void refuse_json(const char *json, const char *word) {
     check_refusal(what, r, "vocab", word);
 }
 
+static void refuse_file(const char *name, const char *data, size_t n, const char *word) {
+    char dir[DIR_BYTES];
+    snprintf(dir, sizeof dir, "%s/files", scratch);
+    mkdir(dir, 0700);
+    write_text(in(dir, "config.json"), "{}");
+    write_file(in(dir, name), data, n);
+    check_refusal(name, run(TOKENIZE, dir, "hello", NULL), name, word);
+    unlink(in(dir, name));
+}
+
 #define BPE "\"model\":{\"type\":\"BPE\",\"vocab\":{\"h\":0,\"e\":1,\"he\":2},\"merges\":[\"h e\"]}"
 
 static void attack_14_merges_and_normalizers(void **state) {
     (void)state;
-    enum { LLAMA_TOKENS = 384 };
     struct draft d = draft_of(TINY "llama.gguf");
     struct bytes *raw = draft_value(&d, "tokenizer.ggml.merges", G_ARRAY);
     put_int(raw, G_STRING, 4);
@@ -900,20 +909,16 @@ static void attack_14_merges_and_normalizers(void **state) {
     d = draft_of(TINY "llama.gguf");
     draft_drop_value(&d, "tokenizer.ggml.merges");
     refuse_draft(&d, "tokenizer.ggml.merges", NULL);
-    d = draft_of(TINY "llama.gguf");
-    draft_text(&d, "tokenizer.ggml.model", "t5"); /* whose charsmap is shorter than its own header */
-    raw = draft_value(&d, "tokenizer.ggml.scores", G_ARRAY);
-    put_int(raw, G_F32, 4);
-    put_int(raw, LLAMA_TOKENS, 8);
-    put_zeros(raw, 4 * LLAMA_TOKENS);
+    d = draft_of(TOKENIZERS "t5.gguf"); /* whose charsmap is shorter than its own header */
     raw = draft_value(&d, "tokenizer.ggml.precompiled_charsmap", G_ARRAY);
     put_int(raw, G_U8, 4);
     put_int(raw, 2, 8);
     put_zeros(raw, 2);
-    refuse_draft(&d, "tokenizer.ggml.precompiled_charsmap", "2 bytes");
+    draft_write_gguf(&d, at("m.gguf"));
+    draft_close(&d);
+    refuse(TOKENIZE, at("m.gguf"), "precompiled_charsmap", "2 bytes");
 
-    refuse_json("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA=\"}}",
-                "precompiled_charsmap");
+    refuse_json("{" BPE ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA=\"}}", "2 bytes");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"aa\"]}}", "merge 0");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}", "aa");
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":4000000},\"merges\":[]}}", "4000000");
@@ -924,6 +929,14 @@ static void attack_14_merges_and_normalizers(void **state) {
     refuse_json("[]", "object");
     refuse_json(" ", NULL);
     refuse_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\xc0\x80\":0},\"merges\":[]}}", NULL);
+
+    /* The other files: see tokenizer_files_test. */
+    refuse_file("tokenizer.model", "\x0a\xff\xff\xff\xff\x0f", 6, "cut off");
+    refuse_file("tokenizer.model", "\x0b", 1, "wire type 3");
+    refuse_file("tokenizer.model", "AA== -1\n", 8, "line 1");
+    refuse_file("x.tiktoken", "AA== 0\nAQ==\n", 12, "line 2");
+    refuse_file("x.tiktoken", "AA== 0\nAA== 1\n", 14, "second time");
+    refuse_file("tekken.json", "{\"config\":{\"default_vocab_size\":1e9}}", 36, "default_vocab_size");
 
     /* Cyclic, duplicate and useless merges, token types missing: legal. */
     accept_it(TOKENIZE,
