@@ -306,6 +306,19 @@ static void added_tokens_come_from_the_configuration(void **state) {
     free(got.v);
     sr_tokenizer_free(t);
 
+    /* a token that is no word here is no piece of the model either */
+    struct bytes unigram = small_model(1);
+    write_in(*state, "tokenizer.model", &unigram);
+    write_text(in(*state, "tokenizer_config.json"),
+               "{\"added_tokens_decoder\":{\"7\":{\"content\":\"bb\",\"single_word\":true}}}");
+    if (open_dir(*state, &t, &err) != SR_OK) fail_msg("%s", err.msg);
+    got = tokenize(t, "abba", 4, SR_TOKENIZE_NO_BOS);
+    check_ids("inside", (struct text){(char *)(uintptr_t) "abba", 4}, got, (const int32_t[]){5, 4, 3}, 3);
+    free(got.v);
+    sr_tokenizer_free(t);
+    write_in(*state, "tokenizer.model", &b);
+    drop(&unigram);
+
     /* the older file; what the configuration names is special */
     write_text(in(*state, "tokenizer_config.json"), "{\"additional_special_tokens\":[\"<one>\"]}");
     write_text(in(*state, "added_tokens.json"), "{\"<one>\":6,\"<two>\":7}");
