@@ -259,7 +259,8 @@ sr_status sr_pairs_end(sr_loader *l, sr_pairs *p, sr_status status) {
     }
     free(p->merge);
     sr_buffer_free(&p->text);
-    sr_buffer_free(&p->spelled);
+    sr_buffer_free(&p->spelled[0]);
+    sr_buffer_free(&p->spelled[1]);
     return status;
 }
 

@@ -65,7 +65,7 @@ void sr_fill_drop(sr_filler *f);
 
 /* ---- merges ---- */
 
-enum { SR_PAIRS = 64 };
+enum { SR_PAIRS = 32 };
 
 /* Merges on their way from text to the table of ids. Nearly all of the time is waiting for memory, so they are looked
  * up in batches, and each batch asks for what it needs before it reads it. Zero it before the first. */
@@ -81,7 +81,7 @@ typedef struct sr_pairs {
     size_t skipped;  /* of those, with unknown pieces */
     sr_merge *merge; /* found */
     size_t n_merge, cap_merge;
-    sr_buffer spelled; /* the caller's */
+    sr_buffer spelled[2]; /* the caller's, for the two sides of one */
 } sr_pairs;
 
 sr_status sr_pairs_add(sr_loader *l, sr_pairs *p, const char *left, size_t n_left, const char *right, size_t n_right);

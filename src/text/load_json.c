@@ -329,44 +329,38 @@ static sr_status vocabulary(sr_loader *l, sr_json *j, bool scored, int64_t large
     return status;
 }
 
+/* The text of a string: in the file, or unescaped in *b. What is not UTF-8 is no piece of the vocabulary. */
+static const char *plain(sr_json *j, const sr_json_value *v, sr_buffer *b, size_t *n) {
+    *n = v->n;
+    if (!v->escaped) return v->text;
+    return sr_buffer_reserve(b, v->n + 1) && sr_json_unescape(j, v, b->at, n) ? b->at : NULL;
+}
+
 /* Appends one merge, whose value was just read. */
 static sr_status merge_text(sr_loader *l, sr_json *j, const sr_json_value *m, sr_pairs *p) {
-    const char *left = NULL, *right = NULL;
-    size_t n_left = 0, n_right = 0;
-    p->spelled.n = 0;
+    const char *side[2] = {NULL, NULL};
+    size_t n[2] = {0, 0};
+    int parts = 0;
     if (m->kind == SR_JSON_STRING) {
-        const char *s = m->text;
-        size_t n = m->n;
-        if (m->escaped) {
-            if (!sr_buffer_reserve(&p->spelled, n + 1)) return sr_load_no_memory(l);
-            if (!sr_json_unescape(j, m, p->spelled.at, &n)) return sr_load_corrupt(l, "a merge", "readable");
-            s = p->spelled.at;
+        side[0] = plain(j, m, &p->spelled[0], &n[0]);
+        const char *space = side[0] ? memchr(side[0], ' ', n[0]) : NULL;
+        if (space) {
+            side[1] = space + 1;
+            n[1] = n[0] - (size_t)(space - side[0]) - 1;
+            n[0] = (size_t)(space - side[0]);
+            parts = memchr(side[1], ' ', n[1]) ? 3 : 2;
         }
-        const char *space = memchr(s, ' ', n);
-        n_left = space ? (size_t)(space - s) : 0;
-        n_right = space ? n - n_left - 1 : 0;
-        left = s;
-        if (space && !memchr(space + 1, ' ', n_right)) right = space + 1;
     } else if (m->kind == SR_JSON_ARRAY) {
         sr_json_value part;
         sr_json_kind kind;
-        int parts = 0;
-        for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++) {
-            size_t n = 0;
-            if (!sr_buffer_reserve(&p->spelled, part.n + 1)) return sr_load_no_memory(l);
-            if (!sr_json_unescape(j, &part, p->spelled.at + p->spelled.n, &n))
-                return sr_load_corrupt(l, "a merge", "readable");
-            p->spelled.n += n;
-            if (parts == 0) n_left = n;
-        }
-        left = p->spelled.at;
-        n_right = p->spelled.n - n_left;
-        if (parts == 2 && kind == SR_JSON_END) right = left + n_left;
+        for (; (kind = sr_json_next(j, &part)) == SR_JSON_STRING; parts++)
+            if (parts < 2) side[parts] = plain(j, &part, &p->spelled[parts], &n[parts]);
+        if (kind != SR_JSON_END) parts = 0;
     }
-    if (!right)
+    if (parts != 2 || !side[0] || !side[1])
         return sr_fail(l->err, SR_CORRUPT, "%s: merge %u is not a pair (\"a b\" or [\"a\", \"b\"])", l->where,
                        p->count);
-    return sr_pairs_add(l, p, left, n_left, right, n_right);
+    return sr_pairs_add(l, p, side[0], n[0], side[1], n[1]);
 }
 
 /* Reads the merges, whose array was just entered: "a b" or ["a", "b"]. Of duplicates the last counts, as in the
