@@ -22,8 +22,8 @@
 #include "base/pattern.h"
 #include "fmt/fmt.h"
 
-/* MOST_STEPS: of matching patterns, all modules and rules together. About two seconds. */
-enum { KEY = 1100, MOST_RULES = 4096, MOST_STEPS = 100000000 };
+/* MOST_STEPS: of matching patterns, all modules and rules together. About a second. */
+enum { KEY = 1100, MOST_RULES = 4096, MOST_STEPS = 50000000 };
 
 typedef struct rule {
     const char *pattern;                                  /* a module's name, a part of it, or a regular expression */
