@@ -195,6 +195,9 @@ save("pickle", "values", pickled("ccollections\nOrderedDict\n)Rr\0\0\0\0", unico
                                  "}", unicode("_metadata"), "}sb"))
 save("pickle", "protocol4", b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94(\x8c\1a\x94\x8c\5torch\x94\x8c\5int64\x94\x93\x94"
                             b"\x8d\1\0\0\0\0\0\0\0b\x94K\1Na1ju.")
+OWN_TYPE = pickled("}", unicode("a"), b"ctorch._utils\n_rebuild_tensor_v3\n((" + unicode("storage") + b"ctorch.storage\nUntypedStorage\n"
+                   + unicode("0") + unicode("cpu") + b"K\x18tQK\0K\6\x85K\1\x85\x89ccollections\nOrderedDict\n)Rctorch\nuint32\ntRs")
+save("pickle", "own_type", OWN_TYPE)
 save("pickle", "shared", pickled("}q\0", unicode("x"), "K\1s0}q\1K\1h\0sK\2h\0s0}K\3h\1sK\4h\1s"))
 
 
