@@ -19,6 +19,10 @@ foreach(source ${TEST_SOURCES})
   sirocco_test(${name} 600 ${name})
 endforeach()
 
+# A part of the command that is tested piece by piece.
+target_sources(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps/cli/split.c ${PROJECT_SOURCE_DIR}/apps/cli/output.c)
+target_include_directories(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps)
+
 # The hub of hub_test, for scripts.
 add_executable(hub_server ${PROJECT_SOURCE_DIR}/tests/hub_server.c)
 target_include_directories(hub_server PRIVATE src tests)

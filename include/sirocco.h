@@ -181,15 +181,17 @@ SR_API void sr_detok_flush(sr_detok *d, const char **text, size_t *n);
  * rendering costs is bounded. */
 typedef struct sr_template sr_template;
 
-/* The chat template of a path that sr_checkpoint_open takes, or of a file whose name ends in .jinja. tools: the one
- * that the model keeps for conversations with tools, where there is such a one. The model's special tokens become the
- * variables bos_token, eos_token, unk_token, pad_token ... SR_UNSUPPORTED: it has no chat template, or one that says
- * what chat templates do not (include, import, extends); SR_CORRUPT: it is no template. Messages of this section name
- * the template, line and column. */
+/* The chat template of a path that sr_checkpoint_open takes, or of a file whose name ends in .jinja, or in .json: then
+ * its member chat_template, as in tokenizer_config.json. tools: the one that the model keeps for conversations with
+ * tools, where there is such a one. The model's special tokens become the variables bos_token, eos_token, unk_token,
+ * pad_token ... SR_UNSUPPORTED: it has no chat template, or one that says what chat templates do not (include, import,
+ * extends); SR_CORRUPT: it is no template. Messages of this section name the template, line and column. */
 SR_API sr_status sr_template_open(const char *path, bool tools, sr_template **out, sr_err *err);
 /* The same from n bytes of text; `origin` names it in messages. Both are copied. */
 SR_API sr_status sr_template_parse(const char *text, size_t n, const char *origin, sr_template **out, sr_err *err);
 SR_API void sr_template_free(sr_template *t);
+/* Where it stood: "tokenizer_config.json", a key of GGUF, a path; borrowed. */
+SR_API const char *sr_template_home(const sr_template *t);
 /* Renders with `variables`, n_variables bytes of a JSON object: messages, tools, add_generation_prompt and whatever
  * else the template asks for. Messages are made what templates expect: members that are null are left out, the
  * arguments of tool calls become objects where they are the text of one, reasoning gets its usual names; so are tools
@@ -320,6 +322,8 @@ typedef struct sr_model_info {
 SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
 /* Borrowed until sr_model_close; NULL for a checkpoint of weights alone, which takes and gives ids only. */
 SR_API const sr_tokenizer *sr_model_tokenizer(const sr_model *m);
+/* The chat template of an open model, as sr_template_open; SR_UNSUPPORTED where it has none. The caller frees it. */
+SR_API sr_status sr_model_template(const sr_model *m, bool tools, sr_template **out, sr_err *err);
 /* Whether a generation ends with this id (eos and its relatives, generation_config.json included). */
 SR_API bool sr_model_is_end(const sr_model *m, int32_t id);
 /* Sampling defaults: those of the model's generation_config.json (GGUF: general.sampling) where it has one, else

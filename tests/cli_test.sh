@@ -279,6 +279,158 @@ run 0 run "$model" --exact --greedy --max-tokens 8 -q
 [ "$(tail -n 1 "$out")" = ", and the House of the H" ] || fail "after /reset another text"
 : >"$scratch/in"
 
+# ---------------------------------------------------------------- conversations
+
+talker=$scratch/talker tiny=$source/tests/vectors/tiny/llama
+mkdir "$talker"
+cp "$tiny/config.json" "$tiny/generation_config.json" "$talker"
+ln -s "$tiny/model.safetensors" "$talker"
+sed 's|<.finetune_right_pad_id.>|</think>|' "$tiny/tokenizer.json" >"$talker/tokenizer.json"
+echo '{"bos_token": "<|begin_of_text|>"}' >"$talker/tokenizer_config.json"
+cat >"$talker/chat_template.jinja" <<'END'
+{{ bos_token }}{% for m in messages %}
+{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('who is ' + m.role + '?') }}{% endif %}
+<{{ m.role }}>{{ m.content }}<|eot_id|>{% endfor %}
+{% if add_generation_prompt %}<assistant>{{ reasoning_effort }}{{ '<think>' if enable_thinking }}{% endif %}
+END
+fast=(--exact --greedy --max-tokens 6)
+
+run 0 run "$talker" -i Hello "${fast[@]}" --echo -v
+says '^<|begin_of_text|><user>Hello<|eot_id|><assistant>.'
+warns 'chat template of chat_template.jinja'
+cp "$out" "$scratch/echoed"
+run 0 run "$talker" -i Hello "${fast[@]}" --json
+is_json
+says '"text":"..*","reasoning":"","tokens":6,'
+n=$(sed 's/.*"prompt_tokens":\([0-9]*\).*/\1/' "$out")
+# Special tokens are parsed, and BOS stands there once.
+run 0 tokenize --json --no-bos "$talker" "<|begin_of_text|><user>Hello<|eot_id|><assistant>"
+[ "$(tr ',' '\n' <"$out" | sed '/"pieces"/,$d' | wc -l)" = "$n" ] || fail "the prompt had $n tokens"
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --system 'Be kind.'
+says '^<|begin_of_text|><system>Be kind.<|eot_id|><user>Hello<|eot_id|><assistant>'
+printf 'Be\nbrief.\n\n' >"$scratch/system"
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --system "@$scratch/system"
+says '^brief.<|eot_id|><user>Hello'
+run 1 run "$talker" -i Hello --system "@$scratch/absent"
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --reasoning-effort low --var 'bos_token="B"'
+says '^B<user>Hello<|eot_id|><assistant>low<think>'
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --enable-thinking off
+says '<assistant>' && grep -q '<think>' "$out" && fail "thinking although off"
+# Reasoning is no result.
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --thinking on
+is '<|begin_of_text|><user>Hello<|eot_id|><assistant><think>'
+[ "$(grep -vc ' params, ' "$err")" -ge 1 ] || fail "no reasoning on standard error"
+run 0 run "$talker" -i Hello "${fast[@]}" --reasoning-effort high --json
+says '"text":"","reasoning":"..*","tokens":6,'
+# It ends with a special token: the first one here.
+run 0 run "$talker" -i Hello "${fast[@]}" --enable-thinking on --logit-bias 382=60 --frequency-penalty 100 --json
+says '"text":"..*","reasoning":"","tokens":6,'
+
+run 0 run "$tiny" -i Hello "${fast[@]}" --echo
+cp "$out" "$scratch/plain"
+run 0 run "$talker" -i Hello "${fast[@]}" --echo --no-chat
+cmp -s "$out" "$scratch/plain" || fail "not the text without a template"
+run 0 run "$tiny" -i Hello "${fast[@]}" --echo -v
+grep -q 'chat template of' "$err" && fail "a template out of nothing"
+run 0 run "$tiny" -i Hello "${fast[@]}" --echo --chat-template "$talker/chat_template.jinja"
+cmp -s "$out" "$scratch/echoed" || fail "not what the template in the directory gave"
+printf '{"chat_template": "%s"}' '{{ bos_token }}[{{ messages[0].content }}]' >"$scratch/template.json"
+run 0 run "$talker" -i Hello "${fast[@]}" --echo -c "$scratch/template.json"
+says '^<|begin_of_text|>\[Hello\]'
+run 0 run "$talker" -i Hello "${fast[@]}" --echo -j "$templates/phi3.jinja"
+says '^<|user|>$'
+run 1 run "$talker" -i Hello -c "$scratch/absent.jinja"
+run 1 run "$talker" -i Hello -c "$talker/config.json"
+warns 'no chat template'
+echo '{% if %}' >"$scratch/broken.jinja"
+run 1 run "$talker" -i Hello -c "$scratch/broken.jinja"
+warns 'line 1, column 7'
+run 1 run "$tiny" -i Hello --system x
+warns 'no chat template, which --system is for'
+run 2 run "$talker" -i Hello --no-chat --system x
+run 2 run "$talker" -i Hello --enable-thinking maybe
+
+# A conversation, saved, loaded and taken back.
+a=$scratch/a.json b=$scratch/b.json
+printf '%s\n' '/system Be kind.' 'Hello "you"' "/save $a" /undo Again "/save $b" /undo /undo /stats /help >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+[ "$(wc -l <"$out")" -ge 2 ] || fail "expected two replies"
+warns '^(nothing to undo)$'
+warns '^messages 1$'
+warns '^context [0-9]* of 128 tokens'
+warns '^  /load FILE  '
+[ "$(grep -c '"role": "' "$a")" = 3 ] || fail "not three messages: $(cat "$a")"
+grep -qx '{"role": "system", "content": "Be kind."},' "$a" || fail "no system prompt in $(cat "$a")"
+grep -qx '{"role": "user", "content": "Hello \\"you\\""},' "$a" || fail "not what was said in $(cat "$a")"
+grep -q '"Again"' "$b" || fail "no second message in $(cat "$b")"
+grep -q 'Hello' "$b" && fail "not taken back in $(cat "$b")"
+run 0 template "$talker" --messages "$a"
+says '<user>Hello "you"<|eot_id|><assistant>'
+printf '%s\n' "/load $a" "/save $b" /reset /stats >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+cmp -s "$a" "$b" || fail "another conversation after /load"
+warns '^messages 1$'
+# What was taken back has left nothing behind.
+printf '%s\n' '/system Be kind.' 'Hello "you"' /undo Again "/save $b" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+cp "$b" "$scratch/undone"
+printf '%s\n' '/system Be kind.' Again "/save $b" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+cmp -s "$b" "$scratch/undone" || fail "another conversation after /undo: $(cat "$scratch/undone")"
+# Asked again, the model draws again; from the same seed the same.
+printf '%s\n' Hello "/save $a" /undo Hello "/save $b" >"$scratch/in"
+run 0 run "$talker" --exact --seed 7 --max-tokens 6
+cmp -s "$a" "$b" && fail "the same reply once more"
+cp "$b" "$scratch/drawn"
+run 0 run "$talker" --exact --seed 7 --max-tokens 6
+cmp -s "$b" "$scratch/drawn" || fail "the same seed gave another conversation"
+printf '%s\n' '/system Be kind.' 'Hello "you"' "/save $a" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+# The answer to what was loaded is the one that was given.
+printf '[\n%s\n]\n' "$(sed -n '2p; 3s/,$//p' "$a")" >"$b"
+printf '%s\n' "/load $b" '' "/save $b" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+cmp -s "$a" "$b" || fail "another reply after /load: $(cat "$b")"
+# A reply that was cut goes on.
+printf '%s\n' Hello '' "/save $b" >"$scratch/in"
+run 0 run "$talker" --exact --greedy --max-tokens 3
+printf '%s\n' Hello "/save $a" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+cmp -s "$a" "$b" || fail "not in one piece: $(cat "$b")"
+
+# What goes wrong does not end the conversation.
+echo '[{"role": "judge", "content": "x"}]' >"$b"
+printf '%s\n' "/load $b" Hello /reset Hello >"$scratch/in"
+run 1 run "$talker" "${fast[@]}"
+warns 'chat template: line 2, column .*who is judge?'
+[ -s "$out" ] || fail "no reply after the error"
+for bad in '{}' '[' '[1]' '[{"content": "x"}]' '[{"role": "user"}] 1'; do
+    printf '%s' "$bad" >"$b"
+    echo "/load $b" >"$scratch/in"
+    run 1 run "$talker" "${fast[@]}"
+    warns 'a conversation is a list'
+done
+for bad in "/load $scratch/absent" "/save $scratch/no/such" /save '/reset now' /sav "/sav x" /nonsense; do
+    echo "$bad" >"$scratch/in"
+    run 1 run "$talker" "${fast[@]}"
+done
+echo "/sav x" >"$scratch/in"
+run 1 run "$talker" "${fast[@]}"
+warns 'did you mean /save'
+printf '%s\n' '/usr is a folder' "/save $b" >"$scratch/in"
+run 0 run "$talker" "${fast[@]}"
+grep -q '"/usr is a folder"' "$b" || fail "a text with a slash is a text"
+printf '%s\n' Once "/undo" "Little Red" >"$scratch/in"
+run 0 run "$model" "${fast[@]}"
+tail -n 1 "$out" >"$scratch/undone"
+echo "Little Red" >"$scratch/in"
+run 0 run "$model" "${fast[@]}"
+cmp -s "$out" "$scratch/undone" || fail "/undo left something behind"
+echo "/save $b" >"$scratch/in"
+run 1 run "$model" "${fast[@]}"
+warns 'without a chat template'
+: >"$scratch/in"
+
 # ---------------------------------------------------------------- eval, bench
 
 for _ in 1 2 3 4 5 6 7 8; do printf 'Once upon a time there was a king who had three daughters.\n'; done >"$scratch/text"

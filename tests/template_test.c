@@ -270,6 +270,13 @@ static void check_open(const char *path, bool tools, const char *want) {
     sr_template_free(t);
 }
 
+static void check_home(const char *path, const char *word) {
+    sr_template *t;
+    OK(sr_template_open(path, false, &t, e_));
+    if (!strstr(sr_template_home(t), word)) fail_msg("%s: found in %s, not %s", path, sr_template_home(t), word);
+    sr_template_free(t);
+}
+
 static void check_open_fails(const char *path, sr_status status, const char *word) {
     sr_template *t;
     sr_err err = {0};
@@ -305,6 +312,19 @@ static void templates_of_a_directory_have_their_order(void **state) {
     check_open(dir, false, "P!");
     write_text(in(dir, "other.jinja"), "{{bos_token}}{{x}}");
     check_open(in(dir, "other.jinja"), false, "<s>!");
+    check_home(in(dir, "other.jinja"), "other.jinja");
+    check_home(dir, "processor_config.json");
+    write_text(in(dir, "other.json"), "{\"bos_token\":\"<o>\",\"chat_template\":" NAMED "}");
+    check_open(in(dir, "other.json"), false, "D!");
+    check_open(in(dir, "other.json"), true, "T!");
+    check_home(in(dir, "other.json"), "other.json");
+    write_text(in(dir, "other.json"), "{\"bos_token\":\"<o>\",\"chat_template\":\"{{bos_token}}{{x}}\"}");
+    check_open(in(dir, "other.json"), false, "<o>!");
+    write_text(in(dir, "other.json"), "{\"bos_token\":\"<o>\"}");
+    check_open_fails(in(dir, "other.json"), SR_UNSUPPORTED, "other.json");
+    write_text(in(dir, "other.json"), "{\"chat_template\":");
+    check_open_fails(in(dir, "other.json"), SR_CORRUPT, "other.json");
+    check_open_fails(in(dir, "absent.json"), SR_IO, "absent.json");
     write_text(in(dir, "processor_config.json"), "{\"chat_template\":\"{% if %}\"}");
     check_open_fails(dir, SR_CORRUPT, "chat template: line 1, column 7");
     write_text(in(dir, "processor_config.json"), "{\"chat_template\":7}");

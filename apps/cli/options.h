@@ -55,6 +55,8 @@ typedef struct cli_args {
 
     bool no_bos, no_special, summary;
 
+    const char *system, *chat_template, *enable_thinking, *reasoning_effort;
+    bool no_chat;
     const char *messages, *tools;
     cli_texts var;
     bool no_generation_prompt;

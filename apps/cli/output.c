@@ -126,6 +126,15 @@ void out_note(const char *fmt, ...) {
     va_end(list);
 }
 
+void out_aside(const char *text, size_t n) {
+    if (screen.quiet || n == 0) return;
+    out_text clean = {0};
+    out_text_add_visible(&clean, text, n, true);
+    clear_progress();
+    fprintf(stderr, "%s%s%s", screen.colour ? "\033[2m" : "", clean.at, screen.colour ? "\033[0m" : "");
+    out_text_free(&clean);
+}
+
 static const char *next_step(sr_status code) {
     switch (code) {
     case SR_CORRUPT:
@@ -240,6 +249,29 @@ void out_text_add_quoted(out_text *t, const char *bytes, size_t n) {
     out_text_add(t, "\"", 1);
 }
 
+void out_text_add_json(out_text *t, const char *bytes, size_t n) {
+    out_text_add(t, "\"", 1);
+    for (size_t i = 0; i < n;) {
+        bool valid;
+        size_t step = out_utf8(bytes + i, n - i, &valid);
+        unsigned char c = (unsigned char)bytes[i];
+        const char *from = "\n\t\r\"\\\b\f", *to = "ntr\"\\bf";
+        const char *named = c ? strchr(from, c) : NULL;
+        char escape[8];
+        if (!valid) {
+            out_text_add(t, REPLACEMENT, 3);
+        } else if (named) {
+            out_text_add(t, escape, (size_t)snprintf(escape, sizeof escape, "\\%c", to[named - from]));
+        } else if (c < 0x20 || c == 0x7f) {
+            out_text_add(t, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", c));
+        } else {
+            out_text_add(t, bytes + i, step);
+        }
+        i += step;
+    }
+    out_text_add(t, "\"", 1);
+}
+
 bool out_read_all(FILE *in, size_t limit, out_text *t) {
     char chunk[65536];
     size_t n;
@@ -323,24 +355,10 @@ void out_table_print(out_table *t, int indent) {
 /* ---------------------------------------------------------------- JSON */
 
 static void json_string(const char *s, size_t n) {
-    putchar('"');
-    for (size_t i = 0; i < n;) {
-        bool valid;
-        size_t step = out_utf8(s + i, n - i, &valid);
-        unsigned char c = (unsigned char)s[i];
-        const char *from = "\n\t\r\"\\\b\f", *to = "ntr\"\\bf";
-        const char *named = c ? strchr(from, c) : NULL;
-        if (!valid)
-            fputs(REPLACEMENT, stdout);
-        else if (named)
-            printf("\\%c", to[named - from]);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            fwrite(s + i, 1, step, stdout);
-        i += step;
-    }
-    putchar('"');
+    out_text t = {0};
+    out_text_add_json(&t, s, n);
+    fwrite(t.at, 1, t.n, stdout);
+    out_text_free(&t);
 }
 
 static void json_begin(out_json *j, const char *key) {

@@ -31,6 +31,8 @@ int out_error(int code, const char *fmt, ...) SR_PRINTF(2, 3);
 void out_warning(const char *fmt, ...) SR_PRINTF(1, 2);
 /* A plain line, dim on a terminal; nothing when quiet. */
 void out_note(const char *fmt, ...) SR_PRINTF(1, 2);
+/* A piece of a text that is no result, as it stands, dim on a terminal; nothing when quiet. */
+void out_aside(const char *text, size_t n);
 /* Reports a failure of the library with the next step to take, and returns the exit code that belongs to it. */
 int out_failure(const sr_err *err);
 int out_failure_about(const char *path, const sr_err *err);
@@ -57,6 +59,8 @@ size_t out_width(const char *s);
 void out_text_add_visible(out_text *t, const char *bytes, size_t n, bool lines);
 /* Adds bytes in double quotes, with \n, \t, \", \\ and \xHH escapes. */
 void out_text_add_quoted(out_text *t, const char *bytes, size_t n);
+/* Adds bytes as a string of JSON, quotes included; U+FFFD for what is not UTF-8. */
+void out_text_add_json(out_text *t, const char *bytes, size_t n);
 /* All of a stream, at most `limit` bytes. False when reading failed or there was more. */
 bool out_read_all(FILE *in, size_t limit, out_text *t);
 

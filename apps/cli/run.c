@@ -1,21 +1,13 @@
-/* sirocco run: continue a text, once (-i) or at a prompt. */
+/* sirocco run: opening, generating, and one shot (-i). */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/map.h"
 #include "cli/commands.h"
-#include "cli/open.h"
-#include "cli/output.h"
-
-#if defined(SR_HAVE_EDIT)
-#include <editline/readline.h>
-#endif
+#include "cli/run.h"
 
 enum { MAX_PROMPT_BYTES = 1 << 30, MOST_LOGPROBS = 20 };
 
@@ -25,30 +17,6 @@ struct likely {
     int n;
     sr_logprob top[MOST_LOGPROBS];
 };
-
-typedef struct conversation {
-    const cli_args *args;
-    opened model;
-    const sr_tokenizer *tokenizer;
-    sr_session *session;
-    sr_sampler *sampler;
-    sr_detok *detok;
-    uint64_t seed;
-    int32_t *id; /* all tokens so far, capacity n_ctx + 1: the last one generated may find no room in the session */
-    int32_t n, n_ctx;
-    bool ends_line;        /* the text so far ends with a newline */
-    out_text *captured;    /* where text goes with --json, else NULL */
-    struct likely *likely; /* with --logprobs: each generated token and its rivals, owned */
-    int32_t n_likely;
-} conversation;
-
-typedef struct reply {
-    const char *finish; /* "stop", "length", "canceled" */
-    int32_t n_tokens;
-    int32_t n_prefill, n_decode; /* tokens that were evaluated */
-    double prefill_s, decode_s;
-    bool full; /* the context is */
-} reply;
 
 /* ---------------------------------------------------------------- opening */
 
@@ -63,6 +31,7 @@ static int parse_bias(const char *text, sr_logit_bias *bias) {
     return EXIT_FINE;
 }
 
+/* A sampler that knows the tokens so far as its prompt: each reply is one request, with a seed of its own. */
 static int create_sampler(conversation *c) {
     const cli_args *a = c->args;
     sr_sampling s;
@@ -75,7 +44,7 @@ static int create_sampler(conversation *c) {
     if (CLI_GIVEN(a, frequency_penalty)) s.frequency_penalty = (float)a->frequency_penalty;
     if (CLI_GIVEN(a, presence_penalty)) s.presence_penalty = (float)a->presence_penalty;
     if (a->greedy) s.temperature = 0;
-    s.seed = c->seed;
+    s.seed = c->seed + (uint64_t)c->n_replies;
     sr_logit_bias *bias = out_alloc(NULL, (size_t)(s.n_logit_bias + a->logit_bias.n), sizeof *bias);
     for (int i = 0; i < s.n_logit_bias; i++) bias[i] = s.logit_bias[i];
     for (int i = 0; i < a->logit_bias.n; i++)
@@ -92,11 +61,15 @@ static int create_sampler(conversation *c) {
         status = sr_dry_breakers(c->tokenizer, a->dry_breaker.n ? a->dry_breaker.at : NULL, a->dry_breaker.n, breaker,
                                  &s.n_dry_breaker, &err);
     s.dry_breaker = breaker;
+    sr_sampler_free(c->sampler);
+    c->sampler = NULL;
     if (status == SR_OK) status = sr_sampler_create(&s, c->model.info.n_vocab, &c->sampler, &err);
     free(bias);
     free(breaker);
     if (status == SR_INVALID) return out_error(EXIT_USAGE, "%s; see 'sirocco run --help'", err.msg);
-    return status == SR_OK ? EXIT_FINE : out_failure(&err);
+    if (status != SR_OK) return out_failure(&err);
+    for (int32_t i = 0; i < c->n; i++) sr_sampler_accept(c->sampler, c->id[i], false);
+    return EXIT_FINE;
 }
 
 static uint64_t new_seed(void) {
@@ -120,17 +93,18 @@ static int open_conversation(conversation *c) {
     c->id = out_alloc(NULL, (size_t)c->n_ctx + 1, sizeof *c->id);
     if (sr_detok_create(c->tokenizer, a->stop.at, a->stop.n, &c->detok, &err) != SR_OK) return out_failure(&err);
     c->seed = CLI_GIVEN(a, seed) ? a->seed : new_seed();
-    if ((code = create_sampler(c))) return code;
+    if ((code = create_sampler(c))) return code; /* what is wrong with its options is said now */
     open_banner(&c->model, c->session);
     if (!a->greedy && !(CLI_GIVEN(a, temperature) && a->temperature == 0) && !CLI_GIVEN(a, seed))
         out_note("seed %llu", (unsigned long long)c->seed);
-    if (c->model.info.has_chat_template)
-        out_warning("this model has a chat template, which is not applied yet (templates come later): your text is "
-                    "continued as it stands");
-    return EXIT_FINE;
+    return chat_open(&c->chat, a, &c->model);
 }
 
 static void close_conversation(conversation *c) {
+    chat_close(&c->chat);
+    split_free(&c->split);
+    out_text_free(&c->answer);
+    out_text_free(&c->thought);
     sr_detok_free(c->detok);
     sr_sampler_free(c->sampler);
     sr_session_free(c->session);
@@ -141,13 +115,12 @@ static void close_conversation(conversation *c) {
 
 /* ---------------------------------------------------------------- generation */
 
-/* False once standard output fails. */
-static bool emit(conversation *c, const char *text, size_t n) {
-    if (n == 0) return true;
+static void emit(conversation *c, const char *text, size_t n) {
+    if (n == 0) return;
     c->ends_line = text[n - 1] == '\n';
     if (c->captured) {
         out_text_add(c->captured, text, n);
-        return true;
+        return;
     }
     if (out_stdout_is_terminal()) {
         out_text clean = {0}; /* a model must not steer the terminal */
@@ -157,26 +130,60 @@ static bool emit(conversation *c, const char *text, size_t n) {
     } else {
         fwrite(text, 1, n, stdout);
     }
-    return out_flush();
+    c->written = out_flush();
 }
 
-/* Tokenizes `text` and appends it to the conversation. EXIT_FAILED after a message. */
-static int add_text(conversation *c, const char *text, size_t n) {
+/* Reasoning is no result: it goes to standard error. */
+static void emit_part(void *user, bool reasoning, const char *text, size_t n) {
+    conversation *c = user;
+    out_text_add(reasoning ? &c->thought : &c->answer, text, n);
+    if (!reasoning) {
+        if (c->aside) out_aside("\n", 1);
+        c->aside = false;
+        emit(c, text, n);
+    } else if (!c->captured) {
+        out_aside(text, n);
+        c->aside = text[n - 1] != '\n';
+    }
+}
+
+static void deliver(conversation *c, const char *text, size_t n) {
+    if (c->chat.template)
+        split_text(&c->split, text, n);
+    else
+        emit(c, text, n);
+}
+
+/* Reasoning is set apart by tokens in some models: what stands before one is complete. */
+static void deliver_mark(conversation *c, int32_t id) {
+    const char *spelling, *text;
+    size_t n_spelling, n;
+    if (!c->chat.template || !sr_token_is_special(c->tokenizer, id)) return;
+    sr_token_bytes(c->tokenizer, id, &spelling, &n_spelling);
+    if (!split_is_mark(spelling, n_spelling)) return;
+    sr_detok_flush(c->detok, &text, &n);
+    deliver(c, text, n);
+    sr_detok_reset(c->detok, false);
+    split_mark(&c->split, spelling, n_spelling);
+}
+
+static int too_long(const conversation *c, size_t count) {
+    if (c->n == 0)
+        return out_error(EXIT_FAILED,
+                         "the prompt has %zu tokens and the context %d; shorten it or use --ctx %zu or more", count,
+                         c->n_ctx, count + 1);
+    return out_error(EXIT_FAILED,
+                     "the context is full: %d tokens and %zu new ones, of %d; /reset starts again, --ctx N gives more "
+                     "room",
+                     c->n, count, c->n_ctx);
+}
+
+int run_add_text(conversation *c, const char *text, size_t n) {
     sr_err err = {0};
     unsigned flags = c->n ? SR_TOKENIZE_NO_BOS : 0;
     size_t room = (size_t)(c->n_ctx - c->n), count;
     if (sr_tokenize(c->tokenizer, text, n, flags, c->id + c->n, room, &count, &err) != SR_OK) return out_failure(&err);
-    if (count > room) {
-        if (c->n == 0)
-            return out_error(EXIT_FAILED,
-                             "the prompt has %zu tokens and the context %d; shorten it or use --ctx %zu or more", count,
-                             c->n_ctx, count + 1);
-        return out_error(EXIT_FAILED,
-                         "the context is full: %d tokens and %zu new ones, of %d; /reset starts again, --ctx N gives "
-                         "more room",
-                         c->n, count, c->n_ctx);
-    }
-    for (size_t i = 0; i < count; i++) sr_sampler_accept(c->sampler, c->id[c->n + (int32_t)i], false);
+    if (count > room) return too_long(c, count);
     c->n += (int32_t)count;
     if (c->n == 0) {
         /* Nothing to start from: an empty text of a model whose convention has no BOS. */
@@ -185,6 +192,25 @@ static int add_text(conversation *c, const char *text, size_t n) {
             return out_error(EXIT_FAILED, "the prompt is empty and this model has no BOS token; give it some text");
         c->id[c->n++] = bos;
     }
+    return EXIT_FINE;
+}
+
+int run_prompt(conversation *c, out_text *prompt) {
+    sr_err err = {0};
+    size_t count;
+    int code = chat_render(&c->chat, prompt);
+    if (code) return code;
+    /* The template writes BOS where the model wants it. */
+    if (sr_tokenize(c->tokenizer, prompt->at, prompt->n, SR_TOKENIZE_NO_BOS, c->id, (size_t)c->n_ctx, &count, &err) !=
+        SR_OK)
+        return out_failure(&err);
+    c->n = 0;
+    if (count > (size_t)c->n_ctx) return too_long(c, count);
+    if (count == 0)
+        return out_error(EXIT_FAILED, "the chat template makes an empty prompt of this; --no-chat does without it");
+    c->n = (int32_t)count;
+    c->answer.n = c->thought.n = 0;
+    split_begin(&c->split, prompt->at, prompt->n, emit_part, c);
     return EXIT_FINE;
 }
 
@@ -252,14 +278,16 @@ static void print_logprobs(const conversation *c, out_json *j) {
     json_close(j, ']');
 }
 
-/* Continues the conversation. Returns an exit code; EXIT_INTERRUPTED leaves a conversation that can go on. */
-static int generate(conversation *c, reply *r) {
+int run_generate(conversation *c, reply *r) {
     const cli_args *a = c->args;
     int64_t most = CLI_GIVEN(a, max_tokens) ? a->max_tokens : INT32_MAX;
     int32_t first = c->n;
     size_t n_shown = 0, n;
     const char *text;
     sr_err err = {0};
+    int code = create_sampler(c);
+    if (code) return code;
+    c->n_replies++;
     *r = (reply){.finish = "length"};
     sr_detok_reset(c->detok, c->n == 1 && sr_token_is_special(c->tokenizer, c->id[0]));
 
@@ -270,7 +298,8 @@ static int generate(conversation *c, reply *r) {
     double began = sr_clock();
     r->prefill_s = began - start;
 
-    bool stopped = false, written = true;
+    bool stopped = false;
+    c->written = true;
     while (status == SR_OK && r->n_tokens < most) {
         if (interrupted()) {
             status = SR_CANCELLED;
@@ -294,23 +323,27 @@ static int generate(conversation *c, reply *r) {
         keep_logprobs(c, id);
         sr_sampler_accept(c->sampler, id, true);
         c->id[c->n++] = id;
+        deliver_mark(c, id);
         stopped = sr_detok_push(c->detok, id, &text, &n);
         n_shown += n;
-        written = emit(c, text, n);
+        deliver(c, text, n);
         if (stopped) r->finish = "stop";
-        if (stopped || !written || c->n > c->n_ctx) break;
+        if (stopped || !c->written || c->n > c->n_ctx) break;
         if (r->n_tokens == most) break;
         status = sr_session_append(c->session, id, &err);
         if (status == SR_OK) status = evaluate(c, false, &err);
         if (status == SR_OK) r->n_decode++;
     }
     r->decode_s = sr_clock() - began;
-    if (!stopped && written) {
+    if (!stopped && c->written) {
         sr_detok_flush(c->detok, &text, &n);
-        written = emit(c, text, n);
+        deliver(c, text, n);
     }
+    split_end(&c->split);
+    if (c->aside) out_aside("\n", 1);
+    c->aside = false;
     if (stopped) drop_unseen(c, first, n_shown);
-    if (!written) return EXIT_FAILED; /* out_end says why */
+    if (!c->written) return EXIT_FAILED; /* out_end says why */
     if (c->n > c->n_ctx) {
         c->n = c->n_ctx;
         r->full = !stopped;
@@ -323,11 +356,22 @@ static int generate(conversation *c, reply *r) {
     return out_failure_about(c->model.path, &err);
 }
 
+/* Without the white space at its end, which belongs to the marker behind it. */
+static void trim(out_text *t) {
+    while (t->n && strchr(" \n\r\t", t->at[t->n - 1])) t->n--;
+}
+
+void run_keep_reply(conversation *c) {
+    out_text thought = c->thought; /* itself as it is: the reply may go on */
+    trim(&thought);
+    chat_say(&c->chat, CHAT_ASSISTANT, &c->answer, &thought);
+}
+
 static double rate(int32_t n, double seconds) {
     return n > 0 && seconds > 0 ? n / seconds : 0;
 }
 
-static void show_end(const conversation *c, const reply *r, bool speed) {
+void run_show_end(const conversation *c, const reply *r, bool speed) {
     if (r->full) out_note("the context of %d tokens is full; --ctx N gives more room", c->n_ctx);
     if (!speed) return;
     out_note("prompt %d tokens, %.1f tokens/s; text %d tokens, %.1f tokens/s", r->n_prefill,
@@ -338,28 +382,40 @@ static void show_end(const conversation *c, const reply *r, bool speed) {
 
 static int one_shot(conversation *c) {
     const cli_args *a = c->args;
-    out_text prompt = {0}, text = {0};
+    out_text input = {0}, rendered = {0}, text = {0};
     reply r = {0};
     int code = EXIT_FINE;
     if (strcmp(a->input, "-") == 0) {
-        if (!out_read_all(stdin, MAX_PROMPT_BYTES, &prompt))
+        if (!out_read_all(stdin, MAX_PROMPT_BYTES, &input))
             code = out_error(EXIT_FAILED, "cannot read the prompt from standard input: %s",
                              ferror(stdin) ? strerror(errno) : "it is larger than 1 GiB");
     } else {
-        out_text_add(&prompt, a->input, strlen(a->input));
+        out_text_add(&input, a->input, strlen(a->input));
     }
-    if (!code) code = add_text(c, prompt.at, prompt.n);
+    bool messages = c->chat.template != NULL;
+    if (!code && messages) {
+        chat_say(&c->chat, CHAT_USER, &input, &(out_text){0});
+        code = run_prompt(c, &rendered);
+    } else if (!code) {
+        code = run_add_text(c, input.at, input.n);
+    }
+    const out_text *prompt = messages ? &rendered : &input;
     int32_t n_prompt = c->n;
     if (!code) {
         if (a->json) c->captured = &text;
-        bool written = !a->echo || emit(c, prompt.at, prompt.n);
-        code = written ? generate(c, &r) : EXIT_FAILED;
+        c->written = true;
+        if (a->echo) emit(c, prompt->at, prompt->n);
+        code = c->written ? run_generate(c, &r) : EXIT_FAILED;
     }
     if (r.finish && (code == EXIT_FINE || code == EXIT_INTERRUPTED)) {
         if (a->json) {
             out_json j = {0};
             json_open(&j, NULL, '{');
             json_bytes(&j, "text", text.at ? text.at : "", text.n);
+            if (messages) {
+                trim(&c->thought);
+                json_bytes(&j, "reasoning", c->thought.at ? c->thought.at : "", c->thought.n);
+            }
             json_int(&j, "tokens", r.n_tokens);
             json_int(&j, "prompt_tokens", n_prompt);
             json_text(&j, "finish_reason", r.finish);
@@ -373,227 +429,11 @@ static int one_shot(conversation *c) {
             putchar('\n');
         }
         out_flush();
-        show_end(c, &r, out_stderr_is_terminal() || out_verbose());
+        run_show_end(c, &r, out_stderr_is_terminal() || out_verbose());
     }
-    out_text_free(&prompt);
-    out_text_free(&text);
-    return code;
-}
-
-/* ---------------------------------------------------------------- the prompt */
-
-#if defined(SR_HAVE_EDIT)
-/* $XDG_STATE_HOME/sirocco/history; false when there is no place for it. */
-static bool history_path(char *to, size_t cap) {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char dir[2048];
-    int n;
-    if (state && *state == '/')
-        n = snprintf(dir, sizeof dir, "%s/sirocco", state);
-    else if (home && *home == '/')
-        n = snprintf(dir, sizeof dir, "%s/.local/state/sirocco", home);
-    else
-        return false;
-    if (n < 0 || (size_t)n >= sizeof dir) return false;
-    for (char *slash = dir + 1;; slash++) {
-        slash = strchr(slash, '/');
-        if (slash) *slash = 0;
-        if (mkdir(dir, 0700) != 0 && errno != EEXIST) return false;
-        if (!slash) break;
-        *slash = '/';
-    }
-    return (size_t)snprintf(to, cap, "%s/history", dir) < cap;
-}
-#endif
-
-typedef struct reader {
-    bool edit; /* at a terminal, with line editing */
-    bool prompt;
-    char history[2304]; /* empty: none */
-} reader;
-
-static void reader_begin(reader *in) {
-    *in = (reader){.prompt = isatty(STDIN_FILENO)};
-#if defined(SR_HAVE_EDIT)
-    in->edit = in->prompt && out_stderr_is_terminal();
-    if (!in->edit) return;
-    rl_outstream = stderr; /* standard output is for text */
-    rl_readline_name = "sirocco";
-    using_history();
-    stifle_history(1000);
-    if (history_path(in->history, sizeof in->history)) {
-        int fd = open(in->history, O_WRONLY | O_CREAT | O_CLOEXEC, 0600); /* prompts are private */
-        if (fd >= 0) close(fd);
-        read_history(in->history);
-    } else {
-        in->history[0] = 0;
-    }
-#endif
-}
-
-static void reader_end(reader *in) {
-#if defined(SR_HAVE_EDIT)
-    if (in->edit && in->history[0]) write_history(in->history);
-    if (in->edit) clear_history();
-#else
-    (void)in;
-#endif
-}
-
-/* One line without its newline, owned; NULL at the end of input and after Ctrl-C. */
-static char *read_one(reader *in, const char *prompt) {
-#if defined(SR_HAVE_EDIT)
-    if (in->edit) return readline(prompt);
-#endif
-    if (in->prompt) {
-        fputs(prompt, stderr);
-        fflush(stderr);
-    }
-    char *line = NULL;
-    size_t cap = 0;
-    errno = 0;
-    ssize_t n = getline(&line, &cap, stdin);
-    if (n < 0) {
-        free(line);
-        if (errno == EINTR) clearerr(stdin);
-        return NULL;
-    }
-    if (n > 0 && line[n - 1] == '\n') line[n - 1] = 0;
-    return line;
-}
-
-/* Whether more input waits already: the next line of a paste. */
-static bool more_waits(void) {
-    struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
-    return poll(&fd, 1, 20) > 0;
-}
-
-/* One input: a line, or several when they were pasted or end with a backslash. False at the end of input. */
-static bool read_input(reader *in, out_text *input) {
-    const char *prompt = "> ";
-    input->n = 0;
-    out_text_add(input, "", 0);
-    for (;;) {
-        char *line = read_one(in, prompt);
-        if (!line) return input->n > 0 && !interrupted();
-        out_text_add(input, line, strlen(line));
-        free(line);
-        prompt = ". ";
-        if (in->prompt && input->n && input->at[input->n - 1] == '\\')
-            input->at[input->n - 1] = '\n';
-        else if (in->prompt && more_waits())
-            out_text_add(input, "\n", 1);
-        else
-            return true;
-    }
-}
-
-static void remember(reader *in, const char *input) {
-#if defined(SR_HAVE_EDIT)
-    if (in->edit && *input) add_history(input);
-#else
-    (void)in;
-    (void)input;
-#endif
-}
-
-static void show_commands(void) {
-    out_note("Type text and press Enter: it is appended to the conversation on a new line and continued.");
-    out_note("Enter alone goes on; a backslash at the end of a line, or a paste, makes an input of several lines.");
-    out_note("  /reset  start again with an empty text");
-    out_note("  /help   this list");
-    out_note("  /exit   leave (also Ctrl-D); Ctrl-C stops the text that is being written");
-}
-
-static const char *const prompt_commands[] = {"/help", "/reset", "/exit", "/quit", NULL};
-
-static const char *prompt_command(void *user, int i) {
-    (void)user;
-    return prompt_commands[i];
-}
-
-/* Carries out "/word"; true when the conversation should end. */
-static bool obey(conversation *c, const char *input) {
-    if (strcmp(input, "/exit") == 0 || strcmp(input, "/quit") == 0) return true;
-    if (strcmp(input, "/help") == 0) {
-        show_commands();
-    } else if (strcmp(input, "/reset") == 0) {
-        c->n = 0;
-        c->ends_line = false;
-        sr_sampler_reset(c->sampler);
-        out_note("(an empty text)");
-    } else {
-        const char *nearest = cli_nearest(input, prompt_command, NULL);
-        out_note("unknown command %s%s%s; /help lists them", input, nearest ? "; did you mean " : "",
-                 nearest ? nearest : "");
-    }
-    return false;
-}
-
-/* "/word" alone; other text may well begin with a slash. */
-static bool is_command(const char *input) {
-    if (input[0] != '/' || !input[1]) return false;
-    return input[1 + strspn(input + 1, "abcdefghijklmnopqrstuvwxyz")] == 0;
-}
-
-static int converse(conversation *c) {
-    reader in;
-    out_text input = {0};
-    int code = EXIT_FINE;
-    reader_begin(&in);
-    if (in.prompt) out_note("/help lists the commands, Ctrl-C stops the text, Ctrl-D leaves");
-    for (;;) {
-        interrupt_clear();
-        bool more = read_input(&in, &input);
-        if (interrupted()) {
-            if (!in.prompt) {
-                code = EXIT_INTERRUPTED;
-                break;
-            }
-            fputc('\n', stderr);
-            continue;
-        }
-        if (!more) {
-            if (in.prompt) fputc('\n', stderr);
-            break;
-        }
-        remember(&in, input.at);
-        if (is_command(input.at)) {
-            if (obey(c, input.at)) break;
-            continue;
-        }
-        /* A new input begins a line of its own; Enter alone only asks for more. */
-        out_text text = {0};
-        if (c->n && input.n && !c->ends_line) out_text_add(&text, "\n", 1);
-        out_text_add(&text, input.at, input.n);
-        int added = c->n && !input.n ? EXIT_FINE : add_text(c, text.at, text.n);
-        out_text_free(&text);
-        if (added) {
-            if (!in.prompt) {
-                code = added;
-                break;
-            }
-            continue;
-        }
-        reply r;
-        c->ends_line = false;
-        code = generate(c, &r);
-        if (code == EXIT_FAILED) break;
-        bool text_ends_line = c->ends_line;
-        if (!text_ends_line) putchar('\n');
-        if (!out_flush()) {
-            code = EXIT_FAILED;
-            break;
-        }
-        if (code == EXIT_INTERRUPTED) {
-            out_note("(stopped)");
-            if (!in.prompt) break;
-            code = EXIT_FINE;
-        }
-        show_end(c, &r, out_verbose());
-    }
-    reader_end(&in);
     out_text_free(&input);
+    out_text_free(&rendered);
+    out_text_free(&text);
     return code;
 }
 
@@ -613,7 +453,7 @@ int command_run(const cli_args *args) {
     }
     interrupt_catch(!once);
     int code = open_conversation(&c);
-    if (!code) code = once ? one_shot(&c) : converse(&c);
+    if (!code) code = once ? one_shot(&c) : prompt_converse(&c);
     close_conversation(&c);
     return code;
 }

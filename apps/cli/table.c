@@ -26,20 +26,23 @@ const cli_command cli_commands[] = {
      .bit = RUN,
      .operands = "[MODEL]",
      .most_operands = 1,
-     .summary = "continue a text, once or in a conversation",
+     .summary = "converse, or continue a text",
      .description =
          "Loads a model (a GGUF file, a safetensors file, a Hugging Face directory, or a model of the hub by its name, "
-         "which "
-         "is downloaded once) and continues text. With -i the "
-         "continuation alone goes to standard output and the command ends; without it a prompt opens and each input is "
-         "appended to the text so far. Without a model the small bundled story model is used, quantized in situ to 4 "
-         "bits. Ctrl-C stops the generation and keeps the conversation; Ctrl-D leaves.",
+         "which is downloaded once). With the model's chat template, an input is a message and the model replies; "
+         "without "
+         "one, or with --no-chat, an input is the beginning of a text, which is continued. With -i the reply alone "
+         "goes "
+         "to standard output and the command ends; without it a prompt opens, where /help lists the commands. "
+         "Reasoning goes to standard error. Without a model the small bundled story model is used, quantized in situ "
+         "to 4 bits. Ctrl-C stops the generation and keeps the conversation; Ctrl-D leaves.",
      .examples = "sirocco run\tthe bundled model, at the prompt\n"
                  "sirocco run -i \"Once upon a time\" --max-tokens 80\tone shot\n"
                  "sirocco run --format gguf -f model.gguf\ta GGUF file\n"
                  "sirocco run --isq 4 -m microsoft/Phi-3-mini-4k-instruct\tfrom the hub, to 4 bits\n"
                  "sirocco run -m org/model-GGUF --quant q4_k_m\twhich of its files\n"
-                 "sirocco run model.gguf -i \"2 + 2 =\" --greedy --json\tthe most probable text, as JSON\n"
+                 "sirocco run model.gguf --system @rules.txt --thinking off\ta system prompt\n"
+                 "sirocco run model.gguf --no-chat -i \"2 + 2 =\" --greedy\tthe most probable text\n"
                  "git log -5 | sirocco run model.gguf -i - --stop END\tthe prompt from standard input\n",
      .run = command_run},
     {.name = "inspect",
@@ -160,6 +163,7 @@ const cli_command cli_commands[] = {
 
 #define SECTION_MODEL "Model"
 #define SECTION_TEXT "Text"
+#define SECTION_CHAT "Chat template"
 #define SECTION_SAMPLING "Sampling (defaults: the model's own, else temperature 0.8, top-k 40, top-p 0.95, min-p 0.05)"
 #define SECTION_MEASURE "Measurement"
 #define SECTION_ENGINE "Engine"
@@ -188,7 +192,23 @@ const cli_option cli_options[] = {
      "leave the weights as they are)"},
 
     {"input", NULL, 'i', "TEXT", CLI_TEXT, RUN, SECTION_TEXT, FIELD(input), 0, 0, NULL,
-     "one shot: continue TEXT and end; '-' reads it from standard input"},
+     "one shot: reply to TEXT, or continue it, and end; '-' reads it from standard input"},
+    {"system", NULL, 0, "TEXT", CLI_TEXT, RUN, SECTION_CHAT, FIELD(system), 0, 0, NULL,
+     "the system prompt; @FILE reads it from a file"},
+    {"chat-template", NULL, 'c', "FILE", CLI_TEXT, RUN, SECTION_CHAT, FIELD(chat_template), 0, 0, NULL,
+     "template instead of the model's own: a .jinja file, or a .json file with a chat_template"},
+    {"jinja-explicit", NULL, 'j', "FILE", CLI_TEXT, RUN, SECTION_CHAT, FIELD(chat_template), 0, 0, NULL,
+     "the same as --chat-template"},
+    {"no-chat", NULL, 0, NULL, CLI_FLAG, RUN, SECTION_CHAT, FIELD(no_chat), 0, 0, NULL,
+     "use no template: continue the text as it stands"},
+    {"enable-thinking", "thinking", 0, "on|off", CLI_CHOICE, RUN | TEMPLATE, SECTION_CHAT, FIELD(enable_thinking), 0, 0,
+     NULL, "ask the model to reason first, or not to, where its template knows that"},
+    {"reasoning-effort", NULL, 0, "off|low|medium|high|xhigh|max", CLI_CHOICE, RUN | TEMPLATE, SECTION_CHAT,
+     FIELD(reasoning_effort), 0, 0, NULL, "how much (off: --enable-thinking off, the others: on)"},
+    {"tools", NULL, 0, "FILE", CLI_TEXT, RUN | TEMPLATE, SECTION_CHAT, FIELD(tools), 0, 0, NULL,
+     "the tools that the model may call: a JSON array of their descriptions"},
+    {"var", NULL, 0, "NAME=JSON", CLI_TEXTS, RUN | TEMPLATE, SECTION_CHAT, FIELD(var), 0, 0, NULL,
+     "a variable of the template; may be repeated"},
     {"echo", NULL, 0, NULL, CLI_FLAG, RUN, SECTION_TEXT, FIELD(echo), 0, 0, NULL,
      "print the prompt before the continuation"},
     {"max-tokens", NULL, 0, "N", CLI_INT, RUN, SECTION_TEXT, FIELD(max_tokens), 0, 2147483647, NULL,
@@ -248,10 +268,6 @@ const cli_option cli_options[] = {
      "spellings of special tokens in the text are plain text"},
     {"messages", NULL, 0, "FILE", CLI_TEXT, TEMPLATE, SECTION_TEXT, FIELD(messages), 0, 0, NULL,
      "the conversation: a JSON array of objects with role and content"},
-    {"tools", NULL, 0, "FILE", CLI_TEXT, TEMPLATE, SECTION_TEXT, FIELD(tools), 0, 0, NULL,
-     "the tools that the model may call: a JSON array of their descriptions"},
-    {"var", NULL, 0, "NAME=JSON", CLI_TEXTS, TEMPLATE, SECTION_TEXT, FIELD(var), 0, 0, NULL,
-     "a variable of the template; may be repeated"},
     {"no-generation-prompt", NULL, 0, NULL, CLI_FLAG, TEMPLATE, SECTION_TEXT, FIELD(no_generation_prompt), 0, 0, NULL,
      "end behind the last message, without the opening of an answer"},
     {"summary", NULL, 0, NULL, CLI_FLAG, INSPECT, SECTION_OUTPUT, FIELD(summary), 0, 0, NULL,

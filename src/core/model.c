@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "core/core.h"
+#include "text/template.h"
 
 /* Places each distinct matrix and counts it. */
 static sr_status place(sr_model *m, sr_weight *w, sr_err *err) {
@@ -137,13 +138,17 @@ void sr_model_get_info(const sr_model *m, sr_model_info *info) {
         .head_dim = h->head_dim,
         .d_ff = h->d_ff,
         .n_ctx_train = h->n_ctx_train,
-        .has_chat_template = m->tokenizer && sr_tokenizer_chat_template(m->tokenizer),
+        .has_chat_template = m->tokenizer && sr_template_found(m->file),
         .isq = m->isq ? m->isq->name : NULL,
     };
 }
 
 const sr_tokenizer *sr_model_tokenizer(const sr_model *m) {
     return m->tokenizer;
+}
+
+sr_status sr_model_template(const sr_model *m, bool tools, sr_template **out, sr_err *err) {
+    return sr_template_create(m->file, tools, out, err);
 }
 
 bool sr_model_is_end(const sr_model *m, int32_t id) {

@@ -66,9 +66,9 @@ typedef enum sr_kind {
  * chat_template.json get the prefixes "generation_config.", "tokenizer_config.", "processor_config." and
  * "chat_template_json.", those of a safetensors header "__metadata__.". JSON numbers that
  * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
- * added_tokens_decoder (it is for the tokenizer) are left out. tokenizer_config.chat_template is the text of
- * chat_template.jinja where there is one; of a list of named templates a key ...chat_template is the one called
- * "default", the others are ...chat_template.<name>.
+ * added_tokens_decoder (it is for the tokenizer) are left out. chat_template_jinja is the text of chat_template.jinja,
+ * chat_template_jinja.tool_use that of additional_chat_templates/tool_use.jinja; of a list of named templates a key
+ * ...chat_template is the one called "default", the others are ...chat_template.<name>.
  */
 typedef struct sr_value {
     const char *key; /* zero-terminated, without embedded zeros */
@@ -131,6 +131,8 @@ typedef struct sr_file_options {
  * removed type), SR_LIMIT. */
 sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file **file, sr_err *err);
 void sr_file_close(sr_file *file); /* NULL is allowed */
+/* A JSON file alone, under the keys that tokenizer_config.json has: a directory without tensors. */
+sr_status sr_file_open_config(const char *path, sr_file **file, sr_err *err);
 /* The same for the bytes of one GGUF, GGML, safetensors, PyTorch or UQFF (by its name) file in memory, borrowed until
  * sr_file_close. `name` is for messages. */
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **file, sr_err *err);

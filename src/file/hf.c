@@ -46,8 +46,6 @@ static sr_status read_config(sr_file *file, const char *dir, const char *name, c
     return s;
 }
 
-static const char template_key[] = "tokenizer_config.chat_template";
-
 /* A template in a file of its own becomes the value `key`. */
 static sr_status read_template(sr_file *file, const char *dir, const char *name, const char *key, sr_err *err) {
     char *path = sr_path_join(&file->arena, dir, name), *text;
@@ -65,26 +63,6 @@ static sr_status read_template(sr_file *file, const char *dir, const char *name,
     if (!v) return err->code;
     *v = (sr_value){.key = key, .kind = SR_KIND_STRING, .stored = 255, .v.s = {copy, n}};
     return SR_OK;
-}
-
-/* chat_template.jinja wins over all templates of tokenizer_config.json, as in transformers, and the one for tools then
- * has a file of its own too. */
-static sr_status read_templates(sr_file *file, const char *dir, sr_err *err) {
-    char *path = sr_path_join(&file->arena, dir, "chat_template.jinja");
-    if (!path) return no_memory(dir, err);
-    if (sr_path_look(path) == SR_PATH_ABSENT) return SR_OK;
-    int n = 0;
-    size_t key_n = sizeof template_key - 1;
-    for (int i = 0; i < file->n_values; i++) {
-        const char *key = file->value[i].key;
-        bool other = strncmp(key, template_key, key_n) != 0 || (key[key_n] && key[key_n] != '.');
-        if (other) file->value[n++] = file->value[i];
-    }
-    file->n_values = n;
-    sr_status s = read_template(file, dir, "chat_template.jinja", template_key, err);
-    if (s != SR_OK) return s;
-    return read_template(file, dir, "additional_chat_templates/tool_use.jinja",
-                         "tokenizer_config.chat_template.tool_use", err);
 }
 
 /* Maps a file of the directory if it is there. */
@@ -140,7 +118,9 @@ static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     /* Where templates stood before they came to the tokenizer's files, and where those of processors stand. */
     if (s == SR_OK) s = read_config(file, dir, "chat_template.json", "chat_template_json.", err);
     if (s == SR_OK) s = read_config(file, dir, "processor_config.json", "processor_config.", err);
-    if (s == SR_OK) s = read_templates(file, dir, err);
+    if (s == SR_OK) s = read_template(file, dir, "chat_template.jinja", "chat_template_jinja", err);
+    if (s == SR_OK)
+        s = read_template(file, dir, "additional_chat_templates/tool_use.jinja", "chat_template_jinja.tool_use", err);
     return s == SR_OK ? open_tokenizer(file, dir, err) : s;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/path.h"
 #include "file/inner.h"
 
@@ -115,6 +116,26 @@ sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file
         for (int i = 0; i < file->n_shards; i++) sr_map_read_ahead(&file->shard[i].map, o->threads);
     *out = file;
     return SR_OK;
+}
+
+sr_status sr_file_open_config(const char *path, sr_file **out, sr_err *err) {
+    char *text;
+    size_t n;
+    sr_err own = {0};
+    sr_file *file;
+    if (!err) err = &own;
+    *out = NULL;
+    sr_status s = sr_file_read(path, SR_CONFIG_CAP, &text, &n, err);
+    if (s != SR_OK) return s;
+    s = create(path, &file, err);
+    if (s == SR_OK) s = sr_config_flatten(file, "tokenizer_config.", text, n, sr_show_path(path), err);
+    if (s == SR_OK) s = sr_file_index(file, err);
+    free(text);
+    if (s == SR_OK)
+        *out = file;
+    else
+        sr_file_close(file);
+    return s;
 }
 
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **out, sr_err *err) {

@@ -282,7 +282,8 @@ struct jenv {
 };
 struct sr_template {
     sr_arena arena;
-    char *origin;
+    char *origin;       /* for messages */
+    const char *home;   /* file or key of the model that it came from; NULL: the origin says it */
     const char *source; /* newlines as "\n" */
     uint32_t n;
     jnode *body;

@@ -352,38 +352,63 @@ static sr_status add_specials(sr_template *t, const sr_file *file, sr_err *err) 
     return SR_OK;
 }
 
+/* Where templates stand, in order of preference; the first one of each pair where there are tools. */
+static const struct place {
+    const char *key, *name; /* of the value, and of its home for people */
+} in_hf[] = {{"processor_config.chat_template.tool_use", "processor_config.json"},
+             {"processor_config.chat_template", "processor_config.json"},
+             {"chat_template_jinja.tool_use", "additional_chat_templates/tool_use.jinja"},
+             {"chat_template_jinja", "chat_template.jinja"},
+             {"tokenizer_config.chat_template.tool_use", "tokenizer_config.json"},
+             {"tokenizer_config.chat_template", "tokenizer_config.json"},
+             {"chat_template_json.chat_template.tool_use", "chat_template.json"},
+             {"chat_template_json.chat_template", "chat_template.json"},
+             {0}},
+  in_gguf[] = {{"tokenizer.chat_template.tool_use", "tokenizer.chat_template.tool_use"},
+               {"tokenizer.chat_template", "tokenizer.chat_template"},
+               {0}};
+
+/* NULL: there is none, or, with an error, one that is no text. */
+static const struct place *find_place(const sr_file *file, bool tools, const char **text, size_t *n, sr_err *err) {
+    const struct place *p = file->gguf ? in_gguf : in_hf;
+    for (; p->key && err->code == SR_OK; p++) {
+        bool for_tools = strstr(p->key, ".tool_use") != NULL;
+        if ((tools || !for_tools) && sr_value_string(file, p->key, text, n, err)) return p;
+    }
+    return NULL;
+}
+
+bool sr_template_found(const sr_file *file) {
+    const char *text;
+    size_t n;
+    sr_err err = {0};
+    return find_place(file, false, &text, &n, &err) || err.code != SR_OK;
+}
+
 sr_status sr_template_create(const sr_file *file, bool tools, sr_template **out, sr_err *err) {
-    /* In order of preference; the first one of each pair where there are tools. */
-    static const char *const hf[] = {"processor_config.chat_template.tool_use",
-                                     "processor_config.chat_template",
-                                     "tokenizer_config.chat_template.tool_use",
-                                     "tokenizer_config.chat_template",
-                                     "chat_template_json.chat_template.tool_use",
-                                     "chat_template_json.chat_template",
-                                     NULL};
-    static const char *const gguf[] = {"tokenizer.chat_template.tool_use", "tokenizer.chat_template", NULL};
     char origin[96];
     const char *text;
     size_t n;
     sr_err own = {0};
     *out = NULL;
     if (!err) err = &own;
-    for (const char *const *key = file->gguf ? gguf : hf; *key; key++) {
-        bool for_tools = strstr(*key, ".tool_use") != NULL;
-        if ((for_tools && !tools) || !sr_value_string(file, *key, &text, &n, err)) {
-            if (err->code != SR_OK) return err->code;
-            continue;
-        }
-        snprintf(origin, sizeof origin, "%s: chat template", sr_show_path(file->path));
-        sr_status status = sr_template_parse(text, n, origin, out, err);
-        if (status == SR_OK) status = add_specials(*out, file, err);
-        if (status == SR_OK) return SR_OK;
-        sr_template_free(*out);
-        *out = NULL;
-        return status;
-    }
-    return sr_fail(err, SR_UNSUPPORTED, "%s: found no chat template, expected one in %s", sr_show_path(file->path),
-                   file->gguf ? "tokenizer.chat_template" : "tokenizer_config.json or chat_template.jinja");
+    const struct place *p = find_place(file, tools, &text, &n, err);
+    if (err->code != SR_OK) return err->code;
+    if (!p)
+        return sr_fail(err, SR_UNSUPPORTED, "%s: found no chat template, expected one in %s", sr_show_path(file->path),
+                       file->gguf ? in_gguf[1].name : "tokenizer_config.json or chat_template.jinja");
+    snprintf(origin, sizeof origin, "%s: chat template", sr_show_path(file->path));
+    sr_status status = sr_template_parse(text, n, origin, out, err);
+    if (status == SR_OK) (*out)->home = p->name;
+    if (status == SR_OK) status = add_specials(*out, file, err);
+    if (status == SR_OK) return SR_OK;
+    sr_template_free(*out);
+    *out = NULL;
+    return status;
+}
+
+const char *sr_template_home(const sr_template *t) {
+    return t->home ? t->home : t->origin;
 }
 
 /* A template in a file of its own; its special tokens are those of the tokenizer_config.json beside it. */
@@ -419,9 +444,12 @@ sr_status sr_template_open(const char *path, bool tools, sr_template **out, sr_e
     *out = NULL;
     if (n > 6 && strcmp(path + n - 6, ".jinja") == 0) return open_text(path, out, err);
     sr_file *file;
-    sr_status status = sr_file_open(path, &(sr_file_options){.no_weights = true}, &file, err);
+    bool config = n > 5 && strcmp(path + n - 5, ".json") == 0;
+    sr_status status = config ? sr_file_open_config(path, &file, err)
+                              : sr_file_open(path, &(sr_file_options){.no_weights = true}, &file, err);
     if (status != SR_OK) return status;
     status = sr_template_create(file, tools, out, err);
     sr_file_close(file);
+    if (config && status == SR_OK) (*out)->home = sr_arena_strndup(&(*out)->arena, path, n);
     return status;
 }

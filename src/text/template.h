@@ -16,6 +16,8 @@ typedef struct sr_template_limits {
 
 extern const sr_template_limits sr_template_default_limits;
 
+/* Whether an open checkpoint has a chat template, good or bad. */
+bool sr_template_found(const sr_file *file);
 /* The chat template of an open checkpoint, with its special tokens. SR_UNSUPPORTED: it has none. */
 sr_status sr_template_create(const sr_file *file, bool tools, sr_template **t, sr_err *err);
 /* As sr_template_render. limits may be NULL; now: seconds since 1970 for strftime_now, 0: the clock. */

@@ -16,8 +16,6 @@ sr_status sr_tokenizer_create(const sr_file *file, sr_tokenizer **tokenizer, sr_
 bool sr_tokenizer_is_end(const sr_tokenizer *tokenizer, int32_t id);
 /* Adds an id to that set (from generation_config.json). Out of range ids are ignored. */
 void sr_tokenizer_add_end(sr_tokenizer *tokenizer, int32_t id);
-/* The chat template's text, or NULL; borrowed from the tokenizer. */
-const char *sr_tokenizer_chat_template(const sr_tokenizer *tokenizer);
 
 /* Sampling on a caller's logits; see sr_sampler_* in sirocco.h for the options and their order. */
 

@@ -204,13 +204,6 @@ sr_status sr_tokenizer_create(const sr_file *file, sr_tokenizer **out, sr_err *e
     sr_err own = {0};
     if (!err) err = &own;
     sr_status status = load(&(sr_loader){.t = t, .file = file, .err = err, .where = file->tokenizer_name});
-    if (status == SR_OK) {
-        const char *text;
-        size_t n;
-        const char *key = file->gguf ? "tokenizer.chat_template" : "tokenizer_config.chat_template";
-        if (sr_value_string(file, key, &text, &n, NULL) && !(t->chat_template = sr_arena_strndup(&t->arena, text, n)))
-            status = sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
-    }
     if (status != SR_OK) {
         sr_tokenizer_free(t);
         return status;
@@ -259,9 +252,6 @@ bool sr_tokenizer_is_end(const sr_tokenizer *t, int32_t id) {
 }
 void sr_tokenizer_add_end(sr_tokenizer *t, int32_t id) {
     if (id >= 0 && id < t->vocab.n) t->flags[id] |= SR_TOKEN_END;
-}
-const char *sr_tokenizer_chat_template(const sr_tokenizer *t) {
-    return t->chat_template;
 }
 
 bool sr_token_bytes(const sr_tokenizer *t, int32_t id, const char **bytes, size_t *n) {

@@ -136,8 +136,6 @@ struct sr_tokenizer {
     const char *lead_text;
     size_t lead_len; /* bytes of lead_text */
     int lead_n;
-
-    char *chat_template;
 };
 
 /* A zeroed stage at the end of a list; NULL (and `err`) when the list is full. */
