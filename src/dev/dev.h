@@ -50,6 +50,21 @@ typedef struct sr_span {
     const sr_kv *kv; /* [n_layer] */
 } sr_span;
 
+/* One matrix of each of E experts, N x K: a stack of E * N rows (n = 1), or a weight each (n = E). */
+typedef struct sr_experts {
+    const sr_weight *w; /* [n] */
+    int n;
+    int64_t N, K;
+} sr_experts;
+
+/* Which experts a step's tokens chose, host memory. A choice is a token with an expert; choices are numbered by expert,
+ * those of one expert by token, and no token chooses an expert twice. */
+typedef struct sr_choices {
+    int n, n_expert;
+    const int32_t *first; /* [n_expert + 1]: expert e has the choices first[e] .. first[e + 1] */
+    const int32_t *token; /* [n]: whose choice it is */
+} sr_choices;
+
 /* Causal attention of a whole step: for each span, positions 0 .. pos of each token, the last `window` of them when
  * window > 0 (key masked when q_pos - k_pos >= window). score = scale * q.k, capped by cap * tanh(score / cap) when
  * cap > 0. Where stretch > 0, scale grows with the query's position: times 1 + stretch * ln(1 + floor(pos /
@@ -95,6 +110,14 @@ typedef struct sr_device {
     /* y[i][T][w[i]->N] = x[T][K] * w[i]^T + bias for n weights that share x and K; y[i] has ld_y[i]. */
     void (*matmul)(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y);
+    /* The same for experts, each with the tokens that chose it: y[i][c->n][w[i]->N], row c = x of choice c times the
+     * matrix of its expert. x has a row a token, or (by_choice) one a choice. What a choice gets does not depend on the
+     * others. */
+    void (*matmul_experts)(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
+                           int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y);
+    /* out[T][d]: row t = the sum over i < n of weight[t * n + i] * y[row[t * n + i]], in this order. row and weight are
+     * host memory; y has ld d. */
+    void (*mix)(sr_dev *dev, const float *y, const int32_t *row, const float *weight, int n, int T, int d, float *out);
     /* In place on x[T][n_head * head_dim]. pos[T], and table[T] (clipped to the last one that the rope has), host
      * memory. */
     void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, const int32_t *table, int T, float *x,
