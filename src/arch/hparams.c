@@ -138,6 +138,15 @@ static void read_float(struct reader *r, const char *hf, const char *gguf, doubl
     *out = (float)x;
 }
 
+static void read_bool(struct reader *r, const char *hf, const char *gguf, bool *out) {
+    const char *key = key_of(r, hf, gguf);
+    const double *absent = default_of(r, hf, gguf);
+    if (value_of(r, key))
+        sr_value_bool(r->file, key, out, r->err);
+    else if (absent)
+        *out = *absent != 0;
+}
+
 static bool is_set(const sr_value *v) {
     if (!v) return false;
     switch (v->kind) {
@@ -413,6 +422,60 @@ static void read_layers(struct reader *r) {
     }
 }
 
+/* Which layers are mixtures: the first ones may be dense, and where a config says so all but each n-th, and some by
+ * number. */
+static void read_sparse_layers(struct reader *r) {
+    sr_hparams *h = r->h;
+    int32_t dense = 0, every = 1;
+    int64_t i;
+    read_int(r, "first_k_dense_replace", "leading_dense_block_count", 0, MAX_LAYERS, &dense, false);
+    read_int(r, "decoder_sparse_step", NULL, 1, MAX_LAYERS, &every, false);
+    for (i = 0; i < h->n_layer; i++) h->kind[i].sparse = i >= dense && (i + 1) % every == 0;
+    sr_array a = sr_array_over(value_of(r, key_of(r, "mlp_only_layers", NULL)));
+    while (sr_array_int(&a, &i))
+        if (i >= 0 && i < h->n_layer) h->kind[i].sparse = false;
+}
+
+static void read_experts(struct reader *r) {
+    static const char used_key[] = "num_experts_per_tok", group_key[] = "n_group", groups_used_key[] = "topk_group";
+    sr_hparams *h = r->h;
+    sr_gating *g = &h->gating;
+    const sr_arch *arch = r->arch;
+    int32_t n_shared = 0;
+    if (!arch->experts) return;
+    *g = (sr_gating){.kind = arch->gate, .groups = 1, .groups_used = 1, .scale = 1};
+    const char *n_key = arch->experts;
+    if (!value_of(r, key_of(r, n_key, NULL)) && value_of(r, key_of(r, "num_local_experts", NULL)))
+        n_key = "num_local_experts"; /* as transformers 5 writes all of them */
+    read_int(r, n_key, "expert_count", 1, SR_MOST_EXPERTS, &g->n, true);
+    read_int(r, used_key, "expert_used_count", 1, SR_MOST_EXPERTS, &g->used, true);
+    read_int(r, group_key, "expert_group_count", 1, SR_MOST_EXPERTS, &g->groups, false);
+    read_int(r, groups_used_key, "expert_group_used_count", 1, SR_MOST_EXPERTS, &g->groups_used, false);
+    read_bool(r, "norm_topk_prob", "expert_weights_norm", &g->norm);
+    read_float(r, "routed_scaling_factor", "expert_weights_scale", 0, 1e6, &g->scale);
+    if (g->scale == 0) g->scale = 1;
+    h->d_expert = h->kind[0].d_ff;
+    read_int(r, "moe_intermediate_size", "expert_feed_forward_length", 1, MAX_WIDTH, &h->d_expert, false);
+    if (arch->shared) {
+        read_int(r, "n_shared_experts", "expert_shared_count", 0, 1024, &n_shared, false);
+        read_int(r, "shared_expert_intermediate_size", "expert_shared_feed_forward_length", 0, MAX_WIDTH, &h->d_shared,
+                 false);
+        if (h->d_shared == 0 && (int64_t)n_shared * h->d_expert <= MAX_WIDTH) h->d_shared = n_shared * h->d_expert;
+    }
+    read_sparse_layers(r);
+    if (r->err->code != SR_OK) return;
+    if (g->used > g->n)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d experts a token, expected at most the %d that there are",
+                r->file->path, key_of(r, used_key, "expert_used_count"), g->used, g->n);
+    else if (g->n % g->groups)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d groups, expected a number that divides %d experts", r->file->path,
+                key_of(r, group_key, "expert_group_count"), g->groups, g->n);
+    else if (g->groups_used > g->groups || g->groups_used * (g->n / g->groups) < g->used)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d of %d groups, expected as many as %d experts a token fill",
+                r->file->path, key_of(r, groups_used_key, "expert_group_used_count"), g->groups_used, g->groups,
+                g->used);
+}
+
 /* Biases that a config says there are; GGUF does not say. */
 static void read_bias(struct reader *r) {
     static const struct {
@@ -476,6 +539,7 @@ static void read_all(struct reader *r) {
     read_float(r, hf_eps, gguf_eps, 1e-12, 0.1, &h->eps);
     read_act(r);
     read_bias(r);
+    read_experts(r);
     if (r->err->code != SR_OK) return;
 
     h->head_dim = h->d_model / h->kind[0].n_head;
@@ -538,7 +602,7 @@ static bool matches(const sr_file *file, const sr_arch *arch) {
     if (file->gguf) {
         if (!text_is(file, "general.architecture", arch->gguf_name)) return false;
         snprintf(key, sizeof key, "%s.%s", arch->gguf_name, arch->gguf_key ? arch->gguf_key : "");
-        return !arch->gguf_key || sr_file_value(file, key);
+        return !arch->gguf_key || is_set(sr_file_value(file, key));
     }
     for (const char *const *hf = arch->hf; *hf; hf++)
         if (sr_file_value(file, "architectures") ? first_text_is(file, "architectures", *hf)

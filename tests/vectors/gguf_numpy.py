@@ -33,7 +33,7 @@ def logits_of(meta, w, ids):
     heads = by_layer(get("attention.head_count"))
     kv_heads = by_layer(get("attention.head_count_kv", heads))
     d = get("attention.key_length", width // heads[0])
-    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "glm4")
+    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "granitemoe", "glm4")
     eps = get("attention.layer_norm_rms_epsilon") or get("attention.layer_norm_epsilon")
     centered = get("attention.layer_norm_epsilon") is not None
 
@@ -85,6 +85,24 @@ def logits_of(meta, w, ids):
     def act(x):
         return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))) if gelu else x / (1 + np.exp(-x))
 
+    def mixture(h, p):
+        """Every expert on every token, weighted by what its router gives it."""
+        s, used = linear(h, p + "ffn_gate_inp"), get("expert_used_count")
+        prob = np.exp(s - s.max(-1, keepdims=True))
+        prob /= prob.sum(-1, keepdims=True)
+        keep = prob >= np.sort(prob, axis=-1)[:, -used, None]
+        weight = np.where(keep, prob, 0)
+        if get("expert_weights_norm", arch != "qwen2moe"):
+            weight /= weight.sum(-1, keepdims=True)
+        gate, up, down = (w[p + f"ffn_{part}_exps.weight"] for part in ("gate", "up", "down"))
+        y = 0
+        for e in range(gate.shape[0]):
+            y = y + weight[:, e, None] * ((act(h @ gate[e].T) * (h @ up[e].T)) @ down[e].T)
+        if p + "ffn_gate_shexp.weight" in w:
+            share = 1 / (1 + np.exp(-(h @ w[p + "ffn_gate_inp_shexp.weight"].reshape(1, -1).T)))
+            y = y + share * linear(act(linear(h, p + "ffn_gate_shexp")) * linear(h, p + "ffn_up_shexp"), p + "ffn_down_shexp")
+        return y
+
     # Which layers slide, rotate; how much scores and branches count.
     window, period = get("attention.sliding_window") or n, {"gemma2": 2, "gemma3": 6}.get(arch, 0)
     slides = lambda layer: period == 0 or layer % period < period - 1
@@ -123,14 +141,17 @@ def logits_of(meta, w, ids):
         x = x + branch * a
         if arch != "phi2":                                           # whose MLP shares attention's norm
             h = norm(x, p + "ffn_norm")
-        if p + "ffn_gate.weight" in w:
+        if p + "ffn_gate_inp.weight" in w:
+            m = mixture(h, p)
+        elif p + "ffn_gate.weight" in w:
             m = act(linear(h, p + "ffn_gate")) * linear(h, p + "ffn_up")
         elif arch in ("phi2", "starcoder2"):
             m = act(linear(h, p + "ffn_up"))
         else:
             gate, up = np.split(linear(h, p + "ffn_up"), 2, axis=1)
             m = act(gate) * up
-        m = linear(m, p + "ffn_down")
+        if p + "ffn_gate_inp.weight" not in w:
+            m = linear(m, p + "ffn_down")
         if p + "post_ffw_norm.weight" in w:
             m = norm(m, p + "post_ffw_norm")
         x = x + branch * m

@@ -121,6 +121,24 @@ FAMILIES.update({
         rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=3.0))),
 })
 
+# Mixtures of experts.
+SPARSE = dict(SMALL, rms_norm_eps=1e-5, num_experts_per_tok=2, rope_parameters=PLAIN)
+FAMILIES.update({
+    "mixtral": ("MixtralConfig", torch.bfloat16, True, dict(
+        SPARSE, intermediate_size=24, num_local_experts=4, sliding_window=None)),
+    "granitemoe": ("GraniteMoeConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, intermediate_size=24, num_local_experts=6, attention_multiplier=0.2,
+        embedding_multiplier=6.0, residual_multiplier=0.5, logits_scaling=1.5)),
+    "qwen2_moe": ("Qwen2MoeConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, num_experts=6, moe_intermediate_size=16, shared_expert_intermediate_size=24,
+        norm_topk_prob=False, use_sliding_window=False)),
+    "qwen3_moe": ("Qwen3MoeConfig", torch.bfloat16, False, dict(
+        SPARSE, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True)),
+    "qwen3_moe_dense": ("Qwen3MoeConfig", torch.bfloat16, True, dict(  # of four layers the second is a mixture
+        SPARSE, num_hidden_layers=4, intermediate_size=20, num_experts=4, moe_intermediate_size=16,
+        norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[3])),
+})
+
 # What of a family's configuration must show, and from which position on.
 CHANGES = {
     "gemma2": [("attention cap", dict(attn_logit_softcapping=None), 1),
@@ -131,6 +149,11 @@ CHANGES = {
                 ("embedding multiplier", dict(embedding_multiplier=5.0), 0),
                 ("residual multiplier", dict(residual_multiplier=0.4), 0),
                 ("logits scaling", dict(logits_scaling=1.0), 0)],
+    "mixtral": [("the second expert", dict(num_experts_per_tok=1), 0)],
+    "granitemoe": [("the second expert", dict(num_experts_per_tok=1), 0),
+                   ("residual multiplier", dict(residual_multiplier=0.4), 0)],
+    "qwen2_moe": [("weights as they are", dict(norm_topk_prob=True), 0)],
+    "qwen3_moe": [("normalized weights", dict(norm_topk_prob=False), 0)],
     "smollm3": [("layers without rotation", dict(no_rope_layers=[1, 1, 1, 1]), 1)],
 }
 # Keys of these are rotated anew when the sequence grows past a length: no stepping, and logits of that length too.
@@ -230,6 +253,12 @@ def ablations(name, directory, ids):
             if n.endswith(".bias"):
                 p.data.zero_()
         yield "biases", logits_of(model, ids), 0
+    model = load(directory)
+    if any("shared_expert_gate" in n for n, _ in model.named_parameters()):
+        for n, p in model.named_parameters():
+            if "shared_expert_gate" in n:
+                p.data.zero_()
+        yield "the shared expert's share", logits_of(model, ids), 0
     model = load(directory)
     if any("q_norm" in n for n, _ in model.named_parameters()):
         for n, p in model.named_parameters():
