@@ -1005,7 +1005,7 @@ static void row_operations_equal_double(void **s) {
             }
             x[0] = -200, x[n / 2] = 88;
             if (n > 2) x[2] = 200;
-            for (int kind = 0; kind < SR_N_ACTS; kind++)
+            for (int kind = 0; kind < SR_ACT_SWIGLU; kind++)
                 for (int glu = 0; glu < 2; glu++) {
                     k->act[kind](x, glu ? y : NULL, n, out);
                     for (int e = 0; e < n; e++) {
@@ -1018,6 +1018,15 @@ static void row_operations_equal_double(void **s) {
                              (1e-6 + 4 * U * fabs(fmax(u, -90))) * fabs(want) + 1e-30);
                     }
                 }
+            k->act[SR_ACT_SWIGLU](x, y, n, out);
+            for (int e = 0; e < n; e++) {
+                double g = fmin((double)x[e], 7), v = fmax(fmin((double)y[e], 7), -7);
+                near(k, "swiglu", n, e, (double)out[e], g / (1 + exp(-1.702 * g)) * (v + 1), 1e-5 * (1 + fabs(v)));
+            }
+            float *pairs = guarded(2 * bytes);
+            for (int e = 0; e < n; e++) pairs[2 * e] = x[e], pairs[2 * e + 1] = y[e];
+            k->act[SR_ACT_SWIGLU_PAIRS](pairs, NULL, n, pairs);
+            assert_memory_equal(pairs, out, bytes);
             memcpy(out, x, bytes);
             k->soft_cap(out, n, 0.25f, 30);
             for (int e = 0; e < n; e++)

@@ -27,7 +27,7 @@ typedef struct sr_rotation {
     float low, high;            /* llama3 */
     float beta_fast, beta_slow; /* yarn: turns within orig_ctx where its blend begins and ends */
     bool truncate;              /* yarn: to whole features */
-    float mscale;               /* cosines and sines are multiplied by it */
+    float mscale[2];            /* cosines and sines are multiplied by it; longrope: of either table */
     int32_t orig_ctx;
     const sr_value *short_factor, *long_factor; /* longrope, of a config; GGUF has tensors */
 } sr_rotation;
@@ -95,6 +95,7 @@ typedef enum sr_role {
     SR_QKV,
     SR_Q_NORM,
     SR_K_NORM,
+    SR_SINKS,
     SR_ATTN_OUT,
     SR_ATTN_POST_NORM,
     SR_FFN_NORM,
@@ -155,12 +156,15 @@ typedef struct sr_arch {
     bool ungated;                    /* down(act(up x)) instead of down(act(gate x) * up x) */
     bool qk_norm;                    /* norm a head on q and k, before the rotation */
     bool qk_norm_late;               /* behind it */
+    bool qk_norm_optional;           /* where tensors have it */
     bool embed_sqrt;                 /* embeddings times sqrt(d_model) */
     bool window;                     /* obeys sliding_window */
     uint8_t window_period;           /* of each so many layers the last is full; 0: all slide */
     bool local_rope;                 /* sliding layers have a rotation of their own */
+    bool sinks;                      /* a score a head besides those of keys */
     uint8_t nope_every;              /* of each so many layers the last does not rotate; 0: all do */
-    const char *experts;             /* a mixture of experts: config's key of their number */
+    const char *experts;             /* a mixture of experts: config's key of their number, */
+    const char *experts_used;        /* and of a token's; NULL: num_experts_per_tok */
     sr_gate_kind gate;               /* where files do not say */
     bool stacked_experts;            /* Hugging Face has them in two stacks: gate and up, down */
     bool shared;                     /* one MLP beside them that all tokens pass, */
@@ -221,7 +225,8 @@ typedef struct sr_mixture {
 
 typedef struct sr_layer {
     sr_norm attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm, ffn_post_norm;
-    sr_weight qkv[3]; /* q, k, v; or only [0] when fused */
+    sr_weight qkv[3];   /* q, k, v; or only [0] when fused */
+    const float *sinks; /* [n_head] or NULL */
     sr_weight attn_out;
     sr_weight up[2]; /* gate, up; or only [0] when fused or ungated */
     sr_weight down;

@@ -100,6 +100,8 @@ static void matrix_named(struct binder *b, const char *stem, sr_role role, bool 
     sr_weight_parts(b->file, stem, &parts);
     for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
     snprintf(bias, sizeof bias, "%s.bias", stem);
+    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '_'; /* a parameter beside a stack that is one */
+    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '.';
     w->bias = vector_named(b, bias, w->N, bias_required);
     if (b->err->code == SR_OK && b->visit && role != SR_ROUTER && role != SR_SHARED_SHARE)
         b->visit(b->user, stem, is_edge, w, b->err);
@@ -217,10 +219,12 @@ static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l
         matrix(b, SR_K, i, kv, d, bias, &l->qkv[1]);
         matrix(b, SR_V, i, kv, d, bias, &l->qkv[2]);
     }
-    if (arch->qk_norm || arch->qk_norm_late) {
+    if ((arch->qk_norm || arch->qk_norm_late) &&
+        (!arch->qk_norm_optional || find(b, SR_Q_NORM, i, ".weight") || find(b, SR_K_NORM, i, ".weight"))) {
         norm(b, SR_Q_NORM, i, h->head_dim, &l->q_norm);
         norm(b, SR_K_NORM, i, h->head_dim, &l->k_norm);
     }
+    if (arch->sinks) l->sinks = vector(b, SR_SINKS, i, "", kind->n_head, true);
     matrix(b, SR_ATTN_OUT, i, d, q, h->bias & SR_BIAS_ATTN_OUT, &l->attn_out);
     if (arch->post_norms) norm(b, SR_ATTN_POST_NORM, i, d, &l->attn_post_norm);
     if (!arch->parallel) norm(b, SR_FFN_NORM, i, d, &l->ffn_norm);
@@ -308,7 +312,7 @@ static void bind_rope(struct binder *b, const sr_hparams *h, int which, sr_decod
         const int64_t length = (int64_t)t->orig_ctx << k;
         const float *divisor = factors[is_long ? k : 0];
         if (which == 0) dec->table_limit[k] = length > INT32_MAX || k == n_table - 1 ? INT32_MAX : (int32_t)length;
-        scale[k] = t->mscale;
+        scale[k] = t->mscale[is_long ? k : 0];
         for (int i = 0; i < n; i++) {
             float *f = &freq[k * n + i];
             *f = (float)(frequency(t, i, h->n_rot, (double)length) / (divisor ? divisor[i] : 1));
@@ -544,7 +548,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
         ops->norm(dev, norm, s->x, T, 1, d, d, l->attn_norm.weight, l->attn_norm.bias, h->eps, s->normed, d);
         const sr_weight *qkv[3] = {&l->qkv[0], &l->qkv[1], &l->qkv[2]};
         ops->matmul(dev, qkv, l->n_qkv, s->normed, T, d, (float *[]){q, k, v}, (int64_t[]){ld, ld, ld});
-        if (dec->arch->qk_norm) norm_heads(dec, dev, i, T, q, k, ld);
+        if (dec->arch->qk_norm && l->q_norm.weight) norm_heads(dec, dev, i, T, q, k, ld);
         if (kind->rope >= 0) {
             const sr_rope *rope = &dec->rope[kind->rope];
             ops->rope(dev, rope, step->pos, step->table, T, q, ld, kind->n_head, hd);
@@ -563,6 +567,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
                                       .window = kind->window,
                                       .span = step->span,
                                       .n_span = step->n_span,
+                                      .sink = l->sinks,
                                       .q = q,
                                       .k = k,
                                       .v = v,

@@ -19,6 +19,7 @@ static const sr_name names[SR_N_ROLES] = {
     {SR_QKV, "self_attn.qkv_proj", "attn_qkv"},
     {SR_Q_NORM, "self_attn.q_norm", "attn_q_norm"},
     {SR_K_NORM, "self_attn.k_norm", "attn_k_norm"},
+    {SR_SINKS, "self_attn.sinks", "attn_sinks.weight"},
     {SR_ATTN_OUT, "self_attn.o_proj", "attn_output"},
     {SR_ATTN_POST_NORM, "post_attention_layernorm", "post_attention_norm"},
     {SR_FFN_NORM, "post_attention_layernorm", "ffn_norm"},

@@ -23,7 +23,14 @@ typedef struct sr_dev_options {
 
 /* Kinds are added together with the kernels and the family that need them. */
 typedef enum sr_norm_kind { SR_NORM_RMS, SR_NORM_LAYER } sr_norm_kind;
-typedef enum sr_act_kind { SR_ACT_SILU, SR_ACT_GELU_TANH, SR_ACT_RELU2, SR_N_ACTS } sr_act_kind;
+typedef enum sr_act_kind {
+    SR_ACT_SILU,
+    SR_ACT_GELU_TANH,
+    SR_ACT_RELU2,
+    SR_ACT_SWIGLU,
+    SR_ACT_SWIGLU_PAIRS,
+    SR_N_ACTS
+} sr_act_kind;
 typedef enum sr_rope_kind { SR_ROPE_NONE, SR_ROPE_ADJACENT, SR_ROPE_HALVES } sr_rope_kind;
 
 /* Rotation of the first 2 * n_pair features of a head. freq[n_table][n_pair] are radians a position; cos and sin are
@@ -69,7 +76,8 @@ typedef struct sr_choices {
  * window > 0 (key masked when q_pos - k_pos >= window). score = scale * q.k, capped by cap * tanh(score / cap) when
  * cap > 0. Where stretch > 0, scale grows with the query's position: times 1 + stretch * ln(1 + floor(pos /
  * stretch_every)). q [T][n_head * hd_k] with ld_q, out [T][n_head * hd_v] with ld_out. K and V of the step's tokens are
- * stored first. Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result
+ * stored first. sink [n_head] or NULL: a score of each head that takes its share of the softmax and adds nothing.
+ * Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result
  * does not depend on the thread count. */
 typedef struct sr_attend {
     int layer, n_head, n_kv_head, hd_k, hd_v;
@@ -77,6 +85,7 @@ typedef struct sr_attend {
     int32_t window, stretch_every;
     const sr_span *span;
     int n_span;
+    const float *sink;
     const float *q, *k, *v; /* k, v: [T][n_kv_head * hd] of this step, already rotated */
     int64_t ld_q, ld_kv, ld_out;
     float *out;
@@ -125,7 +134,9 @@ typedef struct sr_device {
     void (*attend)(sr_dev *dev, const sr_attend *a);
     /* out = act(gate) * up, [T][d], or act(gate) where up is NULL; gate and up have ld_in, out (which may be gate) has
      * ld_out. SILU: x / (1 + e^-x). GELU_TANH: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). RELU2: max(x,
-     * 0)^2. */
+     * 0)^2. SWIGLU, for which up counts: min(x, 7) / (1 + e^-(1.702 min(x, 7)))
+     * times (1 + up kept within -7 .. 7). SWIGLU_PAIRS: the same of gate's even and odd features, 2 d of them; up does
+     * not count. */
     void (*act)(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
                 float *out, int64_t ld_out);
     void (*add)(sr_dev *dev, float *x, const float *y, int64_t n, float scale); /* x += scale * y */
