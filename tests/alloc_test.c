@@ -70,8 +70,8 @@ static void the_guard_sees_an_allocation(void **state) {
 static void steps_and_sampling_allocate_nothing(void **state) {
     (void)state;
     if (!WATCHED) skip();
-    static const char *const isqs[] = {NULL, "4", "8"};
-    for (int q = 0; q < 3; q++)
+    static const char *const isqs[] = {NULL, "4", "8", NULL};
+    for (int q = 0; q < 4; q++) /* the last is a mixture of experts */
         for (int exact = 0; exact < 2; exact++) {
             sr_engine *engine = NULL;
             sr_model *model = NULL;
@@ -81,14 +81,15 @@ static void steps_and_sampling_allocate_nothing(void **state) {
             sr_engine_options options = {.threads = 2, .batch = 32, .exact = exact};
             sr_model_options model_options = {.isq = isqs[q]};
             int32_t ids[100];
-            for (int i = 0; i < 100; i++) ids[i] = (7 * i) % 128;
+            for (int i = 0; i < 100; i++) ids[i] = (7 * i) % 96;
+            const char *path = SR_SOURCE_DIR "/tests/vectors/tiny/mixed.gguf";
+            if (q == 3) path = SR_SOURCE_DIR "/tests/vectors/tiny/qwen2_moe.gguf";
             if (sr_engine_create(&options, &engine, &err) != SR_OK ||
-                sr_model_open(engine, SR_SOURCE_DIR "/tests/vectors/tiny/mixed.gguf", &model_options, &model, &err) !=
-                    SR_OK ||
+                sr_model_open(engine, path, &model_options, &model, &err) != SR_OK ||
                 sr_session_create(model, 128, &session, &err) != SR_OK)
                 fail_msg("%s", err.msg);
             sr_sampling sampling = sr_sampling_default();
-            assert_int_equal(sr_sampler_create(&sampling, 128, &sampler, &err), SR_OK);
+            assert_int_equal(sr_sampler_create(&sampling, q == 3 ? 96 : 128, &sampler, &err), SR_OK);
             assert_int_equal(sr_session_sync(session, ids, 40, &err), SR_OK);
             assert_int_equal(sr_step(&session, 1, &err), SR_OK); /* the thread team starts here */
             atomic_store(&seen, 0);

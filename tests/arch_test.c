@@ -269,8 +269,8 @@ static void gguf_names_what_it_does_not_run(void **state) {
         {"llama", "llama.attention.max_alibi_bias", NULL, SR_UNSUPPORTED, "max_alibi_bias", "scores"},
         {"llama", "llama.attention.clamp_kqv", NULL, SR_UNSUPPORTED, "clamp_kqv", "clamped"},
         {"llama", "llama.rope.scaling.type", NULL, SR_CORRUPT, "llama.rope.scaling.type", "a text"},
-        {"llama", "llama.expert_count", NULL, SR_UNSUPPORTED, "llama.expert_count", NULL},
-        {"llama", "llama.expert_count", "8", SR_UNSUPPORTED, "llama.expert_count", NULL},
+        {"llama", "llama.expert_count", NULL, SR_CORRUPT, "llama.expert_used_count", "missing"},
+        {"llama", "llama.expert_count", "8", SR_CORRUPT, "llama.expert_count", "the text"},
         {"qwen2", "qwen2.attention.sliding_window", NULL, SR_UNSUPPORTED, "qwen2.attention.sliding_window", NULL},
         {"qwen3", "qwen3.expert_count", NULL, SR_UNSUPPORTED, "qwen3.expert_count", NULL},
     };
@@ -861,8 +861,9 @@ static void scales_and_caps_stay_in_their_range(void **state) { /* [6] */
 /* ---------------------------------------------------------------- tensors */
 
 static void every_missing_tensor_is_named(void **state) {
-    static const char *const families[] = {"llama", "qwen2",      "qwen3", "phi3",          "gemma2",
-                                           "phi2",  "starcoder2", "glm4",  "hunyuan_dense", NULL};
+    static const char *const families[] = {"llama",      "qwen2",      "qwen3", "phi3",          "gemma2",
+                                           "phi2",       "starcoder2", "glm4",  "hunyuan_dense", "mixtral",
+                                           "granitemoe", "qwen2_moe",  NULL};
     for (int f = 0; families[f]; f++)
         for (int gguf = 0; gguf < 2; gguf++) {
             char from[256], config[256], dir[DIR_BYTES];
@@ -897,6 +898,57 @@ static void every_missing_tensor_is_named(void **state) {
             }
             draft_close(&d);
         }
+}
+
+/* Numbers of experts and of a token's against each other and the tensors. */
+static void mixtures_are_checked_before_they_route(void **state) { /* [6] */
+    static const struct {
+        const char *from, *key;
+        uint32_t type;
+        double value;
+        sr_status want;
+        const char *word, *also;
+    } cases[] = {
+        {"mixtral", "llama.expert_count", G_U32, 1025, SR_CORRUPT, "llama.expert_count", "1 to 1024"},
+        {"mixtral", "llama.expert_count", G_I32, -1, SR_CORRUPT, "llama.expert_count", "found -1"},
+        {"mixtral", "llama.expert_count", G_F32, NANF, SR_CORRUPT, "llama.expert_count", "whole number"},
+        {"mixtral", "llama.expert_count", G_U32, 5, SR_CORRUPT, "blk.0.ffn_gate_inp", "expected [5, 32]"},
+        {"mixtral", "llama.expert_count", G_U32, 3, SR_CORRUPT, "blk.0.ffn_gate_inp", "expected [3, 32]"},
+        {"mixtral", "llama.expert_count", G_U32, 1, SR_CORRUPT, "llama.expert_used_count", "found 2"},
+        {"mixtral", "llama.expert_count", G_U32, 0, SR_CORRUPT, "blk.0.ffn_gate.weight", "missing"}, /* a Llama */
+        {"mixtral", "llama.expert_used_count", G_U32, 0, SR_CORRUPT, "llama.expert_used_count", "1 to 1024"},
+        {"mixtral", "llama.expert_used_count", G_U32, 5, SR_CORRUPT, "llama.expert_used_count", "at most the 4"},
+        {"mixtral", "llama.expert_used_count", G_U32, 4, SR_OK, NULL, NULL},
+        {"mixtral", "llama.expert_feed_forward_length", G_U32, 0, SR_CORRUPT, "llama.expert_feed_forward_length",
+         "found 0"},
+        {"mixtral", "llama.expert_feed_forward_length", G_U32, 12, SR_CORRUPT, "blk.0.ffn_gate_exps", "shape"},
+        {"mixtral", "llama.expert_group_count", G_U32, 3, SR_CORRUPT, "llama.expert_group_count", "divides 4"},
+        {"mixtral", "llama.expert_group_count", G_U32, 0, SR_CORRUPT, "llama.expert_group_count", "found 0"},
+        {"mixtral", "llama.expert_group_count", G_U32, 4, SR_CORRUPT, "llama.expert_group_used_count", "1 of 4"},
+        {"mixtral", "llama.expert_group_count", G_U32, 2, SR_OK, NULL, NULL},
+        {"mixtral", "llama.expert_group_used_count", G_U32, 2, SR_CORRUPT, "llama.expert_group_used_count", "2 of 1"},
+        {"mixtral", "llama.expert_weights_scale", G_F32, -1, SR_CORRUPT, "llama.expert_weights_scale", "found -1"},
+        {"mixtral", "llama.leading_dense_block_count", G_U32, 1, SR_CORRUPT, "blk.0.ffn_gate.weight", "missing"},
+        {"qwen2_moe", "qwen2moe.expert_shared_feed_forward_length", G_U32, 23, SR_CORRUPT, "blk.0.ffn_gate_shexp",
+         "expected [23, 32]"},
+        {"qwen2_moe", "qwen2moe.expert_shared_count", G_U32, 2000, SR_CORRUPT, "qwen2moe.expert_shared_count", "0 to"},
+    };
+    const char *path = in(*state, "m.gguf");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[256];
+        snprintf(from, sizeof from, TINY "%s.gguf", cases[i].from);
+        struct draft d = draft_of(from);
+        if (cases[i].type == G_F32)
+            draft_f32(&d, cases[i].key, (float)cases[i].value);
+        else
+            draft_int(&d, cases[i].key, cases[i].type, (uint64_t)(int64_t)cases[i].value, 4);
+        draft_write_gguf(&d, path);
+        if (cases[i].want == SR_OK)
+            accept_model(cases[i].key, path);
+        else
+            refuse(cases[i].key, path, cases[i].want, cases[i].word, cases[i].also);
+        draft_close(&d);
+    }
 }
 
 static void every_misshapen_tensor_is_named(void **state) { /* [10] */
@@ -1104,6 +1156,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(nested_configs_name_their_keys_and_have_defaults, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(scales_and_caps_stay_in_their_range, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_missing_tensor_is_named, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(mixtures_are_checked_before_they_route, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_misshapen_tensor_is_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(tensors_of_other_types_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(vectors_that_are_not_finite_are_named, make_scratch, remove_scratch),

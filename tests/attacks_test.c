@@ -478,7 +478,7 @@ static void attack_6_hyper_parameters(void **state) {
         {"llama.attention.head_count", G_U32, 0, "found 0"},
         {"llama.attention.head_count_kv", G_U32, 0, "found 0"},
         {"llama.attention.head_count_kv", G_U32, 3, "multiple"},
-        {"llama.expert_count", G_U32, 8, "llama"},
+        {"llama.expert_count", G_U32, 1025, "1 to 1024"},
         {"llama.context_length", G_U32, 0x1p31, "2147483648"},
         {"llama.rope.dimension_count", G_U32, 15, "even"},
         {"llama.attention.layer_norm_rms_epsilon", G_F32, (double)NAN, "finite"},

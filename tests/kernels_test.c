@@ -582,12 +582,14 @@ static void a_nan_among_the_weights_of_a_float_dot_shows(void **s) {
 
 /* ---------------------------------------------------------------- whole products through the device */
 
-static sr_dev *open_cpu(const sr_kern *kern, int threads, int batch) {
-    sr_dev_options o = {.threads = threads, .batch = batch, .isa = kern->name};
+static sr_dev *open_device(sr_dev_options o) {
     sr_dev *dev = NULL;
     sr_err err = {0};
     assert_int_equal(sr_device_by_name("cpu")->open(&o, &dev, &err), SR_OK);
     return dev;
+}
+static sr_dev *open_cpu(const sr_kern *kern, int threads, int batch) {
+    return open_device((sr_dev_options){.threads = threads, .batch = batch, .isa = kern->name});
 }
 
 static void multiply(const sr_kern *kern, int threads, sr_weight *w, const float *x, int T, float *y) {
@@ -726,6 +728,78 @@ static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
             }
             release_to(mark);
         }
+}
+
+/* A stack of experts: each row of each choice is to the bit what the product of the whole stack with the tokens of that
+ * expert gives, whoever else shares the step; a choice's own rows (by_choice) likewise. Experts of 0, 1, a few and many
+ * tokens, rows that no 16 divides where the format has its rows for itself. */
+static void experts_multiply_the_tokens_that_chose_them(void **s) {
+    enum { E = 4, K = 512, T = 9, CHOICES = 16, MOST_N = 64 };
+    static const int32_t firsts[2][E + 1] = {{0, 1, 1, 7, 16}, {0, 1, 2, 2, 3}},
+                                       tokens[2][CHOICES] = {{4, 0, 1, 3, 5, 6, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8},
+                                                             {3, 3, 3}};
+    static float x[CHOICES * K], own[CHOICES * K], y[CHOICES * (2 * MOST_N + 3)], whole[T * E * MOST_N];
+    (void)s;
+    fill_normal(x, CHOICES * K, 1);
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+            for (int variant = 0; variant < 8; variant++) {
+                const bool exact = variant & 1, by_choice = variant & 2;
+                const int32_t *first = firsts[variant / 4], *token = tokens[variant / 4];
+                const sr_choices choices = {first[E], E, first, token};
+                const int64_t N = sr_formats[f]->spec.method ? 64 : 37, ld = 2 * N + 3;
+                sr_weight w;
+                int mark = n_maps;
+                sr_err err = {0};
+                if (!make_weight(sr_formats[f], E * N, K, false, &w)) continue;
+                sr_dev *dev =
+                    open_device((sr_dev_options){.threads = 2, .batch = T, .isa = sr_kerns[i]->name, .exact = exact});
+                assert_int_equal(dev->ops->place(dev, &w, &err), SR_OK);
+                assert_int_equal(dev->ops->reserve(dev, K, E * N, 1, 64, &err), SR_OK);
+                const sr_experts stack = {&w, 1, N, K};
+                const sr_experts *both[2] = {&stack, &stack};
+                dev->ops->begin(dev);
+                dev->ops->matmul_experts(dev, both, 2, &choices, x, K, by_choice, (float *[]){y, y + N},
+                                         (int64_t[]){ld, ld});
+                for (int e = 0; e < E; e++) {
+                    const int n = first[e + 1] - first[e];
+                    const sr_weight *list[1] = {&w};
+                    if (n == 0) continue;
+                    for (int t = 0; t < n; t++)
+                        memcpy(own + t * K, x + (by_choice ? first[e] + t : token[first[e] + t]) * K, K * sizeof *x);
+                    dev->ops->matmul(dev, list, 1, own, n, K, (float *[]){whole}, (int64_t[]){E * N});
+                    for (int t = 0; t < n; t++)
+                        for (int twice = 0; twice < 2; twice++)
+                            if (memcmp(y + (first[e] + t) * ld + twice * N, whole + t * E * N + e * N,
+                                       (size_t)N * sizeof *y))
+                                fail_msg("%s %s%s: expert %d, its token %d", sr_kerns[i]->name, w.fmt->name,
+                                         exact ? " exact" : "", e, t);
+                }
+                assert_int_equal(dev->ops->end(dev, &err), SR_OK);
+                dev->ops->close(dev);
+                release_to(mark);
+            }
+}
+
+static void mixing_adds_the_rows_in_order(void **s) {
+    enum { D = 37, T = 3, N = 3 };
+    static const int32_t row[T * N] = {4, 0, 2, 1, 3, 5, 8, 7, 6};
+    float y[T * N * D], weight[T * N], out[T * D];
+    (void)s;
+    fill_normal(y, T * N * D, 1);
+    fill_normal(weight, T * N, 1);
+    for (int i = 0; sr_kerns[i]; i++) {
+        if (!sr_kerns[i]->usable()) continue;
+        sr_dev *dev = open_cpu(sr_kerns[i], 2, T);
+        dev->ops->mix(dev, y, row, weight, N, T, D, out);
+        for (int t = 0; t < T; t++)
+            for (int d = 0; d < D; d++) {
+                double want = 0;
+                for (int n = t * N; n < (t + 1) * N; n++) want += (double)weight[n] * (double)y[row[n] * D + d];
+                assert_true(fabs((double)out[t * D + d] - want) < 1e-5);
+            }
+        dev->ops->close(dev);
+    }
 }
 
 /* Act-order: the codes that adopt sorts, in more strips of rows and tiles of columns than one, against those of the
@@ -931,7 +1005,7 @@ static void row_operations_equal_double(void **s) {
             }
             x[0] = -200, x[n / 2] = 88;
             if (n > 2) x[2] = 200;
-            for (int kind = 0; kind < SR_N_ACTS; kind++)
+            for (int kind = 0; kind < SR_ACT_SWIGLU; kind++)
                 for (int glu = 0; glu < 2; glu++) {
                     k->act[kind](x, glu ? y : NULL, n, out);
                     for (int e = 0; e < n; e++) {
@@ -944,6 +1018,15 @@ static void row_operations_equal_double(void **s) {
                              (1e-6 + 4 * U * fabs(fmax(u, -90))) * fabs(want) + 1e-30);
                     }
                 }
+            k->act[SR_ACT_SWIGLU](x, y, n, out);
+            for (int e = 0; e < n; e++) {
+                double g = fmin((double)x[e], 7), v = fmax(fmin((double)y[e], 7), -7);
+                near(k, "swiglu", n, e, (double)out[e], g / (1 + exp(-1.702 * g)) * (v + 1), 1e-5 * (1 + fabs(v)));
+            }
+            float *pairs = guarded(2 * bytes);
+            for (int e = 0; e < n; e++) pairs[2 * e] = x[e], pairs[2 * e + 1] = y[e];
+            k->act[SR_ACT_SWIGLU_PAIRS](pairs, NULL, n, pairs);
+            assert_memory_equal(pairs, out, bytes);
             memcpy(out, x, bytes);
             k->soft_cap(out, n, 0.25f, 30);
             for (int e = 0; e < n; e++)
@@ -1068,6 +1151,8 @@ int main(void) {
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
         cmocka_unit_test(batches_on_plain_types_keep_sixteen_bits_of_x),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
+        cmocka_unit_test(experts_multiply_the_tokens_that_chose_them),
+        cmocka_unit_test(mixing_adds_the_rows_in_order),
         cmocka_unit_test(act_order_is_that_of_the_file),
         cmocka_unit_test(outliers_of_x_cost_no_more_than_ordinary_rounding),
         cmocka_unit_test(quantize_rounds_to_127_steps_a_block),

@@ -110,17 +110,20 @@ static double kld(const float *p, const float *q, int32_t V) {
     return sum;
 }
 
-static const char *const families[] = {
-    "llama",      "llama_linear",  "llama_yarn",  "llama_yarn_exact", "llama_dynamic",
-    "mistral",    "mistral3",      "mistral3_mm", "smollm3",          "granite",
-    "qwen2",      "qwen3",         "gemma",       "gemma2",           "gemma3",
-    "gemma3_mm",  "phi2",          "phi3",        "phi3_longrope",    "glm4",
-    "starcoder2", "hunyuan_dense", NULL};
+static const char *const families[] = {"llama",         "llama_linear",  "llama_yarn",      "llama_yarn_exact",
+                                       "llama_dynamic", "mistral",       "mistral3",        "mistral3_mm",
+                                       "smollm3",       "granite",       "qwen2",           "qwen3",
+                                       "gemma",         "gemma2",        "gemma3",          "gemma3_mm",
+                                       "phi2",          "phi3",          "phi3_longrope",   "glm4",
+                                       "starcoder2",    "hunyuan_dense", "mixtral",         "granitemoe",
+                                       "qwen2_moe",     "qwen3_moe",     "qwen3_moe_dense", "phimoe",
+                                       "glm4_moe",      "hunyuan_moe",   "gpt_oss",         NULL};
 /* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
 static const char *const gguf_families[] = {
-    "llama",         "mistral", "llama_linear", "llama_yarn",    "mistral3", "smollm3",  "granite",
-    "qwen2",         "qwen3",   "gemma",        "gemma2",        "gemma3",   "phi2",     "phi3",
-    "phi3_longrope", "glm4",    "starcoder2",   "hunyuan_dense", "mixed",    "by_layer", NULL};
+    "llama",       "mistral",       "llama_linear", "llama_yarn", "mistral3",  "smollm3",   "granite",       "qwen2",
+    "qwen3",       "gemma",         "gemma2",       "gemma3",     "phi2",      "phi3",      "phi3_longrope", "glm4",
+    "starcoder2",  "hunyuan_dense", "mixtral",      "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe",        "glm4_moe",
+    "hunyuan_moe", "gpt_oss",       "mixed",        "by_layer",   NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
@@ -134,10 +137,11 @@ static const char *arch_of(const struct run *r) {
     return info.arch;
 }
 
-static void check_exact(const char *family, const char *suffix, bool listed) {
+/* tiny/<file> against the logits of tiny/<family>. */
+static void check_exact_of(const char *family, const char *file, const char *container) {
     char path[512];
     struct expected e = read_expected(family);
-    snprintf(path, sizeof path, TINY "%s%s", family, suffix);
+    snprintf(path, sizeof path, TINY "%s", file);
     for (int batch = 1; batch <= 64; batch = batch == 1   ? 7
                                              : batch == 7 ? 64
                                                           : 65) { /* step by step, in pieces, at once */
@@ -145,12 +149,23 @@ static void check_exact(const char *family, const char *suffix, bool listed) {
         assert_int_equal(r.V, e.V);
         evaluate_all(&r, e.ids, (int32_t)e.T);
         double worst = max_abs(r.logits, e.logits, (size_t)e.T * e.V);
-        if (listed) record("model\t%s\t%s\t%s\t%.1e", arch_of(&r), family, suffix[0] ? "gguf" : "hf", worst);
-        if (!(worst < 1e-3))
-            fail_msg("%s%s, %d tokens a step: logits differ by %g, expected < 1e-3", family, suffix, batch, worst);
+        if (container) record("model\t%s\t%s\t%s\t%.1e", arch_of(&r), family, container, worst);
+        if (!(worst < 1e-3)) fail_msg("%s, %d tokens a step: logits differ by %g, expected < 1e-3", file, batch, worst);
         close_run(&r);
     }
     free_expected(&e);
+}
+
+static void check_exact(const char *family, const char *suffix, bool listed) {
+    char file[128];
+    snprintf(file, sizeof file, "%s%s", family, suffix);
+    check_exact_of(family, file, listed ? suffix[0] ? "gguf" : "hf" : NULL);
+}
+
+/* As the first converters of Mixtral wrote them. */
+static void exact_logits_of_experts_stored_one_by_one(void **state) {
+    (void)state;
+    check_exact_of("mixtral", "mixtral_by_expert.gguf", NULL);
 }
 
 static void exact_logits_of_huggingface_directories_match_transformers(void **state) {
@@ -410,6 +425,32 @@ static void sessions_that_share_a_step_do_not_mix(void **state) {
     free_expected(&e);
 }
 
+/* To the bit: what a token gets from its experts does not depend on the others that chose them. */
+static void mixtures_do_not_depend_on_batch_or_threads(void **state) {
+    static const char *const paths[] = {"mixtral", "qwen2_moe.gguf", "qwen3_moe.gguf"};
+    (void)state;
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++) {
+        char path[512], family[64];
+        snprintf(path, sizeof path, TINY "%s", paths[p]);
+        snprintf(family, sizeof family, "%.*s", (int)strcspn(paths[p], "."), paths[p]);
+        struct expected e = read_expected(family);
+        const size_t bytes = (size_t)e.T * e.V * sizeof(float);
+        struct run one = open_run(path, (sr_engine_options){.exact = true, .batch = 1, .threads = 1}, NULL, 64);
+        evaluate_all(&one, e.ids, (int32_t)e.T);
+        for (int batch = 5; batch <= 64; batch += 59)
+            for (int threads = 1; threads <= 3; threads += 2) {
+                sr_engine_options options = {.exact = true, .batch = batch, .threads = threads};
+                struct run r = open_run(path, options, NULL, 64);
+                evaluate_all(&r, e.ids, (int32_t)e.T);
+                if (memcmp(r.logits, one.logits, bytes))
+                    fail_msg("%s: %d tokens a step on %d threads differ from one by one", paths[p], batch, threads);
+                close_run(&r);
+            }
+        close_run(&one);
+        free_expected(&e);
+    }
+}
+
 static void a_cancelled_step_changes_nothing(void **state) {
     (void)state;
     struct expected e = read_expected("llama");
@@ -475,6 +516,7 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_huggingface_directories_match_transformers),
         cmocka_unit_test(exact_logits_of_quantized_directories_match_their_packages),
         cmocka_unit_test(exact_logits_of_gguf_files_match_the_reference),
+        cmocka_unit_test(exact_logits_of_experts_stored_one_by_one),
         cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
         cmocka_unit_test(every_family_is_proved_and_listed),
         cmocka_unit_test(a_sequence_rotates_as_its_length_says),
@@ -482,6 +524,7 @@ int main(void) {
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),
         cmocka_unit_test(fast_path_stays_close_to_exact),
         cmocka_unit_test(results_do_not_depend_on_the_thread_count),
+        cmocka_unit_test(mixtures_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(sync_after_an_edit_equals_a_fresh_prefill),
         cmocka_unit_test(sessions_that_share_a_step_do_not_mix),
         cmocka_unit_test(a_cancelled_step_changes_nothing),

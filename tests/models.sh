@@ -15,7 +15,7 @@ Families that run, each a row of `src/arch/` over one decoder. `make docs` write
 
 - **Hugging Face**: `architectures[0]` of config.json. Checkpoints of several modalities run as what their text model is;
   the tensors of the others are left alone.
-- **GGUF**: `general.architecture`. *llama* with a window is a Mistral.
+- **GGUF**: `general.architecture`. *llama* with a window is a Mistral, with experts a Mixtral.
 - **max-abs**: the largest difference of any logit, computed with `--exact` step by step, in pieces and at once, from
   those of `transformers` in float32 for tiny random checkpoints of the family (`tests/vectors/tiny_models.py`), the
   worst of the vectors named; GGUF files hold the same weights as converters write them
@@ -38,11 +38,14 @@ awk -F'\t' '
     }' "$results"
 cat <<'END'
 
+Mixtures of experts: experts tensor by tensor, in stacks (GGUF, MLX), or as one stack of gate and up, in any format that
+stores them; routers are left as they are by `--isq`.
+
 Rotation: plain, linear, dynamic, llama3, YaRN (with or without truncation, `mscale`, `attention_factor`) and longrope, of
 the whole model or one for full and one for sliding layers (`rope_parameters` by layer type). Where longrope or dynamic
 scaling turn keys by the length of the text, a session that grows past such a length computes its keys once more; the
 lengths of dynamic scaling are the trained one and its doublings.
 
-Not here yet: mixtures of experts, latent attention (DeepSeek), layers with a state instead of attention (Mamba, short
+Not here yet: latent attention (DeepSeek), layers with a state instead of attention (Mamba, short
 convolutions), images and sound. A checkpoint of an unknown family is refused with the keys and tensors that no row places.
 END

@@ -1,12 +1,13 @@
 /* Writes a Llama-shaped checkpoint of any size with random weights in any format that sirocco reads, the same bytes for
  * the same arguments, to time engines on one file:
  *
- *     synthetic [--group N] [--seed N] FORMAT OUT [layers d_model heads kv_heads d_ff vocab]
+ *     synthetic [--group N] [--seed N] [--experts N [--used N]] FORMAT OUT [layers d_model heads kv_heads d_ff vocab]
  *
  * Formats that GGUF stores make OUT a .gguf file, the others a Hugging Face directory of config.json and
  * model.safetensors. The default is the shape that docs/architecture.md reports: 16 layers, 2048, 32 / 8 heads, 8192,
  * 32000; 1.10 B parameters. Head and embedding have the format too, but for families that never quantize the embedding:
- * it is bf16 there. No tokenizer: ids in, ids out (`sirocco bench`). */
+ * it is bf16 there. With --experts it is a Mixtral of as many, --used (2) of a token, in GGUF alone. No tokenizer: ids
+ * in, ids out (`sirocco bench`). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,13 +39,15 @@ static void put_u64(uint64_t v) {
 }
 
 struct shape {
-    int64_t layers, d, heads, kv_heads, ff, vocab;
+    int64_t layers, d, heads, kv_heads, ff, vocab, experts, used; /* experts 0: dense */
 };
 
 struct tensor {
     char name[NAME]; /* of the module */
     int64_t n, k;    /* n == 0: a vector of ones */
     bool embedding;
+    int64_t stack; /* 0: no stack; else n is of all of them */
+    bool router;
 };
 
 struct model {
@@ -56,7 +59,7 @@ struct model {
 };
 
 static const sr_format *format_of(const struct model *m, const struct tensor *t) {
-    return t->embedding && m->plain ? m->plain : m->fmt;
+    return t->router ? sr_format_by_name("f32") : t->embedding && m->plain ? m->plain : m->fmt;
 }
 
 /* The tensors of a Llama; the words of each pair are GGUF's and Hugging Face's. */
@@ -70,20 +73,30 @@ static void list_tensors(struct model *m, const struct shape *s, bool gguf) {
                   {{"attn_output", "self_attn.o_proj"}, d, d}, {{"ffn_norm", "post_attention_layernorm"}, 0, d},
                   {{"ffn_gate", "mlp.gate_proj"}, ff, d},      {{"ffn_up", "mlp.up_proj"}, ff, d},
                   {{"ffn_down", "mlp.down_proj"}, d, ff}};
-    m->t = calloc((size_t)(9 * s->layers + 3), sizeof *m->t);
+    m->t = calloc((size_t)(10 * s->layers + 3), sizeof *m->t);
     if (!m->t) fail("out of memory");
-    m->t[m->n++] = gguf ? (struct tensor){"token_embd", s->vocab, d, true}
-                        : (struct tensor){"model.embed_tokens", s->vocab, d, true};
-    m->t[m->n++] = gguf ? (struct tensor){"output_norm", 0, d, false} : (struct tensor){"model.norm", 0, d, false};
-    m->t[m->n++] =
-        gguf ? (struct tensor){"output", s->vocab, d, false} : (struct tensor){"lm_head", s->vocab, d, false};
+    m->t[m->n++] = gguf ? (struct tensor){"token_embd", s->vocab, d, true, 0, false}
+                        : (struct tensor){"model.embed_tokens", s->vocab, d, true, 0, false};
+    m->t[m->n++] = gguf ? (struct tensor){"output_norm", 0, d, false, 0, false}
+                        : (struct tensor){"model.norm", 0, d, false, 0, false};
+    m->t[m->n++] = gguf ? (struct tensor){"output", s->vocab, d, false, 0, false}
+                        : (struct tensor){"lm_head", s->vocab, d, false, 0, false};
     for (int i = 0; i < s->layers; i++)
         for (int p = 0; p < 9; p++) {
             struct tensor *t = &m->t[m->n++];
-            snprintf(t->name, NAME, gguf ? "blk.%d.%s" : "model.layers.%d.%s", i, parts[p].name[!gguf]);
-            t->n = parts[p].n;
+            t->stack = p > 5 ? s->experts : 0;
+            snprintf(t->name, NAME, gguf ? "blk.%d.%s%s" : "model.layers.%d.%s%s", i, parts[p].name[!gguf],
+                     t->stack ? "_exps" : "");
+            t->n = parts[p].n * (t->stack ? t->stack : 1);
             t->k = parts[p].k;
         }
+    for (int i = 0; i < s->layers && s->experts; i++) {
+        struct tensor *t = &m->t[m->n++];
+        snprintf(t->name, NAME, "blk.%d.ffn_gate_inp", i);
+        t->n = s->experts;
+        t->k = d;
+        t->router = true;
+    }
 }
 
 /* ---------------------------------------------------------------- planes */
@@ -175,6 +188,8 @@ static void write_keys(const struct shape *s) {
     key_u32("llama.attention.head_count_kv", (uint32_t)s->kv_heads);
     key_u32("llama.rope.dimension_count", (uint32_t)(s->d / s->heads));
     key_u32("llama.vocab_size", (uint32_t)s->vocab);
+    key_u32("llama.expert_count", (uint32_t)s->experts);
+    key_u32("llama.expert_used_count", (uint32_t)(s->experts ? s->used : 0));
     key_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
     key_f32("llama.rope.freq_base", 10000);
     key_string("tokenizer.ggml.model", "llama");
@@ -199,7 +214,7 @@ static void write_keys(const struct shape *s) {
     key_u32("tokenizer.ggml.bos_token_id", 1);
     key_u32("tokenizer.ggml.eos_token_id", 2);
 }
-enum { KEYS = 19 };
+enum { KEYS = 21 };
 
 static void write_gguf(const struct model *m, const struct shape *s) {
     out = fopen(out_path, "wb");
@@ -215,9 +230,10 @@ static void write_gguf(const struct model *m, const struct shape *s) {
         const struct tensor *t = &m->t[i];
         snprintf(name, sizeof name, "%s.weight", t->name);
         put_string(name);
-        put_u32(t->n ? 2 : 1);
+        put_u32(t->stack ? 3 : t->n ? 2 : 1);
         put_u64((uint64_t)t->k);
-        if (t->n) put_u64((uint64_t)t->n);
+        if (t->n) put_u64((uint64_t)(t->stack ? t->n / t->stack : t->n));
+        if (t->stack) put_u64((uint64_t)t->stack);
         put_u32(t->n ? (uint32_t)sr_stored_by_name(format_of(m, t)->name)->gguf_id : 0);
         put_u64((uint64_t)offset);
         offset += padded(gguf_bytes(m, t));
@@ -326,7 +342,8 @@ static void write_safetensors(const struct model *m) {
 /* ---------------------------------------------------------------- command line */
 
 static int usage(void) {
-    fputs("usage: synthetic [--group N] [--seed N] FORMAT OUT [layers d_model heads kv_heads d_ff vocab]\n"
+    fputs("usage: synthetic [--group N] [--seed N] [--experts N [--used N]] FORMAT OUT [layers d_model heads kv_heads "
+          "d_ff vocab]\n"
           "FORMAT: a name of `sirocco formats`\n",
           stderr);
     return 2;
@@ -334,7 +351,7 @@ static int usage(void) {
 
 int main(int argc, char **argv) {
     struct model m = {.seed = 1};
-    struct shape s = {16, 2048, 32, 8, 8192, 32000};
+    struct shape s = {16, 2048, 32, 8, 8192, 32000, 0, 2};
     int64_t *sizes[6] = {&s.layers, &s.d, &s.heads, &s.kv_heads, &s.ff, &s.vocab}, group = 0;
     int at = 1;
     for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
@@ -342,6 +359,10 @@ int main(int argc, char **argv) {
             group = atoll(argv[at + 1]);
         else if (!strcmp(argv[at], "--seed"))
             m.seed = strtoull(argv[at + 1], NULL, 10) << 20;
+        else if (!strcmp(argv[at], "--experts"))
+            s.experts = atoll(argv[at + 1]);
+        else if (!strcmp(argv[at], "--used"))
+            s.used = atoll(argv[at + 1]);
         else
             return usage();
     }
@@ -351,11 +372,13 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 6; i++)
         if (*sizes[i] < 1 || *sizes[i] > 1 << 24) return usage();
     if (s.d % s.heads || s.heads % s.kv_heads) return usage();
+    if (s.experts < 0 || s.experts > 1024 || s.used < 1 || (s.experts && s.used > s.experts)) return usage();
     m.spec = m.fmt->spec;
     if (group) m.spec.group = (int32_t)group;
     const sr_stored *type = sr_stored_by_name(m.fmt->name);
     bool gguf = type && type->gguf_id >= 0;
     if (!gguf && (!m.fmt->spec.method || strcmp(m.fmt->spec.method, "mlx"))) m.plain = sr_format_by_name("bf16");
+    if (s.experts && !gguf) fail("--experts needs a format that GGUF stores");
     list_tensors(&m, &s, gguf);
     if (gguf)
         write_gguf(&m, &s);

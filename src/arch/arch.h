@@ -27,15 +27,33 @@ typedef struct sr_rotation {
     float low, high;            /* llama3 */
     float beta_fast, beta_slow; /* yarn: turns within orig_ctx where its blend begins and ends */
     bool truncate;              /* yarn: to whole features */
-    float mscale;               /* cosines and sines are multiplied by it */
+    float mscale[2];            /* cosines and sines are multiplied by it; longrope: of either table */
     int32_t orig_ctx;
     const sr_value *short_factor, *long_factor; /* longrope, of a config; GGUF has tensors */
 } sr_rotation;
 enum { SR_ROTATIONS = 2 }; /* of all layers or the full ones, and of the sliding ones */
 
+/* How a token's experts follow from its router's logits; route.c has the formulas. */
+typedef enum sr_gate_kind {
+    SR_GATE_SOFTMAX, /* softmax over all, then the best */
+    SR_GATE_CHOSEN,  /* the best, then softmax over them */
+    SR_GATE_SIGMOID, /* each for itself; a group counts as its two best */
+    SR_GATE_SPARSEMIXER
+} sr_gate_kind;
+enum { SR_MOST_EXPERTS = 1024 };
+typedef struct sr_gating {
+    sr_gate_kind kind;
+    int32_t n, used;             /* experts, and of a token; n 0: no mixture */
+    int32_t groups, groups_used; /* equal: no limit. Groups are n / groups experts each */
+    bool norm;                   /* weights are divided by their sum + eps, */
+    float eps, scale;            /* and all multiplied by scale */
+    float jitter;                /* sparsemixer */
+} sr_gating;
+
 /* What differs between the layers of one model. */
 typedef struct sr_layer_kind {
     int32_t n_head, n_kv_head, d_ff;
+    bool sparse;    /* a mixture of experts instead of one MLP */
     int32_t window; /* 0: none */
     int8_t rope;    /* which of the rotations, -1: none */
 } sr_layer_kind;
@@ -49,6 +67,8 @@ typedef struct sr_hparams {
     sr_rope_kind rope;
     sr_rotation rotation[SR_ROTATIONS];
     int n_rotation;
+    sr_gating gating;
+    int32_t d_expert, d_shared; /* d_ff of an expert, and of what all tokens pass; 0: none */
     sr_act_kind act;
     uint8_t bias;                                   /* SR_BIAS_*: matrices that must have one */
     float eps, attn_scale, attn_cap, logit_cap;     /* caps: 0 is none */
@@ -75,6 +95,7 @@ typedef enum sr_role {
     SR_QKV,
     SR_Q_NORM,
     SR_K_NORM,
+    SR_SINKS,
     SR_ATTN_OUT,
     SR_ATTN_POST_NORM,
     SR_FFN_NORM,
@@ -82,6 +103,19 @@ typedef enum sr_role {
     SR_UP,
     SR_GATE_UP,
     SR_DOWN,
+    SR_ROUTER,
+    SR_ROUTER_BIAS,  /* of the choice alone */
+    SR_EXPERTS_GATE, /* of all experts as one stack, */
+    SR_EXPERTS_UP,
+    SR_EXPERTS_GATE_UP,
+    SR_EXPERTS_DOWN,
+    SR_EXPERT_GATE, /* and of one, whose number stands for the name's '*' */
+    SR_EXPERT_UP,
+    SR_EXPERT_DOWN,
+    SR_SHARED_GATE,
+    SR_SHARED_UP,
+    SR_SHARED_DOWN,
+    SR_SHARED_SHARE, /* how much of it a token takes */
     SR_FFN_POST_NORM,
     SR_N_ROLES
 } sr_role;
@@ -109,7 +143,7 @@ enum { SR_BIAS_QKV = 1, SR_BIAS_ATTN_OUT = 2, SR_BIAS_MLP = 4, SR_BIAS_HEAD = 8 
 typedef struct sr_arch {
     const char *name;                /* "llama" */
     const char *gguf_name;           /* general.architecture */
-    const char *gguf_key;            /* key (after "<arch>.") that must exist for this row to be the one, or NULL */
+    const char *gguf_key;            /* key (after "<arch>.") that must be set for this row to be the one, or NULL */
     const char *const *hf;           /* what architectures[0] of config.json, or else model_type, may be */
     sr_rope_kind gguf_rope, hf_rope; /* pairing of the rotation in each container */
     sr_norm_kind norm;               /* LAYER: every norm has a bias */
@@ -122,11 +156,19 @@ typedef struct sr_arch {
     bool ungated;                    /* down(act(up x)) instead of down(act(gate x) * up x) */
     bool qk_norm;                    /* norm a head on q and k, before the rotation */
     bool qk_norm_late;               /* behind it */
+    bool qk_norm_optional;           /* where tensors have it */
     bool embed_sqrt;                 /* embeddings times sqrt(d_model) */
     bool window;                     /* obeys sliding_window */
     uint8_t window_period;           /* of each so many layers the last is full; 0: all slide */
     bool local_rope;                 /* sliding layers have a rotation of their own */
+    bool sinks;                      /* a score a head besides those of keys */
     uint8_t nope_every;              /* of each so many layers the last does not rotate; 0: all do */
+    const char *experts;             /* a mixture of experts: config's key of their number, */
+    const char *experts_used;        /* and of a token's; NULL: num_experts_per_tok */
+    sr_gate_kind gate;               /* where files do not say */
+    bool stacked_experts;            /* Hugging Face has them in two stacks: gate and up, down */
+    bool shared;                     /* one MLP beside them that all tokens pass, */
+    bool shared_share;               /* times the sigmoid of a logit of its own */
     const sr_name *names;            /* where they differ from most (names.c) */
     const sr_default *defaults;
     const sr_reject *rejects;
@@ -139,6 +181,12 @@ extern const sr_arch *const sr_archs[]; /* NULL-terminated; arch/table.c */
 sr_status sr_arch_find(const sr_file *file, const sr_arch **arch, sr_err *err);
 /* Reads and checks every hyper-parameter: afterwards no product of them wraps and no divisor is zero. */
 sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_arena *arena, sr_hparams *h, sr_err *err);
+
+/* ------------------------------------------------------------------ mixtures of experts */
+
+/* The experts [used] of one token, none twice, and their weights, from the router's logits [n]. bias [n] or NULL is
+ * added to what they are chosen by, not to what they count for. Whatever the logits are, the experts exist. */
+void sr_route(const sr_gating *g, const float *logits, const float *bias, int32_t *expert, float *weight);
 
 /* ------------------------------------------------------------------ names */
 
@@ -156,6 +204,8 @@ const char *sr_config_prefix(const sr_file *file);
 sr_naming sr_naming_of(const sr_file *file, const sr_arch *arch);
 /* "model.layers.3.self_attn.q_proj" + suffix; layer < 0: no layer. False: the container has no such name. */
 bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *suffix, char out[SR_NAME]);
+bool sr_name_expert(const sr_naming *naming, sr_role role, int layer, int expert, const char *suffix,
+                    char out[SR_NAME]);
 /* Whether some family has a place for a tensor of this name. */
 bool sr_name_known(bool gguf, const char *tensor);
 
@@ -165,13 +215,23 @@ typedef struct sr_norm {
     const float *weight, *bias; /* weight NULL: this layer has no such norm */
 } sr_norm;
 
+typedef struct sr_mixture {
+    sr_weight router, share; /* share.N 0: none */
+    const float *bias;       /* [n] or NULL */
+    sr_experts up[2], down;  /* as of sr_layer */
+    int n_up, n_weights;
+    sr_weight *weight; /* [n_weights] behind up and down */
+} sr_mixture;
+
 typedef struct sr_layer {
     sr_norm attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm, ffn_post_norm;
-    sr_weight qkv[3]; /* q, k, v; or only [0] when fused */
+    sr_weight qkv[3];   /* q, k, v; or only [0] when fused */
+    const float *sinks; /* [n_head] or NULL */
     sr_weight attn_out;
     sr_weight up[2]; /* gate, up; or only [0] when fused or ungated */
     sr_weight down;
-    int n_qkv, n_up; /* matrices of qkv and of up */
+    struct sr_mixture *mixture; /* NULL: up and down are the MLP; else they are what all tokens pass, if anything */
+    int n_qkv, n_up;            /* matrices of qkv and of up; n_up 0: no such MLP */
 } sr_layer;
 
 enum { SR_ROPE_TABLES = 8 };
@@ -203,9 +263,15 @@ int32_t sr_decoder_table(const sr_decoder *dec, int32_t n);
 /* Scratch buffers of a step, device memory, sized by the engine for `batch` tokens. */
 typedef struct sr_scratch {
     float *x, *normed, *qkv, *attn, *ff, *branch; /* [batch][...]: residual, its norm, q k v, heads, gate up, branch */
+    float *router, *chosen, *parts;               /* of mixtures: logits, gate up of the choices, what is to be mixed */
+    void *host;                                   /* routing, host memory */
 } sr_scratch;
-/* Elements a token that each buffer needs, in the order of the fields. */
-void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[6]);
+enum { SR_N_SCRATCH = 9 };
+/* Elements a token that each device buffer needs, in the order of the fields, and bytes of the host's. */
+void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[SR_N_SCRATCH]);
+size_t sr_decoder_host_bytes(const sr_decoder *dec, int batch);
+/* The most columns that a matrix has. */
+int64_t sr_decoder_max_k(const sr_decoder *dec);
 
 typedef struct sr_step_view {
     int T;

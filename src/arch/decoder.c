@@ -29,22 +29,26 @@ static const sr_part *find(struct binder *b, sr_role role, int layer, const char
     return p;
 }
 
-static bool has_matrix(const struct binder *b, sr_role role, int layer) {
-    char stem[SR_NAME];
+static bool has_named(const struct binder *b, const char *stem) {
     sr_parts parts;
-    return sr_name_full(&b->naming, role, layer, "", stem) && sr_weight_parts(b->file, stem, &parts) && parts.n > 0;
+    return sr_weight_parts(b->file, stem, &parts) && parts.n > 0;
 }
 
-/* A vector of n numbers as f32 in the arena. Absent: NULL, an error only when required. */
-static float *vector(struct binder *b, sr_role role, int layer, const char *suffix, int64_t n, bool required) {
-    const sr_part *p = find(b, role, layer, suffix);
+static bool has_matrix(const struct binder *b, sr_role role, int layer) {
+    char stem[SR_NAME];
+    return sr_name_full(&b->naming, role, layer, "", stem) && has_named(b, stem);
+}
+
+/* The vector of that name, n numbers as f32 in the arena. Absent: NULL, an error only when required. */
+static float *vector_named(struct binder *b, const char *full, int64_t n, bool required) {
+    const sr_part *p = sr_file_part(b->file, full);
     if (!p) {
-        char full[SR_NAME] = "";
-        if (required && sr_name_full(&b->naming, role, layer, suffix, full))
+        if (required)
             sr_fail(b->err, SR_CORRUPT, "%s: the tensor %s is missing (%s needs it)", b->file->path, full,
                     b->arch->name);
         return NULL;
     }
+    b->used[p - b->file->part] = true;
     const sr_format *fmt = sr_format_by_name(p->type->name);
     if (!fmt || fmt->block != 1) {
         sr_fail(b->err, SR_UNSUPPORTED, "%s: tensor %s: found type %s, expected f32, f16 or bf16", b->file->path,
@@ -74,6 +78,11 @@ static float *vector(struct binder *b, sr_role role, int layer, const char *suff
     return out;
 }
 
+static float *vector(struct binder *b, sr_role role, int layer, const char *suffix, int64_t n, bool required) {
+    char full[SR_NAME];
+    return sr_name_full(&b->naming, role, layer, suffix, full) ? vector_named(b, full, n, required) : NULL;
+}
+
 static void norm(struct binder *b, sr_role role, int layer, int64_t n, sr_norm *norm) {
     float *w = vector(b, role, layer, ".weight", n, true);
     for (int64_t i = 0; w && b->arch->norm_plus1 && !b->file->gguf && i < n; i++) w[i] += 1;
@@ -81,16 +90,27 @@ static void norm(struct binder *b, sr_role role, int layer, int64_t n, sr_norm *
     if (b->arch->norm == SR_NORM_LAYER) norm->bias = vector(b, role, layer, ".bias", n, true);
 }
 
-static void matrix(struct binder *b, sr_role role, int layer, int64_t n, int64_t k, bool bias_required, sr_weight *w) {
-    char stem[SR_NAME];
+/* Routers are left as they are: they are small, and a wrong expert costs more than bits save. */
+static void matrix_named(struct binder *b, const char *stem, sr_role role, bool is_edge, int64_t n, int64_t k,
+                         bool bias_required, sr_weight *w) {
+    char bias[SR_NAME + 8];
     if (b->err->code != SR_OK) return;
-    sr_name_full(&b->naming, role, layer, "", stem);
     if (sr_weight_bind(b->file, b->config, stem, n, k, b->arena, w, b->err) != SR_OK) return;
     sr_parts parts;
     sr_weight_parts(b->file, stem, &parts);
     for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
-    w->bias = vector(b, role, layer, ".bias", w->N, bias_required);
-    if (b->err->code == SR_OK && b->visit) b->visit(b->user, stem, layer < 0, w, b->err);
+    snprintf(bias, sizeof bias, "%s.bias", stem);
+    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '_'; /* a parameter beside a stack that is one */
+    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '.';
+    w->bias = vector_named(b, bias, w->N, bias_required);
+    if (b->err->code == SR_OK && b->visit && role != SR_ROUTER && role != SR_SHARED_SHARE)
+        b->visit(b->user, stem, is_edge, w, b->err);
+}
+
+static void matrix(struct binder *b, sr_role role, int layer, int64_t n, int64_t k, bool bias_required, sr_weight *w) {
+    char stem[SR_NAME];
+    sr_name_full(&b->naming, role, layer, "", stem);
+    matrix_named(b, stem, role, layer < 0, n, k, bias_required, w);
 }
 
 /* Whether a group of matrices is stored as one, or matrix by matrix, of which `first` has n rows. A GGUF file calls the
@@ -108,29 +128,70 @@ static bool is_fused(struct binder *b, sr_role fused, sr_role first, int64_t n, 
     return false;
 }
 
-static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l) {
-    const sr_layer_kind *kind = &h->kind[i];
-    const sr_arch *arch = b->arch;
-    const int64_t q = (int64_t)kind->n_head * h->head_dim, kv = (int64_t)kind->n_kv_head * h->head_dim;
-    const int64_t d = h->d_model, ff = kind->d_ff;
-    bool bias = h->bias & SR_BIAS_QKV;
-    norm(b, SR_ATTN_NORM, i, d, &l->attn_norm);
-    l->n_qkv = is_fused(b, SR_QKV, SR_Q, q, i) ? 1 : 3;
-    if (l->n_qkv == 1)
-        matrix(b, SR_QKV, i, q + 2 * kv, d, bias, &l->qkv[0]);
+/* The name of a stack; MLX says switch_mlp for experts. False: neither is there, and it is the usual one. */
+static bool stack_name(struct binder *b, sr_role role, int layer, char stem[SR_NAME]) {
+    char mlx[SR_NAME + 4];
+    sr_name_full(&b->naming, role, layer, "", stem);
+    const char *word = strstr(stem, ".experts.");
+    if (has_named(b, stem)) return true;
+    if (!word) return false;
+    snprintf(mlx, sizeof mlx, "%.*s.switch_mlp.%s", (int)(word - stem), stem, word + strlen(".experts."));
+    if (strlen(mlx) >= SR_NAME || !has_named(b, mlx)) return false;
+    memcpy(stem, mlx, SR_NAME);
+    return true;
+}
+
+/* A matrix of all n experts, rows x k each, from a stack or expert by expert; weights go behind *w. */
+static void experts(struct binder *b, sr_role stack, sr_role one, int layer, int n, int64_t rows, int64_t k,
+                    sr_weight **w, sr_experts *out) {
+    char stem[SR_NAME], of_all[SR_NAME];
+    sr_name_expert(&b->naming, one, layer, 0, "", stem);
+    const bool stacked = stack_name(b, stack, layer, of_all),
+               by_one = has_named(b, stem) || !(stacked || b->file->gguf || b->arch->stacked_experts);
+    *out = (sr_experts){*w, by_one ? n : 1, rows, k};
+    if (!by_one) matrix_named(b, of_all, stack, false, n * rows, k, false, *w);
+    for (int e = 0; e < n && by_one; e++) {
+        sr_name_expert(&b->naming, one, layer, e, "", stem);
+        matrix_named(b, stem, one, false, rows, k, false, *w + e);
+    }
+    *w += out->n;
+}
+
+static void bind_mixture(struct binder *b, const sr_hparams *h, int i, sr_layer *l) {
+    const int64_t d = h->d_model, ff = h->d_expert;
+    const int n = h->gating.n;
+    sr_mixture *m = l->mixture = sr_arena_alloc(b->arena, 1, sizeof *m);
+    sr_weight *w = sr_arena_alloc(b->arena, 3 * (size_t)n, sizeof *w);
+    if (!m || !w) {
+        sr_fail(b->err, SR_NOMEM, "no memory for %d experts", n);
+        return;
+    }
+    m->weight = w;
+    matrix(b, SR_ROUTER, i, n, d, false, &m->router);
+    m->bias = vector(b, SR_ROUTER_BIAS, i, "", n, false);
+    char stem[SR_NAME];
+    const bool is_fused = b->arch->stacked_experts && !b->file->gguf;
+    m->n_up = is_fused || stack_name(b, SR_EXPERTS_GATE_UP, i, stem) ? 1 : 2;
+    if (m->n_up == 1)
+        experts(b, SR_EXPERTS_GATE_UP, SR_EXPERT_GATE, i, n, 2 * ff, d, &w, &m->up[0]);
     else {
-        matrix(b, SR_Q, i, q, d, bias, &l->qkv[0]);
-        matrix(b, SR_K, i, kv, d, bias, &l->qkv[1]);
-        matrix(b, SR_V, i, kv, d, bias, &l->qkv[2]);
+        experts(b, SR_EXPERTS_GATE, SR_EXPERT_GATE, i, n, ff, d, &w, &m->up[0]);
+        experts(b, SR_EXPERTS_UP, SR_EXPERT_UP, i, n, ff, d, &w, &m->up[1]);
     }
-    if (arch->qk_norm || arch->qk_norm_late) {
-        norm(b, SR_Q_NORM, i, h->head_dim, &l->q_norm);
-        norm(b, SR_K_NORM, i, h->head_dim, &l->k_norm);
-    }
-    matrix(b, SR_ATTN_OUT, i, d, q, h->bias & SR_BIAS_ATTN_OUT, &l->attn_out);
-    if (arch->post_norms) norm(b, SR_ATTN_POST_NORM, i, d, &l->attn_post_norm);
-    if (!arch->parallel) norm(b, SR_FFN_NORM, i, d, &l->ffn_norm);
-    bias = h->bias & SR_BIAS_MLP;
+    experts(b, SR_EXPERTS_DOWN, SR_EXPERT_DOWN, i, n, d, ff, &w, &m->down);
+    m->n_weights = (int)(w - m->weight);
+    if (h->d_shared == 0) return;
+    l->n_up = 2;
+    matrix(b, SR_SHARED_GATE, i, h->d_shared, d, false, &l->up[0]);
+    matrix(b, SR_SHARED_UP, i, h->d_shared, d, false, &l->up[1]);
+    matrix(b, SR_SHARED_DOWN, i, d, h->d_shared, false, &l->down);
+    if (b->arch->shared_share) matrix(b, SR_SHARED_SHARE, i, 1, d, false, &m->share);
+}
+
+static void bind_mlp(struct binder *b, const sr_hparams *h, int i, sr_layer *l) {
+    const sr_arch *arch = b->arch;
+    const int64_t d = h->d_model, ff = h->kind[i].d_ff;
+    const bool bias = h->bias & SR_BIAS_MLP;
     l->n_up = arch->ungated || is_fused(b, SR_GATE_UP, SR_GATE, ff, i) ? 1 : 2;
     if (arch->ungated)
         matrix(b, SR_UP, i, ff, d, bias, &l->up[0]);
@@ -141,6 +202,36 @@ static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l
         matrix(b, SR_UP, i, ff, d, bias, &l->up[1]);
     }
     matrix(b, SR_DOWN, i, d, ff, bias, &l->down);
+}
+
+static void bind_layer(struct binder *b, const sr_hparams *h, int i, sr_layer *l) {
+    const sr_layer_kind *kind = &h->kind[i];
+    const sr_arch *arch = b->arch;
+    const int64_t q = (int64_t)kind->n_head * h->head_dim, kv = (int64_t)kind->n_kv_head * h->head_dim;
+    const int64_t d = h->d_model;
+    const bool bias = h->bias & SR_BIAS_QKV;
+    norm(b, SR_ATTN_NORM, i, d, &l->attn_norm);
+    l->n_qkv = is_fused(b, SR_QKV, SR_Q, q, i) ? 1 : 3;
+    if (l->n_qkv == 1)
+        matrix(b, SR_QKV, i, q + 2 * kv, d, bias, &l->qkv[0]);
+    else {
+        matrix(b, SR_Q, i, q, d, bias, &l->qkv[0]);
+        matrix(b, SR_K, i, kv, d, bias, &l->qkv[1]);
+        matrix(b, SR_V, i, kv, d, bias, &l->qkv[2]);
+    }
+    if ((arch->qk_norm || arch->qk_norm_late) &&
+        (!arch->qk_norm_optional || find(b, SR_Q_NORM, i, ".weight") || find(b, SR_K_NORM, i, ".weight"))) {
+        norm(b, SR_Q_NORM, i, h->head_dim, &l->q_norm);
+        norm(b, SR_K_NORM, i, h->head_dim, &l->k_norm);
+    }
+    if (arch->sinks) l->sinks = vector(b, SR_SINKS, i, "", kind->n_head, true);
+    matrix(b, SR_ATTN_OUT, i, d, q, h->bias & SR_BIAS_ATTN_OUT, &l->attn_out);
+    if (arch->post_norms) norm(b, SR_ATTN_POST_NORM, i, d, &l->attn_post_norm);
+    if (!arch->parallel) norm(b, SR_FFN_NORM, i, d, &l->ffn_norm);
+    if (kind->sparse)
+        bind_mixture(b, h, i, l);
+    else
+        bind_mlp(b, h, i, l);
     if (arch->post_norms) norm(b, SR_FFN_POST_NORM, i, d, &l->ffn_post_norm);
 }
 
@@ -221,7 +312,7 @@ static void bind_rope(struct binder *b, const sr_hparams *h, int which, sr_decod
         const int64_t length = (int64_t)t->orig_ctx << k;
         const float *divisor = factors[is_long ? k : 0];
         if (which == 0) dec->table_limit[k] = length > INT32_MAX || k == n_table - 1 ? INT32_MAX : (int32_t)length;
-        scale[k] = t->mscale;
+        scale[k] = t->mscale[is_long ? k : 0];
         for (int i = 0; i < n; i++) {
             float *f = &freq[k * n + i];
             *f = (float)(frequency(t, i, h->n_rot, (double)length) / (divisor ? divisor[i] : 1));
@@ -322,14 +413,35 @@ static int64_t qkv_width(const sr_layer_kind *kind, const sr_hparams *h) {
     return (int64_t)(kind->n_head + 2 * kind->n_kv_head) * h->head_dim;
 }
 
-void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[6]) {
+/* The widest MLP of any kind. */
+static int64_t widest_ff(const sr_hparams *h) {
+    const int64_t sparse = h->d_expert > h->d_shared ? h->d_expert : h->d_shared;
+    return h->d_ff > sparse ? h->d_ff : sparse;
+}
+
+int64_t sr_decoder_max_k(const sr_decoder *dec) {
     const sr_hparams *h = &dec->h;
+    const int64_t heads = (int64_t)h->n_head * h->head_dim, ff = widest_ff(h), most = heads > ff ? heads : ff;
+    return most > h->d_model ? most : h->d_model;
+}
+
+size_t sr_decoder_host_bytes(const sr_decoder *dec, int batch) {
+    const size_t n = (size_t)dec->h.gating.n, used = (size_t)dec->h.gating.used, T = (size_t)batch;
+    return n ? 4 * (T * (n + 1) + 2 * (n + 1) + 2 * T * used + 2 * T * (used + 1)) : 0;
+}
+
+void sr_decoder_scratch(const sr_decoder *dec, int64_t per_token[SR_N_SCRATCH]) {
+    const sr_hparams *h = &dec->h;
+    const int64_t used = h->gating.used;
     per_token[0] = per_token[1] = per_token[5] = h->d_model;
     per_token[2] = 0;
     for (int i = 0; i < h->n_layer; i++)
         if (qkv_width(&h->kind[i], h) > per_token[2]) per_token[2] = qkv_width(&h->kind[i], h);
     per_token[3] = (int64_t)h->n_head * h->head_dim;
-    per_token[4] = (dec->arch->ungated ? 1 : 2) * (int64_t)h->d_ff;
+    per_token[4] = (dec->arch->ungated ? 1 : 2) * widest_ff(h);
+    per_token[6] = h->gating.n ? h->gating.n + 1 : 0;
+    per_token[7] = used * 2 * h->d_expert;
+    per_token[8] = used ? (used + 1) * h->d_model : 0;
 }
 
 static void norm_heads(const sr_decoder *dec, sr_dev *dev, int layer, int T, float *q, float *k, int64_t ld) {
@@ -339,6 +451,84 @@ static void norm_heads(const sr_decoder *dec, sr_dev *dev, int layer, int T, flo
     const int hd = h->head_dim;
     dev->ops->norm(dev, norm, q, T, h->kind[layer].n_head, ld, hd, nq->weight, nq->bias, h->eps, q, ld);
     dev->ops->norm(dev, norm, k, T, h->kind[layer].n_kv_head, ld, hd, nk->weight, nk->bias, h->eps, k, ld);
+}
+
+/* What the MLP, or what all tokens of a mixture pass, makes of normed: out [T][d]. */
+static void mlp(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_layer *l, int T, float *out) {
+    const sr_device *ops = dev->ops;
+    const int64_t d = dec->h.d_model, ff = l->down.K, ld = dec->arch->ungated ? ff : 2 * ff;
+    float *const gate = s->ff, *const up = dec->arch->ungated ? NULL : gate + ff; /* columns of ff [T][ld] */
+    const sr_weight *gate_up[2] = {&l->up[0], &l->up[1]}, *down[1] = {&l->down};
+    ops->matmul(dev, gate_up, l->n_up, s->normed, T, d, (float *[]){gate, up}, (int64_t[]){ld, ld});
+    ops->act(dev, dec->h.act, gate, up, T, (int)ff, ld, gate, ld);
+    ops->matmul(dev, down, 1, gate, T, ld, (float *[]){out}, (int64_t[]){d});
+}
+
+/* The routing of a step in host memory: who chose what, numbered by expert, and what is mixed of it. */
+struct routing {
+    float *logits, *weight;      /* [T][n + 1], the last one is the share's; [T][used + 1] */
+    int32_t *expert, *token;     /* [T][used]; [T * used] */
+    int32_t *first, *next, *row; /* [n + 1]; [n + 1]; [T][used + 1]: rows of scratch->parts */
+};
+
+static struct routing routing_in(void *host, int T, int n, int used) {
+    struct routing r;
+    r.logits = host;
+    r.weight = r.logits + (int64_t)T * (n + 1);
+    r.expert = (int32_t *)(void *)(r.weight + (int64_t)T * (used + 1));
+    r.token = r.expert + (int64_t)T * used;
+    r.row = r.token + (int64_t)T * used;
+    r.first = r.row + (int64_t)T * (used + 1);
+    r.next = r.first + n + 1;
+    return r;
+}
+
+/* Fills all but the logits. Each token mixes `each` rows: its choices, then row T * used + t of what all tokens pass.
+ */
+static void route_step(const sr_gating *g, const sr_mixture *m, int T, int each, struct routing *r) {
+    memset(r->first, 0, ((size_t)g->n + 1) * sizeof *r->first);
+    for (int t = 0; t < T; t++) {
+        const float *logits = r->logits + (int64_t)t * (g->n + 1);
+        float *weight = r->weight + (int64_t)t * each;
+        sr_route(g, logits, m->bias, r->expert + (int64_t)t * g->used, weight);
+        for (int i = 0; i < g->used; i++) r->first[r->expert[t * g->used + i] + 1]++;
+        if (each > g->used) weight[g->used] = m->share.N ? 1 / (1 + expf(-logits[g->n])) : 1;
+    }
+    for (int e = 0; e < g->n; e++) r->first[e + 1] += r->first[e];
+    memcpy(r->next, r->first, (size_t)g->n * sizeof *r->next);
+    for (int t = 0; t < T; t++) {
+        for (int i = 0; i < g->used; i++) {
+            const int32_t choice = r->next[r->expert[t * g->used + i]]++;
+            r->token[choice] = t;
+            r->row[t * each + i] = choice;
+        }
+        if (each > g->used) r->row[t * each + g->used] = T * g->used + t;
+    }
+}
+
+/* What a mixture makes of normed: out [T][d]. */
+static void mixture(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_layer *l, int T, float *out) {
+    const sr_device *ops = dev->ops;
+    const sr_gating *g = &dec->h.gating;
+    const sr_mixture *m = l->mixture;
+    const int n = g->n, ff = dec->h.d_expert, d = dec->h.d_model, each = g->used + (l->n_up > 0);
+    struct routing r = routing_in(s->host, T, n, g->used);
+
+    const sr_weight *router[2] = {&m->router, &m->share};
+    ops->matmul(dev, router, m->share.N ? 2 : 1, s->normed, T, d, (float *[]){s->router, s->router + n},
+                (int64_t[]){n + 1, n + 1});
+    ops->read(dev, s->router, r.logits, (size_t)T * ((size_t)n + 1) * sizeof *r.logits);
+    route_step(g, m, T, each, &r);
+
+    const sr_choices choices = {T * g->used, n, r.first, r.token};
+    const sr_experts *up[2] = {&m->up[0], &m->up[1]}, *down[1] = {&m->down};
+    float *const gate = s->chosen; /* [choice][2 ff]: gate, up */
+    ops->matmul_experts(dev, up, m->n_up, &choices, s->normed, d, false, (float *[]){gate, gate + ff},
+                        (int64_t[]){2 * ff, 2 * ff});
+    ops->act(dev, dec->h.act, gate, gate + ff, choices.n, ff, 2 * ff, gate, 2 * ff);
+    ops->matmul_experts(dev, down, 1, &choices, gate, 2 * ff, true, (float *[]){s->parts}, (int64_t[]){d});
+    if (l->n_up > 0) mlp(dec, dev, s, l, T, s->parts + (int64_t)choices.n * d);
+    ops->mix(dev, s->parts, r.row, r.weight, each, T, d, out);
 }
 
 sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_step_view *step) {
@@ -358,7 +548,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
         ops->norm(dev, norm, s->x, T, 1, d, d, l->attn_norm.weight, l->attn_norm.bias, h->eps, s->normed, d);
         const sr_weight *qkv[3] = {&l->qkv[0], &l->qkv[1], &l->qkv[2]};
         ops->matmul(dev, qkv, l->n_qkv, s->normed, T, d, (float *[]){q, k, v}, (int64_t[]){ld, ld, ld});
-        if (dec->arch->qk_norm) norm_heads(dec, dev, i, T, q, k, ld);
+        if (dec->arch->qk_norm && l->q_norm.weight) norm_heads(dec, dev, i, T, q, k, ld);
         if (kind->rope >= 0) {
             const sr_rope *rope = &dec->rope[kind->rope];
             ops->rope(dev, rope, step->pos, step->table, T, q, ld, kind->n_head, hd);
@@ -377,6 +567,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
                                       .window = kind->window,
                                       .span = step->span,
                                       .n_span = step->n_span,
+                                      .sink = l->sinks,
                                       .q = q,
                                       .k = k,
                                       .v = v,
@@ -393,13 +584,7 @@ sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratc
 
         if (l->ffn_norm.weight) /* else the MLP stands beside attention and shares its norm */
             ops->norm(dev, norm, s->x, T, 1, d, d, l->ffn_norm.weight, l->ffn_norm.bias, h->eps, s->normed, d);
-        const int64_t ff = kind->d_ff, ld_ff = dec->arch->ungated ? ff : 2 * ff;
-        float *const gate = s->ff, *const up = dec->arch->ungated ? NULL : gate + ff; /* columns of ff [T][ld_ff] */
-        const sr_weight *gate_up[2] = {&l->up[0], &l->up[1]};
-        ops->matmul(dev, gate_up, l->n_up, s->normed, T, d, (float *[]){gate, up}, (int64_t[]){ld_ff, ld_ff});
-        ops->act(dev, h->act, gate, up, T, kind->d_ff, ld_ff, gate, ld_ff);
-        const sr_weight *down[1] = {&l->down};
-        ops->matmul(dev, down, 1, gate, T, ld_ff, (float *[]){s->branch}, (int64_t[]){d});
+        (l->mixture ? mixture : mlp)(dec, dev, s, l, T, s->branch);
         if (l->ffn_post_norm.weight)
             ops->norm(dev, norm, s->branch, T, 1, d, d, l->ffn_post_norm.weight, l->ffn_post_norm.bias, h->eps,
                       s->branch, d);

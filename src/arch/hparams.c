@@ -138,6 +138,15 @@ static void read_float(struct reader *r, const char *hf, const char *gguf, doubl
     *out = (float)x;
 }
 
+static void read_bool(struct reader *r, const char *hf, const char *gguf, bool *out) {
+    const char *key = key_of(r, hf, gguf);
+    const double *absent = default_of(r, hf, gguf);
+    if (value_of(r, key))
+        sr_value_bool(r->file, key, out, r->err);
+    else if (absent)
+        *out = *absent != 0;
+}
+
 static bool is_set(const sr_value *v) {
     if (!v) return false;
     switch (v->kind) {
@@ -191,12 +200,13 @@ static void read_scaling(struct reader *r, const char *object, sr_rotation *t) {
     const char *kind = "none";
     size_t n = 4;
     char factor[64], low[64], high[64], orig[64], type[64], fast[64], slow[64], attn[64], mscale[64], all_dim[64],
-        truncate[64], alpha[64], short_factor[64], long_factor[64];
+        truncate[64], alpha[64], short_factor[64], long_factor[64], short_mscale[64], all_mscale[64];
 #define IN(key, name) snprintf(key, sizeof key, "%s.%s", object, name)
     IN(factor, "factor"), IN(low, "low_freq_factor"), IN(high, "high_freq_factor"), IN(fast, "beta_fast");
     IN(orig, "original_max_position_embeddings"), IN(slow, "beta_slow"), IN(attn, "attention_factor");
     IN(mscale, "mscale"), IN(all_dim, "mscale_all_dim"), IN(truncate, "truncate"), IN(alpha, "alpha");
-    IN(short_factor, "short_factor"), IN(long_factor, "long_factor"), IN(type, "rope_type");
+    IN(short_mscale, "short_mscale"), IN(all_mscale, "long_mscale"), IN(short_factor, "short_factor"),
+        IN(long_factor, "long_factor"), IN(type, "rope_type");
     if (!r->file->gguf && !value_of(r, key_of(r, type, NULL))) IN(type, "type");
 #undef IN
     const char *key = key_of(r, type, "rope.scaling.type");
@@ -230,10 +240,12 @@ static void read_scaling(struct reader *r, const char *object, sr_rotation *t) {
         t->scaling = SR_SCALE_LONGROPE;
         if (!told) t->factor = (float)((double)h->n_ctx_train / t->orig_ctx);
         if (yarn > 0 || long_mscale > 0)
-            t->mscale = long_mscale > 0 ? long_mscale : yarn;
+            t->mscale[0] = t->mscale[1] = long_mscale > 0 ? long_mscale : yarn;
         else if (t->factor > 1 && t->orig_ctx > 1)
-            t->mscale = (float)sqrt(1 + log(t->factor) / log(t->orig_ctx));
+            t->mscale[0] = t->mscale[1] = (float)sqrt(1 + log(t->factor) / log(t->orig_ctx));
         if (!r->file->gguf) require(r, key_of(r, short_factor, NULL)), require(r, key_of(r, long_factor, NULL));
+        read_float(r, short_mscale, NULL, 1e-6, 1e6, &t->mscale[0]);
+        read_float(r, all_mscale, NULL, 1e-6, 1e6, &t->mscale[1]);
     } else if (is_text(kind, n, "none") || is_text(kind, n, "default")) {
         if (r->file->gguf && t->factor != 1) t->scaling = SR_SCALE_LINEAR; /* files of before the type key */
     } else if (is_text(kind, n, "linear")) {
@@ -261,10 +273,10 @@ static void read_scaling(struct reader *r, const char *object, sr_rotation *t) {
         t->scaling = SR_SCALE_YARN;
         if (!told && !r->file->gguf) t->factor = (float)((double)h->n_ctx_train / t->orig_ctx);
         if (r->file->gguf && m_all > 0) m = 1;
-        t->mscale = yarn > 0             ? yarn
-                    : m > 0 && m_all > 0 ? yarn_mscale(t->factor, m) / yarn_mscale(t->factor, m_all)
-                                         : yarn_mscale(t->factor, 1);
-        if (long_mscale > 0) t->mscale *= long_mscale;
+        t->mscale[0] = t->mscale[1] = yarn > 0             ? yarn
+                                      : m > 0 && m_all > 0 ? yarn_mscale(t->factor, m) / yarn_mscale(t->factor, m_all)
+                                                           : yarn_mscale(t->factor, 1);
+        if (long_mscale > 0) t->mscale[0] *= long_mscale;
         if (blend >= 0 && blend != 1)
             sr_fail(r->err, SR_UNSUPPORTED, "%s: %s: found %g, this build knows only 1", r->file->path,
                     key_of(r, NULL, "rope.scaling.yarn_ext_factor"), blend);
@@ -304,7 +316,7 @@ static void read_rope(struct reader *r) {
                            .beta_fast = 32,
                            .beta_slow = 1,
                            .truncate = true,
-                           .mscale = 1,
+                           .mscale = {1, 1},
                            .orig_ctx = h->n_ctx_train};
         const char *object = nested                                                      ? kinds[i]
                              : value_of(r, key_of(r, "rope_parameters.rope_type", NULL)) ? "rope_parameters"
@@ -413,6 +425,78 @@ static void read_layers(struct reader *r) {
     }
 }
 
+/* Which layers are mixtures: the first ones may be dense, and where a config says so all but each n-th, and some by
+ * number. */
+static void read_sparse_layers(struct reader *r) {
+    sr_hparams *h = r->h;
+    int32_t dense = 0, every = 1;
+    int64_t i;
+    read_int(r, "first_k_dense_replace", "leading_dense_block_count", 0, MAX_LAYERS, &dense, false);
+    read_int(r, "decoder_sparse_step", NULL, 1, MAX_LAYERS, &every, false);
+    for (i = 0; i < h->n_layer; i++) h->kind[i].sparse = i >= dense && (i + 1) % every == 0;
+    sr_array a = sr_array_over(value_of(r, key_of(r, "mlp_only_layers", NULL)));
+    while (sr_array_int(&a, &i))
+        if (i >= 0 && i < h->n_layer) h->kind[i].sparse = false;
+}
+
+/* A required integer that some configs give for each layer, and that this build wants to be the same for all. */
+static void read_same(struct reader *r, const char *hf, const char *gguf, int64_t lo, int64_t hi, int32_t *out) {
+    int32_t by_layer[MAX_LAYERS] = {0};
+    read_by_layer(r, hf, gguf, lo, hi, by_layer, true);
+    *out = by_layer[0];
+    for (int i = 1; i < r->h->n_layer && r->err->code == SR_OK; i++)
+        if (by_layer[i] != *out)
+            sr_fail(r->err, SR_UNSUPPORTED,
+                    "%s: %s: found %d at layer %d and %d at the first, this build wants one number", r->file->path,
+                    key_of(r, hf, gguf), by_layer[i], i, *out);
+}
+
+static void read_experts(struct reader *r) {
+    static const char group_key[] = "n_group", groups_used_key[] = "topk_group";
+    const char *used_key = r->arch->experts_used ? r->arch->experts_used : "num_experts_per_tok";
+    sr_hparams *h = r->h;
+    sr_gating *g = &h->gating;
+    const sr_arch *arch = r->arch;
+    int32_t n_shared = 0;
+    if (!arch->experts) return;
+    *g = (sr_gating){.kind = arch->gate,
+                     .groups = 1,
+                     .groups_used = 1,
+                     .scale = 1,
+                     .eps = arch->gate == SR_GATE_SIGMOID ? 1e-20f : 0};
+    const char *n_key = arch->experts;
+    if (!value_of(r, key_of(r, n_key, NULL)) && value_of(r, key_of(r, "num_local_experts", NULL)))
+        n_key = "num_local_experts"; /* as transformers 5 writes all of them */
+    read_int(r, n_key, "expert_count", 1, SR_MOST_EXPERTS, &g->n, true);
+    read_same(r, used_key, "expert_used_count", 1, SR_MOST_EXPERTS, &g->used);
+    read_int(r, group_key, "expert_group_count", 1, SR_MOST_EXPERTS, &g->groups, false);
+    read_int(r, groups_used_key, "expert_group_used_count", 1, SR_MOST_EXPERTS, &g->groups_used, false);
+    read_bool(r, "norm_topk_prob", "expert_weights_norm", &g->norm);
+    read_float(r, "routed_scaling_factor", "expert_weights_scale", 0, 1e6, &g->scale);
+    if (g->scale == 0) g->scale = 1;
+    read_float(r, "router_jitter_noise", NULL, 0, 1, &g->jitter);
+    h->d_expert = h->kind[0].d_ff;
+    read_int(r, "moe_intermediate_size", "expert_feed_forward_length", 1, MAX_WIDTH, &h->d_expert, false);
+    if (arch->shared) {
+        read_int(r, "n_shared_experts", "expert_shared_count", 0, 1024, &n_shared, false);
+        read_int(r, "shared_expert_intermediate_size", "expert_shared_feed_forward_length", 0, MAX_WIDTH, &h->d_shared,
+                 false);
+        if (h->d_shared == 0 && (int64_t)n_shared * h->d_expert <= MAX_WIDTH) h->d_shared = n_shared * h->d_expert;
+    }
+    read_sparse_layers(r);
+    if (r->err->code != SR_OK) return;
+    if (g->used > g->n)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d experts a token, expected at most the %d that there are",
+                r->file->path, key_of(r, used_key, "expert_used_count"), g->used, g->n);
+    else if (g->n % g->groups)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d groups, expected a number that divides %d experts", r->file->path,
+                key_of(r, group_key, "expert_group_count"), g->groups, g->n);
+    else if (g->groups_used > g->groups || g->groups_used * (g->n / g->groups) < g->used)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d of %d groups, expected as many as %d experts a token fill",
+                r->file->path, key_of(r, groups_used_key, "expert_group_used_count"), g->groups_used, g->groups,
+                g->used);
+}
+
 /* Biases that a config says there are; GGUF does not say. */
 static void read_bias(struct reader *r) {
     static const struct {
@@ -470,12 +554,12 @@ static void read_all(struct reader *r) {
     read_int(r, "max_position_embeddings", "context_length", 1, INT32_MAX, &h->n_ctx_train, true);
     read_int(r, "vocab_size", "vocab_size", 1, MAX_VOCAB, &h->n_vocab, false);
     const char *hf_eps = arch->hf_eps ? arch->hf_eps : "rms_norm_eps";
-    const char *gguf_eps =
-        arch->norm == SR_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    const char *gguf_eps = arch->hf_eps ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     if (!default_of(r, hf_eps, gguf_eps)) require(r, key_of(r, hf_eps, gguf_eps));
     read_float(r, hf_eps, gguf_eps, 1e-12, 0.1, &h->eps);
     read_act(r);
     read_bias(r);
+    read_experts(r);
     if (r->err->code != SR_OK) return;
 
     h->head_dim = h->d_model / h->kind[0].n_head;
@@ -538,7 +622,7 @@ static bool matches(const sr_file *file, const sr_arch *arch) {
     if (file->gguf) {
         if (!text_is(file, "general.architecture", arch->gguf_name)) return false;
         snprintf(key, sizeof key, "%s.%s", arch->gguf_name, arch->gguf_key ? arch->gguf_key : "");
-        return !arch->gguf_key || sr_file_value(file, key);
+        return !arch->gguf_key || is_set(sr_file_value(file, key));
     }
     for (const char *const *hf = arch->hf; *hf; hf++)
         if (sr_file_value(file, "architectures") ? first_text_is(file, "architectures", *hf)

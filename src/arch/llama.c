@@ -28,6 +28,28 @@ const sr_arch sr_arch_mistral = {
     .rejects = rejects,
 };
 
+#define MIXTRAL(part) "block_sparse_moe." part
+
+const sr_arch sr_arch_mixtral = {
+    .name = "mixtral",
+    .gguf_name = "llama",
+    .gguf_key = "expert_count",
+    .hf = (const char *const[]){"MixtralForCausalLM", "mixtral", NULL},
+    .gguf_rope = SR_ROPE_ADJACENT,
+    .hf_rope = SR_ROPE_HALVES,
+    .window = true,
+    .experts = "num_local_experts",
+    .gate = SR_GATE_CHOSEN,
+    .names = (const sr_name[]){{SR_ROUTER, MIXTRAL("gate"), "ffn_gate_inp"},
+                               {SR_EXPERT_GATE, MIXTRAL("experts.*.w1"), "ffn_gate.*"},
+                               {SR_EXPERT_UP, MIXTRAL("experts.*.w3"), "ffn_up.*"},
+                               {SR_EXPERT_DOWN, MIXTRAL("experts.*.w2"), "ffn_down.*"},
+                               {SR_EXPERTS_GATE, MIXTRAL("experts.gate_proj"), "ffn_gate_exps"},
+                               {SR_EXPERTS_UP, MIXTRAL("experts.up_proj"), "ffn_up_exps"},
+                               {SR_EXPERTS_DOWN, MIXTRAL("experts.down_proj"), "ffn_down_exps"},
+                               {0}},
+};
+
 /* Mistral Small 3 and Ministral 3, whose attention scale grows with the position. */
 const sr_arch sr_arch_mistral3 = {
     .name = "mistral3",
@@ -63,4 +85,22 @@ const sr_arch sr_arch_granite = {
     .hf_rope = SR_ROPE_HALVES,
     .defaults = (const sr_default[]){{"attention_multiplier", NULL, 1}, {NULL, NULL, 0}},
     .rejects = rejects,
+};
+
+/* Granite 3's mixtures: experts are two stacks, the rows of gate before those of up. */
+const sr_arch sr_arch_granitemoe = {
+    .name = "granitemoe",
+    .gguf_name = "granitemoe",
+    .hf = (const char *const[]){"GraniteMoeForCausalLM", "granitemoe", NULL},
+    .gguf_rope = SR_ROPE_ADJACENT,
+    .hf_rope = SR_ROPE_HALVES,
+    .experts = "num_local_experts",
+    .stacked_experts = true,
+    .gate = SR_GATE_CHOSEN,
+    .names = (const sr_name[]){{SR_ROUTER, "block_sparse_moe.router.layer", "ffn_gate_inp"},
+                               {SR_EXPERTS_GATE_UP, "block_sparse_moe.input_linear", "ffn_gate_up_exps"},
+                               {SR_EXPERTS_DOWN, "block_sparse_moe.output_linear", "ffn_down_exps"},
+                               {0}},
+    .defaults = (const sr_default[]){{"attention_multiplier", NULL, 1}, {NULL, NULL, 0}},
+    .rejects = (const sr_reject[]){{NULL, "expert_shared_feed_forward_length", "a shared expert"}, {NULL, NULL, NULL}},
 };

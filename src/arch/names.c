@@ -19,6 +19,7 @@ static const sr_name names[SR_N_ROLES] = {
     {SR_QKV, "self_attn.qkv_proj", "attn_qkv"},
     {SR_Q_NORM, "self_attn.q_norm", "attn_q_norm"},
     {SR_K_NORM, "self_attn.k_norm", "attn_k_norm"},
+    {SR_SINKS, "self_attn.sinks", "attn_sinks.weight"},
     {SR_ATTN_OUT, "self_attn.o_proj", "attn_output"},
     {SR_ATTN_POST_NORM, "post_attention_layernorm", "post_attention_norm"},
     {SR_FFN_NORM, "post_attention_layernorm", "ffn_norm"},
@@ -26,6 +27,19 @@ static const sr_name names[SR_N_ROLES] = {
     {SR_UP, "mlp.up_proj", "ffn_up"},
     {SR_GATE_UP, "mlp.gate_up_proj", "ffn_up"}, /* GGUF: the same name, twice the rows */
     {SR_DOWN, "mlp.down_proj", "ffn_down"},
+    {SR_ROUTER, "mlp.gate", "ffn_gate_inp"},
+    {SR_ROUTER_BIAS, "mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
+    {SR_EXPERTS_GATE, "mlp.experts.gate_proj", "ffn_gate_exps"},
+    {SR_EXPERTS_UP, "mlp.experts.up_proj", "ffn_up_exps"},
+    {SR_EXPERTS_GATE_UP, "mlp.experts.gate_up_proj", "ffn_gate_up_exps"},
+    {SR_EXPERTS_DOWN, "mlp.experts.down_proj", "ffn_down_exps"},
+    {SR_EXPERT_GATE, "mlp.experts.*.gate_proj", "ffn_gate.*"},
+    {SR_EXPERT_UP, "mlp.experts.*.up_proj", "ffn_up.*"},
+    {SR_EXPERT_DOWN, "mlp.experts.*.down_proj", "ffn_down.*"},
+    {SR_SHARED_GATE, "mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
+    {SR_SHARED_UP, "mlp.shared_expert.up_proj", "ffn_up_shexp"},
+    {SR_SHARED_DOWN, "mlp.shared_expert.down_proj", "ffn_down_shexp"},
+    {SR_SHARED_SHARE, "mlp.shared_expert_gate", "ffn_gate_inp_shexp"},
     {SR_FFN_POST_NORM, "post_feedforward_layernorm", "post_ffw_norm"},
 };
 
@@ -56,16 +70,23 @@ sr_naming sr_naming_of(const sr_file *file, const sr_arch *arch) {
 }
 
 bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *suffix, char out[SR_NAME]) {
+    return sr_name_expert(naming, role, layer, -1, suffix, out);
+}
+
+bool sr_name_expert(const sr_naming *naming, sr_role role, int layer, int expert, const char *suffix,
+                    char out[SR_NAME]) {
     const sr_name *name = &names[role];
     for (const sr_name *own = naming->arch->names; own && (own->hf || own->gguf); own++)
         if (own->role == role) name = own;
     const char *stem = naming->gguf ? name->gguf : name->hf, *front = naming->gguf ? "" : naming->body;
     if (!stem) return false;
     if (!naming->gguf && role == SR_HEAD) front = naming->head;
-    if (layer < 0)
-        snprintf(out, SR_NAME, "%s%s%s", front, stem, suffix);
-    else
-        snprintf(out, SR_NAME, "%s%s.%d.%s%s", front, naming->gguf ? "blk" : "layers", layer, stem, suffix);
+    char of_layer[24] = "", number[12] = "";
+    const int before = (int)strcspn(stem, "*");
+    if (layer >= 0) snprintf(of_layer, sizeof of_layer, "%s.%d.", naming->gguf ? "blk" : "layers", layer);
+    if (stem[before]) snprintf(number, sizeof number, "%d", expert);
+    snprintf(out, SR_NAME, "%s%s%.*s%s%s%s", front, of_layer, before, stem, number,
+             stem[before] ? stem + before + 1 : "", suffix);
     return true;
 }
 
@@ -78,8 +99,16 @@ static const char *past_layer(const char *name, const char *front) {
 }
 
 static bool is_part_of(const char *tensor, const char *stem) {
-    size_t n = stem ? strlen(stem) : 0;
-    return n > 0 && strncmp(tensor, stem, n) == 0 && (tensor[n] == '.' || tensor[n] == 0);
+    if (!stem) return false;
+    while (*stem) {
+        if (*stem == '*') {
+            size_t digits = strspn(tensor, "0123456789");
+            if (digits == 0) return false;
+            tensor += digits, stem++;
+        } else if (*stem++ != *tensor++)
+            return false;
+    }
+    return *tensor == '.' || *tensor == 0;
 }
 
 bool sr_name_known(bool gguf, const char *tensor) {

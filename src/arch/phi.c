@@ -41,3 +41,34 @@ const sr_arch sr_arch_phi3 = {
     .window = true,
     .check = check,
 };
+
+/* GGUF leaves out how close two logits are that share a token. */
+static const char *check_moe(const sr_file *file, sr_hparams *h) {
+    if (file->gguf) h->gating.jitter = 0.01f;
+    return h->gating.used == 2 ? NULL : "its tokens go to two experts";
+}
+
+#define PHIMOE(part) "block_sparse_moe." part
+
+/* Phi-3.5-MoE. Its epsilon has RMS in its name, its norms are not. */
+const sr_arch sr_arch_phimoe = {
+    .name = "phimoe",
+    .gguf_name = "phimoe",
+    .hf = (const char *const[]){"PhimoeForCausalLM", "PhiMoEForCausalLM", "phimoe", NULL},
+    .gguf_rope = SR_ROPE_HALVES,
+    .hf_rope = SR_ROPE_HALVES,
+    .norm = SR_NORM_LAYER,
+    .window = true,
+    .experts = "num_local_experts",
+    .gate = SR_GATE_SPARSEMIXER,
+    .names = (const sr_name[]){{SR_ROUTER, PHIMOE("gate"), "ffn_gate_inp"},
+                               {SR_EXPERT_GATE, PHIMOE("experts.*.w1"), "ffn_gate.*"},
+                               {SR_EXPERT_UP, PHIMOE("experts.*.w3"), "ffn_up.*"},
+                               {SR_EXPERT_DOWN, PHIMOE("experts.*.w2"), "ffn_down.*"},
+                               {SR_EXPERTS_GATE, PHIMOE("experts.gate_proj"), "ffn_gate_exps"},
+                               {SR_EXPERTS_UP, PHIMOE("experts.up_proj"), "ffn_up_exps"},
+                               {SR_EXPERTS_DOWN, PHIMOE("experts.down_proj"), "ffn_down_exps"},
+                               {0}},
+    .defaults = (const sr_default[]){{"router_jitter_noise", NULL, 0.01}, {NULL, NULL, 0}},
+    .check = check_moe,
+};

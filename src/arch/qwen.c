@@ -9,6 +9,11 @@ static const sr_reject rejects[] = {
     {NULL, NULL, NULL},
 };
 
+static const sr_reject rejects_window[] = {
+    {"use_sliding_window", "attention.sliding_window", "a window of some layers"},
+    {NULL, NULL, NULL},
+};
+
 const sr_arch sr_arch_qwen2 = {
     .name = "qwen2",
     .gguf_name = "qwen2",
@@ -27,4 +32,32 @@ const sr_arch sr_arch_qwen3 = {
     .hf_rope = SR_ROPE_HALVES,
     .qk_norm = true,
     .rejects = rejects,
+};
+
+/* Qwen1.5-MoE and Qwen2-57B: one expert for all tokens, as far as a logit of its own says. */
+const sr_arch sr_arch_qwen2moe = {
+    .name = "qwen2moe",
+    .gguf_name = "qwen2moe",
+    .hf = (const char *const[]){"Qwen2MoeForCausalLM", "qwen2_moe", NULL},
+    .gguf_rope = SR_ROPE_HALVES,
+    .hf_rope = SR_ROPE_HALVES,
+    .bias = SR_BIAS_QKV,
+    .experts = "num_experts",
+    .gate = SR_GATE_SOFTMAX,
+    .shared = true,
+    .shared_share = true,
+    .rejects = rejects_window,
+};
+
+const sr_arch sr_arch_qwen3moe = {
+    .name = "qwen3moe",
+    .gguf_name = "qwen3moe",
+    .hf = (const char *const[]){"Qwen3MoeForCausalLM", "qwen3_moe", NULL},
+    .gguf_rope = SR_ROPE_HALVES,
+    .hf_rope = SR_ROPE_HALVES,
+    .qk_norm = true,
+    .experts = "num_experts",
+    .gate = SR_GATE_SOFTMAX,
+    .defaults = (const sr_default[]){{NULL, "expert_weights_norm", 1}, {NULL, NULL, 0}}, /* converters leave it out */
+    .rejects = rejects_window,
 };

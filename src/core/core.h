@@ -12,7 +12,7 @@ struct sr_engine {
     int threads, batch;
     volatile bool cancel;
     sr_scratch scratch;
-    size_t scratch_bytes[6];
+    size_t scratch_bytes[SR_N_SCRATCH], host_bytes;
     float *logits; /* [logits_rows][n_vocab] of the largest model */
     size_t logits_bytes;
     float *rows; /* [batch][d_model]: the states whose logits are wanted */

@@ -39,16 +39,25 @@ sr_status sr_engine_create(const sr_engine_options *options, sr_engine **out, sr
     return SR_OK;
 }
 
+static void scratch_fields(sr_engine *e, float **at[SR_N_SCRATCH]) {
+    sr_scratch *s = &e->scratch;
+    float **const fields[] = {&s->x,      &s->normed, &s->qkv,    &s->attn, &s->ff,
+                              &s->branch, &s->router, &s->chosen, &s->parts};
+    _Static_assert(sizeof fields / sizeof *fields == SR_N_SCRATCH, "the order of sr_decoder_scratch");
+    memcpy(at, fields, sizeof fields);
+}
+
 void sr_engine_free(sr_engine *e) {
     if (!e) return;
     if (e->dev) {
-        float *const at[6] = {e->scratch.x,    e->scratch.normed, e->scratch.qkv,
-                              e->scratch.attn, e->scratch.ff,     e->scratch.branch};
-        for (int i = 0; i < 6; i++) e->dev->ops->free(e->dev, at[i], e->scratch_bytes[i]);
+        float **at[SR_N_SCRATCH];
+        scratch_fields(e, at);
+        for (int i = 0; i < SR_N_SCRATCH; i++) e->dev->ops->free(e->dev, *at[i], e->scratch_bytes[i]);
         e->dev->ops->free(e->dev, e->logits, e->logits_bytes);
         e->dev->ops->free(e->dev, e->rows, e->rows_bytes);
         e->dev->ops->close(e->dev);
     }
+    free(e->scratch.host);
     free(e->ids);
     free(e->pos);
     free(e->rope_table);
@@ -73,14 +82,19 @@ int sr_engine_logits_rows(const sr_engine *e, int32_t n_vocab) {
 }
 
 sr_status sr_engine_reserve(sr_engine *e, const sr_decoder *dec, sr_err *err) {
-    int64_t per_token[6], max_k = dec->h.d_model, max_n = dec->embed.N;
+    int64_t per_token[SR_N_SCRATCH], max_k = sr_decoder_max_k(dec), max_n = dec->embed.N;
+    float **at[SR_N_SCRATCH];
     sr_decoder_scratch(dec, per_token);
-    float **const at[6] = {&e->scratch.x,    &e->scratch.normed, &e->scratch.qkv,
-                           &e->scratch.attn, &e->scratch.ff,     &e->scratch.branch};
+    scratch_fields(e, at);
     sr_status s = SR_OK;
-    for (int i = 0; i < 6 && s == SR_OK; i++) {
-        if (per_token[i] > max_k) max_k = per_token[i];
+    for (int i = 0; i < SR_N_SCRATCH && s == SR_OK; i++)
         s = grow(e, at[i], &e->scratch_bytes[i], (size_t)per_token[i] * (size_t)e->batch * sizeof(float), err);
+    const size_t host = sr_decoder_host_bytes(dec, e->batch);
+    if (s == SR_OK && host > e->host_bytes) {
+        free(e->scratch.host);
+        e->scratch.host = calloc(host, 1);
+        e->host_bytes = e->scratch.host ? host : 0;
+        if (!e->scratch.host) s = sr_fail(err, SR_NOMEM, "no memory for the routing of %d tokens", e->batch);
     }
     size_t rows = (size_t)sr_engine_logits_rows(e, dec->h.n_vocab);
     if (s == SR_OK) s = grow(e, &e->logits, &e->logits_bytes, rows * (size_t)dec->h.n_vocab * sizeof(float), err);

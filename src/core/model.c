@@ -26,7 +26,11 @@ static sr_status place_all(sr_model *m, sr_err *err) {
         for (int j = 0; j < l->n_qkv && s == SR_OK; j++) s = place(m, &l->qkv[j], err);
         if (s == SR_OK) s = place(m, &l->attn_out, err);
         for (int j = 0; j < l->n_up && s == SR_OK; j++) s = place(m, &l->up[j], err);
-        if (s == SR_OK) s = place(m, &l->down, err);
+        if (s == SR_OK && l->n_up > 0) s = place(m, &l->down, err);
+        sr_mixture *mix = l->mixture;
+        if (s == SR_OK && mix) s = place(m, &mix->router, err);
+        if (s == SR_OK && mix && mix->share.N) s = place(m, &mix->share, err);
+        for (int j = 0; mix && j < mix->n_weights && s == SR_OK; j++) s = place(m, &mix->weight[j], err);
     }
     return s;
 }

@@ -114,7 +114,8 @@ static void attend_item(void *ctx, int item, int thread) {
     }
     for (int i = 0; i < n; i++) {
         float *out = a->out + (span->first + t0 + i / n_head) * a->ld_out + (kv_head * group + head0 + i % n_head) * hd;
-        float inverse = 1.0f / s[i];
+        const int head = kv_head * group + head0 + i % n_head;
+        float inverse = 1.0f / (s[i] + (a->sink ? expf(a->sink[head] - m[i]) : 0));
         for (int d = 0; d < hd; d++) out[d] = o[i * hd + d] * inverse;
     }
 }

@@ -225,9 +225,13 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
 /* What the bodies of rows_kern.h and this file give to a row of any instruction set. */
 #define SR_KERN_ROWS                                                                                                   \
     .quantize = quantize, .dot_f32 = dot_f32, .rms_norm = rms_norm, .layer_norm = layer_norm, .add = add_rows,         \
-    .act = {[SR_ACT_SILU] = silu, [SR_ACT_GELU_TANH] = gelu_tanh, [SR_ACT_RELU2] = relu2}, .soft_cap = soft_cap_rows,  \
-    .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent, .to_f16 = to_f16,                        \
-    .attend_chunk = attend_chunk
+    .act = {[SR_ACT_SILU] = silu,                                                                                      \
+            [SR_ACT_GELU_TANH] = gelu_tanh,                                                                            \
+            [SR_ACT_RELU2] = relu2,                                                                                    \
+            [SR_ACT_SWIGLU] = swiglu,                                                                                  \
+            [SR_ACT_SWIGLU_PAIRS] = swiglu_pairs},                                                                     \
+    .soft_cap = soft_cap_rows, .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent,               \
+    .to_f16 = to_f16, .attend_chunk = attend_chunk
 #define SR_FAST_PLAIN                                                                                                  \
     {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows}, {                      \
         .format = "bf16", .dot_float = dot_bf16_rows, .panel_bf16 = copy_bf16                                          \

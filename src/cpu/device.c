@@ -50,6 +50,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
     sr_pages_free(cpu->gathered, cpu->gathered_bytes);
+    sr_pages_free(cpu->chosen, cpu->chosen_bytes);
     sr_pages_free(cpu->packed_bf16, cpu->bf16_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
@@ -101,7 +102,9 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;
     ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
     ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, bf16);
-    ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, (size_t)cpu->batch * (size_t)max_k * sizeof(float));
+    size_t rows = (size_t)cpu->batch * (size_t)max_k * sizeof(float);
+    ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, rows);
+    ok = ok && grow(&cpu->chosen, &cpu->chosen_bytes, rows);
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
     if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
     ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));
@@ -294,6 +297,30 @@ static void cpu_soft_cap(sr_dev *dev, float *x, int64_t n, float scale, float ca
     sr_pool_for(threads_for(cpu, n), (int)((n + PIECE - 1) / PIECE), add_piece, &j);
 }
 
+struct mix_job {
+    const sr_cpu *cpu;
+    const float *y, *weight;
+    const int32_t *row;
+    int n, d;
+    float *out;
+};
+
+static void mix_token(void *ctx, int t, int thread) {
+    const struct mix_job *j = ctx;
+    float *out = j->out + (int64_t)t * j->d;
+    (void)thread;
+    memset(out, 0, (size_t)j->d * sizeof *out);
+    for (int i = t * j->n; i < (t + 1) * j->n; i++)
+        j->cpu->kern->axpy(out, j->y + (int64_t)j->row[i] * j->d, j->d, j->weight[i]);
+}
+
+static void cpu_mix(sr_dev *dev, const float *y, const int32_t *row, const float *weight, int n, int T, int d,
+                    float *out) {
+    sr_cpu *cpu = cpu_of(dev);
+    struct mix_job j = {cpu, y, weight, row, n, d, out};
+    sr_pool_for(threads_for(cpu, (int64_t)T * n * d), T, mix_token, &j);
+}
+
 static const char *cpu_isa(const sr_dev *dev) {
     return ((const sr_cpu *)(const void *)dev)->kern->name;
 }
@@ -383,6 +410,8 @@ const sr_device sr_device_cpu = {
     .embed = cpu_embed,
     .norm = cpu_norm,
     .matmul = sr_cpu_matmul,
+    .matmul_experts = sr_cpu_matmul_experts,
+    .mix = cpu_mix,
     .rope = cpu_rope,
     .attend = sr_cpu_attend,
     .act = cpu_act,

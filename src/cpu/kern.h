@@ -164,6 +164,8 @@ extern const sr_kern *const sr_kerns[];
 /* matmul.c */
 void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y);
+void sr_cpu_matmul_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
+                           int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y);
 /* attention.c */
 void sr_cpu_attend(sr_dev *dev, const sr_attend *a);
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k);
@@ -185,6 +187,8 @@ typedef struct sr_cpu {
     size_t packed_bytes, bf16_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
     size_t gathered_bytes;
+    float *chosen; /* [batch][max_k]: x of one expert's tokens */
+    size_t chosen_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;
     float *angle; /* two of: cosines [batch][n_pair], then sines, of the step's positions */

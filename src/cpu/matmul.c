@@ -5,8 +5,8 @@
 #include "cpu/kern.h"
 
 enum {
-    MAX_WEIGHTS = 4,
-    MAX_PAIRS = 4 /* of tiles in one item: their sums stay in L2 beside a chunk of x */
+    MAX_WEIGHTS = 32, /* of one call; experts of one token share calls */
+    MAX_PAIRS = 4     /* of tiles in one item: their sums stay in L2 beside a chunk of x */
 };
 
 /* How one weight is multiplied. */
@@ -19,9 +19,15 @@ enum way {
     BY_DECODE /* rows decoded to f32: --exact, and plain types in batches */
 };
 
+/* Rows of a weight: all of it, or one expert's of a stack. */
+struct rows {
+    const sr_weight *w;
+    int64_t row0, N;
+};
+
 struct job {
     sr_cpu *cpu;
-    const sr_weight *w[MAX_WEIGHTS];
+    struct rows of[MAX_WEIGHTS];
     enum way way[MAX_WEIGHTS];
     int first[MAX_WEIGHTS + 1]; /* items before each weight */
     int n;
@@ -58,8 +64,8 @@ static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
 }
 
 /* Parts of a matrix whose rows lie in the same bytes: an item has rows of each of them. */
-static int parts_of(enum way way, const sr_weight *w) {
-    return way == BY_DOT && w->fast->share ? w->fast->share : 1;
+static int parts_of(enum way way, const struct rows *r) {
+    return way == BY_DOT && r->w->fast->share && r->N == r->w->N ? r->w->fast->share : 1;
 }
 
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
@@ -74,13 +80,18 @@ static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
     return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
 }
 
+/* Where column `row` of weight i goes, of the first token. */
+static float *out_at(const struct job *j, int i, int64_t row) {
+    return j->y[i] + (row - j->of[i].row0);
+}
+
 static void decode_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
-    const sr_weight *w = j->w[i];
+    const sr_weight *w = j->of[i].w;
     float *row = (float *)(void *)scratch, *y = (float *)(void *)(scratch + round64((size_t)w->K * sizeof *row));
     for (int64_t r = row0; r < row0 + n_rows; r++) {
         w->fmt->decode(w, r, 0, w->K, row);
         j->cpu->kern->dot_f32(row, j->x, j->ld_x, j->T, w->K, y);
-        for (int t = 0; t < j->T; t++) j->y[i][t * j->ld_y[i] + r] = y[t];
+        for (int t = 0; t < j->T; t++) out_at(j, i, r)[t * j->ld_y[i]] = y[t];
     }
 }
 
@@ -107,7 +118,7 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
 static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
-    if (n_rows == SR_MR && w->fast && w->fast->panel_rows) {
+    if (n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
         w->fast->panel_rows(w, row0, k0, n, p);
         return;
     }
@@ -130,7 +141,7 @@ static int pairs_of(int n_rows) {
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
 static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = j->cpu->kern;
-    const sr_weight *w = j->w[i];
+    const sr_weight *w = j->of[i].w;
     const sr_x8 *x = &j->cpu->x8;
     const int group = sr_panel_group(w), pairs = pairs_of(n_rows);
     const bool has_min = sr_panel_has_min(w);
@@ -154,14 +165,14 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
         for (int t = j->T; t < x->T; t++)
             kern->add(a + (int64_t)j->cpu->residual_of[t - j->T] * SR_PAIR, a + (int64_t)t * SR_PAIR, rows);
         for (int t = 0; w->bias && t < j->T; t++) kern->add(a + (int64_t)t * SR_PAIR, w->bias + first, rows);
-        kern->store(a, j->T, rows, j->y[i] + first, j->ld_y[i]);
+        kern->store(a, j->T, rows, out_at(j, i, first), j->ld_y[i]);
     }
 }
 
 /* One pair of bfloat16 tiles. The low part of x comes in columns of its own behind the high ones. */
 static void bf16_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = j->cpu->kern;
-    const sr_weight *w = j->w[i];
+    const sr_weight *w = j->of[i].w;
     uint16_t(*panel)[SR_TILE_KC] = (void *)scratch;
     float *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
@@ -171,7 +182,7 @@ static void bf16_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
         kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, j->cpu->packed_bf16, 2 * j->T, k0 == 0, acc);
     }
     for (int t = 0; t < j->T; t++) kern->add(acc + (int64_t)t * SR_PAIR, acc + (int64_t)(j->T + t) * SR_PAIR, n_rows);
-    kern->store(acc, j->T, n_rows, j->y[i] + row0, j->ld_y[i]);
+    kern->store(acc, j->T, n_rows, out_at(j, i, row0), j->ld_y[i]);
 }
 
 /* fast->dot made of unpack and dot_codes. */
@@ -202,7 +213,7 @@ static void dot_unpacked(const sr_cpu *cpu, const sr_weight *w, int64_t row0, in
 /* Stored rows against the columns of x, SR_DOT_MAX at a time. */
 static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
     const sr_x8 *all = &j->cpu->x8;
-    const sr_weight *w = j->w[i];
+    const sr_weight *w = j->of[i].w;
     float part[SR_DOT_MAX * SR_DOT_ROWS];
     for (int t0 = 0; t0 < all->T; t0 += SR_DOT_MAX) {
         int64_t at = t0 * all->n_block;
@@ -220,17 +231,17 @@ static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
         for (int t = t0; t < t0 + x.T; t++) {
             const float *from = part + (t - t0) * SR_DOT_ROWS;
             if (t < j->T)
-                memcpy(j->y[i] + t * j->ld_y[i] + row0, from, (size_t)n_rows * sizeof *from);
+                memcpy(out_at(j, i, row0) + t * j->ld_y[i], from, (size_t)n_rows * sizeof *from);
             else
-                j->cpu->kern->add(j->y[i] + j->cpu->residual_of[t - j->T] * j->ld_y[i] + row0, from, n_rows);
+                j->cpu->kern->add(out_at(j, i, row0) + j->cpu->residual_of[t - j->T] * j->ld_y[i], from, n_rows);
         }
     }
 }
 
 static void multiply_rows(const struct job *j, int i, int64_t row0, int n_rows, int thread) {
-    const sr_weight *w = j->w[i];
+    const sr_weight *w = j->of[i].w;
     uint8_t *scratch = j->cpu->thread + (size_t)thread * j->cpu->thread_bytes;
-    float *y = j->y[i] + row0;
+    float *y = out_at(j, i, row0);
     switch (j->way[i]) {
     case BY_DOT:
     case BY_CODES:
@@ -257,11 +268,11 @@ static void multiply(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     int i = 0;
     while (item >= j->first[i + 1]) i++;
-    const sr_weight *w = j->w[i];
-    const int parts = parts_of(j->way[i], w), rows = rows_of(j->cpu, j->way[i], w->N) / parts;
-    int64_t part = w->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
+    const struct rows *r = &j->of[i];
+    const int parts = parts_of(j->way[i], r), rows = rows_of(j->cpu, j->way[i], r->N) / parts;
+    int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
     int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
-    for (int p = 0; p < parts; p++) multiply_rows(j, i, p * part + row0, n_rows, thread);
+    for (int p = 0; p < parts; p++) multiply_rows(j, i, r->row0 + p * part + row0, n_rows, thread);
 }
 
 static void quantize_column(const struct job *j, const float *x, int column) {
@@ -313,7 +324,7 @@ static void quantize_all(struct job *j) {
     sr_cpu *cpu = j->cpu;
     sr_x8 *x = &cpu->x8;
     int threads = j->T < 8 ? 1 : cpu->threads, n = 0;
-    x->K = j->w[0]->K;
+    x->K = j->of[0].w->K;
     x->n_block = (x->K + SR_KC - 1) / SR_KC;
     sr_pool_for(threads, j->T, quantize_token, j);
     for (int t = 0; t < j->T; t++)
@@ -331,21 +342,21 @@ static void pack_columns(void *ctx, int item, int thread) {
 static void pack_bf16(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     (void)thread;
-    j->cpu->kern->bf16_pack_x(j->x, j->ld_x, j->T, j->w[0]->K, item, j->cpu->packed_bf16);
+    j->cpu->kern->bf16_pack_x(j->x, j->ld_x, j->T, j->of[0].w->K, item, j->cpu->packed_bf16);
 }
 
 /* All weights want the columns of x in the same order. */
-static void matmul_same_x(sr_cpu *cpu, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x,
+static void matmul_same_x(sr_cpu *cpu, const struct rows *of, int n, const float *x, int T, int64_t ld_x,
                           float *const *y, const int64_t *ld_y) {
     struct job j = {.cpu = cpu, .n = n, .x = x, .T = T, .ld_x = ld_x};
     bool int8 = false, gemm = false, bf16 = false;
     for (int i = 0; i < n; i++) {
-        j.w[i] = w[i];
-        j.way[i] = choose(cpu, w[i], T);
+        j.of[i] = of[i];
+        j.way[i] = choose(cpu, of[i].w, T);
         j.y[i] = y[i];
         j.ld_y[i] = ld_y[i];
-        int parts = parts_of(j.way[i], w[i]), rows = rows_of(cpu, j.way[i], w[i]->N) / parts;
-        j.first[i + 1] = j.first[i] + (int)((w[i]->N / parts + rows - 1) / rows);
+        int parts = parts_of(j.way[i], &of[i]), rows = rows_of(cpu, j.way[i], of[i].N) / parts;
+        j.first[i + 1] = j.first[i] + (int)((of[i].N / parts + rows - 1) / rows);
         int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_CODES || j.way[i] == BY_GEMM;
         gemm = gemm || j.way[i] == BY_GEMM;
         bf16 = bf16 || j.way[i] == BY_BF16;
@@ -379,17 +390,58 @@ static bool same_order(const sr_weight *a, const sr_weight *b) {
     return a->perm == b->perm || (a->perm && b->perm && !memcmp(a->perm, b->perm, (size_t)a->K * sizeof *a->perm));
 }
 
-void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
-                   const int64_t *ld_y) {
-    sr_cpu *cpu = (sr_cpu *)(void *)dev;
+static void matmul_rows(sr_cpu *cpu, const struct rows *of, int n, const float *x, int T, int64_t ld_x, float *const *y,
+                        const int64_t *ld_y) {
     for (int i = 0, m; i < n; i += m) { /* runs of weights that share an order */
-        for (m = 1; i + m < n && same_order(w[i], w[i + m]);) m++;
-        if (!w[i]->perm) {
-            matmul_same_x(cpu, w + i, m, x, T, ld_x, y + i, ld_y + i);
+        const sr_weight *w = of[i].w;
+        for (m = 1; i + m < n && same_order(w, of[i + m].w);) m++;
+        if (!w->perm) {
+            matmul_same_x(cpu, of + i, m, x, T, ld_x, y + i, ld_y + i);
             continue;
         }
-        struct gather_job g = {x, ld_x, w[i]->K, w[i]->perm, cpu->gathered};
+        struct gather_job g = {x, ld_x, w->K, w->perm, cpu->gathered};
         sr_pool_for(T < 8 ? 1 : cpu->threads, T, gather_token, &g);
-        matmul_same_x(cpu, w + i, m, cpu->gathered, T, w[i]->K, y + i, ld_y + i);
+        matmul_same_x(cpu, of + i, m, cpu->gathered, T, w->K, y + i, ld_y + i);
+    }
+}
+
+void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
+                   const int64_t *ld_y) {
+    struct rows of[MAX_WEIGHTS];
+    for (int i = 0; i < n; i++) of[i] = (struct rows){w[i], 0, w[i]->N};
+    matmul_rows((sr_cpu *)(void *)dev, of, n, x, T, ld_x, y, ld_y);
+}
+
+/* Expert by expert, as a step with its tokens alone would be multiplied. Experts that one token alone chose share x. */
+void sr_cpu_matmul_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
+                           int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y) {
+    sr_cpu *cpu = (sr_cpu *)(void *)dev;
+    const int64_t K = w[0]->K;
+    struct rows of[MAX_WEIGHTS];
+    float *to[MAX_WEIGHTS];
+    int64_t ld[MAX_WEIGHTS];
+    int m = 0; /* weights that wait */
+    for (int32_t e = 0, next; e < c->n_expert; e = next) {
+        const int32_t first = c->first[e], T = c->first[e + 1] - first;
+        next = e + 1;
+        if (T == 0) continue;
+        const float *own = x + (by_choice ? first : c->token[first]) * ld_x;
+        if (T > 1 && !by_choice) {
+            for (int t = 0; t < T; t++)
+                memcpy(cpu->chosen + t * K, x + c->token[first + t] * ld_x, (size_t)K * sizeof *x);
+            own = cpu->chosen;
+        }
+        for (int i = 0; i < n; i++, m++) {
+            const bool stack = w[i]->n == 1;
+            of[m] = (struct rows){&w[i]->w[stack ? 0 : e], stack ? e * w[i]->N : 0, w[i]->N};
+            to[m] = y[i] + first * ld_y[i];
+            ld[m] = ld_y[i];
+        }
+        while (next < c->n_expert && c->first[next + 1] == c->first[next]) next++;
+        const bool more = T == 1 && !by_choice && m + n <= MAX_WEIGHTS && next < c->n_expert &&
+                          c->first[next + 1] - c->first[next] == 1 && c->token[first + 1] == c->token[first];
+        if (more) continue;
+        matmul_rows(cpu, of, m, own, T, own == cpu->chosen ? K : ld_x, to, ld);
+        m = 0;
     }
 }

@@ -128,6 +128,28 @@ static void relu2(const float *gate, const float *up, int n, float *out) {
     act_rows(gate, up, n, out, relu2_vf);
 }
 
+/* gpt-oss's. */
+static inline vf swiglu_vf(vf gate, vf up) {
+    const vf limit = vf_set1(7), one = vf_set1(1);
+    const vf x = vf_min(gate, limit), y = vf_max(vf_min(up, limit), vf_sub(vf_set1(0), limit));
+    return vf_mul(gated_vf(x, vf_mul(x, vf_set1(1.702f))), vf_add(y, one));
+}
+static void swiglu(const float *gate, const float *up, int n, float *out) {
+    int i = 0;
+    for (; i + 8 <= n; i += 8) vf_store(out + i, swiglu_vf(vf_load(gate + i), vf_load(up + i)));
+    if (i < n) store_tail(out + i, swiglu_vf(load_tail(gate + i, n - i), load_tail(up + i, n - i)), n - i);
+}
+/* out may be pairs: what is written lies behind what is read. */
+static void swiglu_pairs(const float *pairs, const float *up, int n, float *out) {
+    (void)up;
+    for (int i = 0; i < n; i += 8) {
+        float even[8] = {0}, odd[8] = {0};
+        const int m = n - i < 8 ? n - i : 8;
+        for (int j = 0; j < m; j++) even[j] = pairs[2 * (i + j)], odd[j] = pairs[2 * (i + j) + 1];
+        store_tail(out + i, swiglu_vf(vf_load(even), vf_load(odd)), m);
+    }
+}
+
 /* cap * tanh(x / cap), tanh y = (e - 1) / (e + 1), e = exp(2 y) */
 static inline vf soft_cap_vf(vf x, float cap) {
     const vf one = vf_set1(1), end = vf_set1(20); /* tanh is 1 from 10 on */

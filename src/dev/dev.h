@@ -23,7 +23,14 @@ typedef struct sr_dev_options {
 
 /* Kinds are added together with the kernels and the family that need them. */
 typedef enum sr_norm_kind { SR_NORM_RMS, SR_NORM_LAYER } sr_norm_kind;
-typedef enum sr_act_kind { SR_ACT_SILU, SR_ACT_GELU_TANH, SR_ACT_RELU2, SR_N_ACTS } sr_act_kind;
+typedef enum sr_act_kind {
+    SR_ACT_SILU,
+    SR_ACT_GELU_TANH,
+    SR_ACT_RELU2,
+    SR_ACT_SWIGLU,
+    SR_ACT_SWIGLU_PAIRS,
+    SR_N_ACTS
+} sr_act_kind;
 typedef enum sr_rope_kind { SR_ROPE_NONE, SR_ROPE_ADJACENT, SR_ROPE_HALVES } sr_rope_kind;
 
 /* Rotation of the first 2 * n_pair features of a head. freq[n_table][n_pair] are radians a position; cos and sin are
@@ -50,11 +57,27 @@ typedef struct sr_span {
     const sr_kv *kv; /* [n_layer] */
 } sr_span;
 
+/* One matrix of each of E experts, N x K: a stack of E * N rows (n = 1), or a weight each (n = E). */
+typedef struct sr_experts {
+    const sr_weight *w; /* [n] */
+    int n;
+    int64_t N, K;
+} sr_experts;
+
+/* Which experts a step's tokens chose, host memory. A choice is a token with an expert; choices are numbered by expert,
+ * those of one expert by token, and no token chooses an expert twice. */
+typedef struct sr_choices {
+    int n, n_expert;
+    const int32_t *first; /* [n_expert + 1]: expert e has the choices first[e] .. first[e + 1] */
+    const int32_t *token; /* [n]: whose choice it is */
+} sr_choices;
+
 /* Causal attention of a whole step: for each span, positions 0 .. pos of each token, the last `window` of them when
  * window > 0 (key masked when q_pos - k_pos >= window). score = scale * q.k, capped by cap * tanh(score / cap) when
  * cap > 0. Where stretch > 0, scale grows with the query's position: times 1 + stretch * ln(1 + floor(pos /
  * stretch_every)). q [T][n_head * hd_k] with ld_q, out [T][n_head * hd_v] with ld_out. K and V of the step's tokens are
- * stored first. Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result
+ * stored first. sink [n_head] or NULL: a score of each head that takes its share of the softmax and adds nothing.
+ * Each query splits its keys in fixed chunks of SR_KV_PAGE positions merged in order, so that the result
  * does not depend on the thread count. */
 typedef struct sr_attend {
     int layer, n_head, n_kv_head, hd_k, hd_v;
@@ -62,6 +85,7 @@ typedef struct sr_attend {
     int32_t window, stretch_every;
     const sr_span *span;
     int n_span;
+    const float *sink;
     const float *q, *k, *v; /* k, v: [T][n_kv_head * hd] of this step, already rotated */
     int64_t ld_q, ld_kv, ld_out;
     float *out;
@@ -95,6 +119,14 @@ typedef struct sr_device {
     /* y[i][T][w[i]->N] = x[T][K] * w[i]^T + bias for n weights that share x and K; y[i] has ld_y[i]. */
     void (*matmul)(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y);
+    /* The same for experts, each with the tokens that chose it: y[i][c->n][w[i]->N], row c = x of choice c times the
+     * matrix of its expert. x has a row a token, or (by_choice) one a choice. What a choice gets does not depend on the
+     * others. */
+    void (*matmul_experts)(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
+                           int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y);
+    /* out[T][d]: row t = the sum over i < n of weight[t * n + i] * y[row[t * n + i]], in this order. row and weight are
+     * host memory; y has ld d. */
+    void (*mix)(sr_dev *dev, const float *y, const int32_t *row, const float *weight, int n, int T, int d, float *out);
     /* In place on x[T][n_head * head_dim]. pos[T], and table[T] (clipped to the last one that the rope has), host
      * memory. */
     void (*rope)(sr_dev *dev, const sr_rope *rope, const int32_t *pos, const int32_t *table, int T, float *x,
@@ -102,7 +134,9 @@ typedef struct sr_device {
     void (*attend)(sr_dev *dev, const sr_attend *a);
     /* out = act(gate) * up, [T][d], or act(gate) where up is NULL; gate and up have ld_in, out (which may be gate) has
      * ld_out. SILU: x / (1 + e^-x). GELU_TANH: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). RELU2: max(x,
-     * 0)^2. */
+     * 0)^2. SWIGLU, for which up counts: min(x, 7) / (1 + e^-(1.702 min(x, 7)))
+     * times (1 + up kept within -7 .. 7). SWIGLU_PAIRS: the same of gate's even and odd features, 2 d of them; up does
+     * not count. */
     void (*act)(sr_dev *dev, sr_act_kind kind, const float *gate, const float *up, int T, int d, int64_t ld_in,
                 float *out, int64_t ld_out);
     void (*add)(sr_dev *dev, float *x, const float *y, int64_t n, float scale); /* x += scale * y */

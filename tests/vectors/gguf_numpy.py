@@ -33,9 +33,9 @@ def logits_of(meta, w, ids):
     heads = by_layer(get("attention.head_count"))
     kv_heads = by_layer(get("attention.head_count_kv", heads))
     d = get("attention.key_length", width // heads[0])
-    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "glm4")
+    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "granitemoe", "glm4")
     eps = get("attention.layer_norm_rms_epsilon") or get("attention.layer_norm_epsilon")
-    centered = get("attention.layer_norm_epsilon") is not None
+    centered = get("attention.layer_norm_epsilon") is not None or arch == "phimoe"
 
     # Rotation: angles [n, 1, rot / 2] of the full layers, and of Gemma 3's sliding ones.
     rot = get("rope.dimension_count", d)
@@ -54,6 +54,8 @@ def logits_of(meta, w, ids):
         turns = lambda r: rot * np.log(orig / (2 * np.pi * r)) / (2 * np.log(theta))
         low = max(np.floor(turns(get("rope.scaling.yarn_beta_fast", 32.0))), 0)
         high = min(np.ceil(turns(get("rope.scaling.yarn_beta_slow", 1.0))), rot - 1)
+        if arch == "gpt-oss":
+            low, high = max(turns(32.0), 0), min(turns(1.0), rot - 1)
         ramp = np.clip((i / 2 - low) / max(high - low, 0.001), 0, 1)
         freq = freq / factor * ramp + freq * (1 - ramp)
         log_scale = lambda m: 0.1 * m * np.log(factor) + 1
@@ -85,8 +87,57 @@ def logits_of(meta, w, ids):
     def act(x):
         return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))) if gelu else x / (1 + np.exp(-x))
 
+    def sparse_mixer(s, jitter=0.01):
+        """Phi's: each of two picks weighs what a softmax over the logits close to it gives it.."""
+        weight, taken = np.zeros_like(s), np.zeros(s.shape, bool)
+        for _ in range(2):
+            left = np.where(taken, -np.inf, s)
+            best = left.max(-1, keepdims=True)
+            near = ~taken & ~((best - s) / np.maximum(np.abs(s), best) > 2 * jitter)
+            e = np.where(near, np.exp(s - best), 0)
+            pick = left == best
+            weight += np.where(pick, e / e.sum(-1, keepdims=True), 0)
+            taken |= pick
+        return weight
+
+    def mixture(h, p):
+        """Every expert on every token, weighted by what its router gives it."""
+        s, used = linear(h, p + "ffn_gate_inp"), get("expert_used_count")
+        if arch == "phimoe":
+            weight = sparse_mixer(s)
+        else:
+            prob = np.exp(s - s.max(-1, keepdims=True))
+            prob = 1 / (1 + np.exp(-s)) if get("expert_gating_func") == 2 else prob / prob.sum(-1, keepdims=True)
+            score = prob + w.get(p + "exp_probs_b.bias", 0.0)
+            if get("expert_group_count", 1) > 1:  # a group counts as its two best
+                groups = score.reshape(n, get("expert_group_count"), -1)
+                of = np.sort(groups, axis=-1)[:, :, -2:].sum(-1)
+                least = np.sort(of, axis=-1)[:, -get("expert_group_used_count"), None]
+                score = np.where((of >= least)[:, :, None], groups, -np.inf).reshape(n, -1)
+            keep = score >= np.sort(score, axis=-1)[:, -used, None]
+            weight = np.where(keep, prob, 0)
+            if get("expert_weights_norm", arch != "qwen2moe"):
+                weight /= weight.sum(-1, keepdims=True)
+            weight *= get("expert_weights_scale", 1.0)
+        gate, up, down = (w[p + f"ffn_{part}_exps.weight"] for part in ("gate", "up", "down"))
+        y = 0
+        for e in range(gate.shape[0]):
+            bias = lambda part: w[p + f"ffn_{part}_exps.bias"][e] if p + f"ffn_{part}_exps.bias" in w else 0.0
+            a, b = h @ gate[e].T + bias("gate"), h @ up[e].T + bias("up")
+            if arch == "gpt-oss":
+                a, b = np.minimum(a, 7), np.clip(b, -7, 7)
+                a = a / (1 + np.exp(-1.702 * a)) * (b + 1)
+            else:
+                a = act(a) * b
+            y = y + weight[:, e, None] * (a @ down[e].T + bias("down"))
+        if p + "ffn_gate_shexp.weight" in w:
+            logit = w.get(p + "ffn_gate_inp_shexp.weight")
+            share = 1 if logit is None else 1 / (1 + np.exp(-(h @ logit.reshape(1, -1).T)))
+            y = y + share * linear(act(linear(h, p + "ffn_gate_shexp")) * linear(h, p + "ffn_up_shexp"), p + "ffn_down_shexp")
+        return y
+
     # Which layers slide, rotate; how much scores and branches count.
-    window, period = get("attention.sliding_window") or n, {"gemma2": 2, "gemma3": 6}.get(arch, 0)
+    window, period = get("attention.sliding_window") or n, {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 0)
     slides = lambda layer: period == 0 or layer % period < period - 1
     rotates = lambda layer: arch != "smollm3" or (layer + 1) % 4 != 0
     scale = get("attention.scale", d ** -0.5)
@@ -104,33 +155,37 @@ def logits_of(meta, w, ids):
             q, k, v = (linear(h, p + "attn_" + c) for c in "qkv")
         q, k, v = q.reshape(n, n_head, d), k.reshape(n, n_kv, d), v.reshape(n, n_kv, d)
         head_norms = p + "attn_q_norm.weight" in w
-        if head_norms and arch != "hunyuan-dense":
+        if head_norms and not arch.startswith("hunyuan"):
             q, k = norm(q, p + "attn_q_norm"), norm(k, p + "attn_k_norm")
         if rotates(layer):
             angle = local if arch == "gemma3" and slides(layer) else full
             q, k = rope(q, angle), rope(k, angle)
-        if head_norms and arch == "hunyuan-dense":
+        if head_norms and arch.startswith("hunyuan"):
             q, k = norm(q, p + "attn_q_norm"), norm(k, p + "attn_k_norm")
         k, v = np.repeat(k, n_head // n_kv, axis=1), np.repeat(v, n_head // n_kv, axis=1)
         s = cap(np.einsum("ihd,jhd->hij", q * grow[:, None, None], k) * scale, "attn_logit_softcapping")
         # a window of W keys includes the query's own
         s = np.where((j <= i) & (j > i - (window if slides(layer) else n)), s, -np.inf)
-        s = np.exp(s - s.max(-1, keepdims=True))
-        s /= s.sum(-1, keepdims=True)
+        s = np.exp(s - s.max(-1, keepdims=True)) if p + "attn_sinks.weight" not in w else np.exp(s)
+        sink = np.exp(w[p + "attn_sinks.weight"])[:, None, None] if p + "attn_sinks.weight" in w else 0.0
+        s /= s.sum(-1, keepdims=True) + sink
         a = linear(np.einsum("hij,jhd->ihd", s, v).reshape(n, -1), p + "attn_output")
-        if p + "post_attention_norm.weight" in w:
+        if p + "post_attention_norm.weight" in w and arch not in ("glm4moe", "gpt-oss"):
             a = norm(a, p + "post_attention_norm")
         x = x + branch * a
         if arch != "phi2":                                           # whose MLP shares attention's norm
-            h = norm(x, p + "ffn_norm")
-        if p + "ffn_gate.weight" in w:
+            h = norm(x, p + ("post_attention_norm" if arch in ("glm4moe", "gpt-oss") else "ffn_norm"))
+        if p + "ffn_gate_inp.weight" in w:
+            m = mixture(h, p)
+        elif p + "ffn_gate.weight" in w:
             m = act(linear(h, p + "ffn_gate")) * linear(h, p + "ffn_up")
         elif arch in ("phi2", "starcoder2"):
             m = act(linear(h, p + "ffn_up"))
         else:
             gate, up = np.split(linear(h, p + "ffn_up"), 2, axis=1)
             m = act(gate) * up
-        m = linear(m, p + "ffn_down")
+        if p + "ffn_gate_inp.weight" not in w:
+            m = linear(m, p + "ffn_down")
         if p + "post_ffw_norm.weight" in w:
             m = norm(m, p + "post_ffw_norm")
         x = x + branch * m

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import pathlib
+import re
 import struct
 import sys
 
@@ -26,7 +27,8 @@ from story_numpy import read_safetensors
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
 FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
-            "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn"]
+            "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn",
+            "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -38,22 +40,76 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
     "self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm",
     "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "mlp.gate": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp", "block_sparse_moe.router.layer": "ffn_gate_inp",
+    "mlp.router": "ffn_gate_inp", "self_attn.sinks": "attn_sinks", "mlp.experts.down_proj": "ffn_down_exps",
+    "mlp.gate.wg": "ffn_gate_inp", "mlp.gate.e_score_correction_bias": "exp_probs_b",
+    **{f"mlp.{s}.{part}_proj": f"ffn_{part}_shexp" for s in ("shared_experts", "shared_mlp") for part in ("gate", "up", "down")},
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "block_sparse_moe.output_linear": "ffn_down_exps",
     "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm",
 }
 GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "model.final_layernorm": "output_norm", "lm_head": "output"}
-ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense"}
-PERMUTED = {"llama", "mistral3", "smollm3", "granite"}  # q and k rows in adjacent pairs
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense",
+                 "mixtral": "llama", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}
+EXPERT = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
+PERMUTED = {"llama", "mistral3", "smollm3", "granite", "granitemoe"}  # q and k rows in adjacent pairs
 
 
 def gguf_name(name, arch):
+    if name.endswith("sinks"):
+        name += ".weight"
+    if name.endswith("e_score_correction_bias"):
+        name += ".bias"
     base, suffix = name.rsplit(".", 1)
+    if name.startswith("blk."):
+        return name
     if base in GLOBAL_NAMES:
         return f"{GLOBAL_NAMES[base]}.{suffix}"
     _, _, layer, part = base.split(".", 3)
-    if arch in ("gemma2", "gemma3") and part == "post_attention_layernorm":
+    if arch in ("gemma2", "gemma3", "glm4moe", "gpt-oss") and part == "post_attention_layernorm":
         return f"blk.{layer}.post_attention_norm.{suffix}"
     return f"blk.{layer}.{NAMES[part]}.{suffix}"
+
+
+def blocks_of(codes, scales):
+    """gpt-oss's [E][N][K / 32][16] bytes of pairs, as GGUF's: a scale, then columns j and j + 16 in a byte."""
+    nibbles = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], 32)
+    packed = np.concatenate([scales[..., None], nibbles[..., :16] | nibbles[..., 16:] << 4], axis=-1)
+    return np.ascontiguousarray(packed.reshape(*codes.shape[:2], -1))
+
+
+def add_mxfp4(writer, tensors):
+    """Takes gpt-oss's stacks out of the tensors and writes them: gate and up rows apart."""
+    for name in [n[:-7] for n in tensors if n.endswith("_blocks")]:
+        layer = name.split(".")[2]
+        packed, bias = blocks_of(tensors.pop(name + "_blocks"), tensors.pop(name + "_scales")), tensors.pop(name + "_bias")
+        parts = [("gate", np.s_[:, 0::2]), ("up", np.s_[:, 1::2])] if "gate_up" in name else [("down", np.s_[:])]
+        for part, rows in parts:
+            writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", np.ascontiguousarray(packed[rows]), raw_dtype=T.MXFP4)
+            writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.bias", np.ascontiguousarray(bias[rows], np.float32))
+
+
+def stacked(tensors, by_expert):
+    """The tensors with experts [E][N][K] in one under GGUF's names; by_expert: one by one, as the oldest files have them."""
+    out, stacks = {}, {}
+    for name, x in tensors.items():
+        one = re.fullmatch(r"model\.layers\.(\d+)\..*\.experts\.(\d+)\.(\w+)\.weight", name)
+        if one and by_expert:
+            out[f"blk.{one[1]}.ffn_{EXPERT[one[3]]}.{one[2]}.weight"] = x
+        elif one:
+            stacks.setdefault(f"blk.{one[1]}.ffn_{EXPERT[one[3]]}_exps.weight", {})[int(one[2])] = x
+        elif name.endswith("block_sparse_moe.input_linear.weight"):  # Granite's: gate above up
+            layer = name.split(".")[2]
+            half = x.shape[1] // 2
+            out[f"blk.{layer}.ffn_gate_exps.weight"] = x[:, :half]
+            out[f"blk.{layer}.ffn_up_exps.weight"] = x[:, half:]
+        else:
+            out[name] = x
+    for name, parts in stacks.items():
+        out[name] = np.stack([parts[e] for e in range(len(parts))])
+    return out
 
 
 def adjacent_pairs(x, n_head):
@@ -115,6 +171,25 @@ def add_architecture(writer, c, rope, d):
         if "beta_fast" in rope:
             writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
             writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+    experts = c.get("num_local_experts") or c.get("num_experts") or c.get("n_routed_experts")
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(c.get("num_experts_per_tok") or c["moe_topk"])
+        if c.get("n_group"):
+            writer.add_expert_group_count(c["n_group"])
+            writer.add_expert_group_used_count(c["topk_group"])
+            writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+            writer.add_expert_shared_count(c["n_shared_experts"])
+            writer.add_expert_weights_scale(c["routed_scaling_factor"])
+            writer.add_expert_weights_norm(c["norm_topk_prob"])
+            writer.add_leading_dense_block_count(c["first_k_dense_replace"])
+        if c["model_type"] == "hunyuan_v1_moe":
+            writer.add_expert_feed_forward_length(c["intermediate_size"])
+            writer.add_expert_shared_feed_forward_length(c["intermediate_size"])
+        if c.get("moe_intermediate_size"):
+            writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
+        if c.get("shared_expert_intermediate_size"):
+            writer.add_expert_shared_feed_forward_length(c["shared_expert_intermediate_size"])
     if c["model_type"] == "ministral3":
         writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
         writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
@@ -185,7 +260,7 @@ def finish(writer, out):
     print(hashlib.sha256(out.read_bytes()).hexdigest(), out.stat().st_size, out.name)
 
 
-def convert(directory, out, matrix=None):
+def convert(directory, out, matrix=None, by_expert=False):
     """matrix(module, float32 [N][K] in the file's order, heads or 0): blocks and their type; None: as it is."""
     c = json.loads((directory / "config.json").read_text())
     arch, n_head, n_kv = c["model_type"], c["num_attention_heads"], c["num_key_value_heads"]
@@ -202,13 +277,15 @@ def convert(directory, out, matrix=None):
     if rope["kind"] == "longrope":
         writer.add_tensor("rope_factors_long.weight", np.array(rope["long_factor"], np.float32))
         writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
-    for name, x in read_safetensors(directory / "model.safetensors").items():
+    tensors = read_safetensors(directory / "model.safetensors")
+    add_mxfp4(writer, tensors)
+    for name, x in stacked(tensors, by_expert).items():
         new = gguf_name(name, arch)
         heads = {"attn_q": n_head, "attn_k": n_kv}.get(new.split(".")[-2], 0) if arch in PERMUTED else 0
         x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
         if arch.startswith("gemma") and new.endswith("norm.weight"):
             x = x + np.float32(1)
-        kind = matrix_type if x.ndim == 2 else T.F32
+        kind = matrix_type if x.ndim >= 2 and not new.endswith("ffn_gate_inp.weight") else T.F32
         raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
         writer.add_tensor(new, raw, raw_dtype=kind)
     finish(writer, out)
@@ -317,6 +394,8 @@ def main():
             made[name](out)
             continue
         convert(TINY / name, out)
+        if name == "mixtral":
+            convert(TINY / name, TINY / "mixtral_by_expert.gguf", by_expert=True)
         for expected in sorted((TINY / name).glob("expected*.bin")):
             check(out, expected)
 

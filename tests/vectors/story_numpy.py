@@ -66,8 +66,7 @@ def read_safetensors(path):
         if info["dtype"] == "BF16":
             x = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
-            assert info["dtype"] == "F32", info["dtype"]
-            x = np.frombuffer(data, "<f4")
+            x = np.frombuffer(data, {"F32": "<f4", "U8": "u1"}[info["dtype"]])
         out[name] = x.reshape(info["shape"])
     return out
 

@@ -19,7 +19,10 @@ import sys
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 TINY = pathlib.Path(__file__).resolve().parent / "tiny"
 N_TOKENS = 48
@@ -121,6 +124,37 @@ FAMILIES.update({
         rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=3.0))),
 })
 
+# Mixtures of experts.
+SPARSE = dict(SMALL, rms_norm_eps=1e-5, num_experts_per_tok=2, rope_parameters=PLAIN)
+FAMILIES.update({
+    "mixtral": ("MixtralConfig", torch.bfloat16, True, dict(
+        SPARSE, intermediate_size=24, num_local_experts=4, sliding_window=None)),
+    "granitemoe": ("GraniteMoeConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, intermediate_size=24, num_local_experts=6, attention_multiplier=0.2,
+        embedding_multiplier=6.0, residual_multiplier=0.5, logits_scaling=1.5)),
+    "qwen2_moe": ("Qwen2MoeConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, num_experts=6, moe_intermediate_size=16, shared_expert_intermediate_size=24,
+        norm_topk_prob=False, use_sliding_window=False)),
+    "qwen3_moe": ("Qwen3MoeConfig", torch.bfloat16, False, dict(
+        SPARSE, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True)),
+    "qwen3_moe_dense": ("Qwen3MoeConfig", torch.bfloat16, True, dict(  # of four layers the second is a mixture
+        SPARSE, num_hidden_layers=4, intermediate_size=20, num_experts=4, moe_intermediate_size=16,
+        norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[3])),
+    "phimoe": ("PhimoeConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, intermediate_size=24, num_local_experts=6, router_jitter_noise=0.01, attention_bias=True,
+        lm_head_bias=True, tie_word_embeddings=False)),
+    "glm4_moe": ("Glm4MoeConfig", torch.bfloat16, True, dict(
+        SPARSE, num_hidden_layers=3, n_routed_experts=8, moe_intermediate_size=16, first_k_dense_replace=1, n_group=4,
+        topk_group=2, routed_scaling_factor=1.5, attention_bias=True, use_qk_norm=True,
+        rope_parameters=dict(PLAIN, partial_rotary_factor=0.5))),
+    "hunyuan_moe": ("HunYuanMoEV1Config", torch.bfloat16, False, dict(
+        {k: v for k, v in SPARSE.items() if k != "num_experts_per_tok"}, intermediate_size=24, num_experts=4, moe_topk=2,
+        pad_token_id=0, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, alpha=50.0, factor=1.0))),
+    "gpt_oss": ("GptOssConfig", torch.bfloat16, True, dict(
+        SPARSE, intermediate_size=32, num_local_experts=4, sliding_window=8, tie_word_embeddings=False,
+        layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(YARN, truncate=False))),
+})
+
 # What of a family's configuration must show, and from which position on.
 CHANGES = {
     "gemma2": [("attention cap", dict(attn_logit_softcapping=None), 1),
@@ -131,6 +165,13 @@ CHANGES = {
                 ("embedding multiplier", dict(embedding_multiplier=5.0), 0),
                 ("residual multiplier", dict(residual_multiplier=0.4), 0),
                 ("logits scaling", dict(logits_scaling=1.0), 0)],
+    "mixtral": [("the second expert", dict(num_experts_per_tok=1), 0)],
+    "granitemoe": [("the second expert", dict(num_experts_per_tok=1), 0),
+                   ("residual multiplier", dict(residual_multiplier=0.4), 0)],
+    "phimoe": [("closeness of logits", dict(router_jitter_noise=0.3), 0)],
+    "glm4_moe": [("groups", dict(n_group=1, topk_group=1), 0), ("scale", dict(routed_scaling_factor=1.0), 0)],
+    "qwen2_moe": [("weights as they are", dict(norm_topk_prob=True), 0)],
+    "qwen3_moe": [("normalized weights", dict(norm_topk_prob=False), 0)],
     "smollm3": [("layers without rotation", dict(no_rope_layers=[1, 1, 1, 1]), 1)],
 }
 # Keys of these are rotated anew when the sequence grows past a length: no stepping, and logits of that length too.
@@ -148,6 +189,9 @@ def initialise(model, seed):
         else:
             x = 0.25 * x
         p.data = x.to(p.dtype)
+    for name, b in sorted(model.named_buffers()):
+        if name.endswith("e_score_correction_bias"):
+            b.data = (0.3 * torch.randn(b.shape, generator=g)).to(b.dtype)
 
 
 def old_rope_keys(path):
@@ -173,12 +217,42 @@ def old_rope_keys(path):
     path.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
 
 
+def pack_experts(directory, seed):
+    """gpt-oss as published: the experts as random MXFP4 blocks, gate and up rows in turn."""
+    path = directory / "model.safetensors"
+    tensors, g = load_file(path), torch.Generator().manual_seed(seed)
+    for name in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+        n_expert, k, rows = tensors.pop(name).shape  # [E][in][out]
+        tensors[name + "_blocks"] = torch.randint(0, 256, (n_expert, rows, k // 32, 16), generator=g, dtype=torch.uint8)
+        tensors[name + "_scales"] = torch.randint(123, 125, (n_expert, rows, k // 32), generator=g, dtype=torch.uint8)
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=[
+        "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"])
+    (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def load_packed(directory, **changes):
+    """The same read back by transformers' own conversion of the blocks."""
+    tensors = load_file(directory / "model.safetensors")
+    for name in [n[:-7] for n in tensors if n.endswith("_blocks")]:
+        tensors[name] = convert_moe_packed_tensors(tensors.pop(name + "_blocks"), tensors.pop(name + "_scales"))
+    config = transformers.AutoConfig.from_pretrained(directory, **changes)
+    del config.quantization_config
+    config._attn_implementation = "eager"
+    model = model_class(config)(config).float().eval()
+    model.load_state_dict({n: x.float() for n, x in tensors.items()})
+    return model
+
+
 def model_class(config):
     return getattr(transformers, config.architectures[0])
 
 
 def load(directory, **changes):
     config = transformers.AutoConfig.from_pretrained(directory)
+    if config.model_type == "gpt_oss":
+        return load_packed(directory, **changes)
     return model_class(config).from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", **changes).eval()
 
@@ -223,7 +297,8 @@ def ablations(name, directory, ids):
         config._attn_implementation = "eager"
         bare = type(model)(config).eval()
         bare.load_state_dict(model.state_dict())
-        yield "rope scaling", logits_of(bare, ids), 1
+        first = 0 if any("sinks" in n for n in bare.state_dict()) else 1  # beside a sink even one key's score counts
+        yield "rope scaling", logits_of(bare, ids), first
     model = load(directory)
     if any(n.endswith(".bias") for n, _ in model.named_parameters()):
         for n, p in model.named_parameters():
@@ -231,6 +306,18 @@ def ablations(name, directory, ids):
                 p.data.zero_()
         yield "biases", logits_of(model, ids), 0
     model = load(directory)
+    if any("shared_expert_gate" in n for n, _ in model.named_parameters()):
+        for n, p in model.named_parameters():
+            if "shared_expert_gate" in n:
+                p.data.zero_()
+        yield "the shared expert's share", logits_of(model, ids), 0
+    model = load(directory)
+    if any("sinks" in n for n, _ in model.named_parameters()):
+        for n, p in model.named_parameters():
+            if "sinks" in n:
+                p.data.fill_(-100)
+        yield "sinks", logits_of(model, ids), 0
+        model = load(directory)
     if any("q_norm" in n for n, _ in model.named_parameters()):
         for n, p in model.named_parameters():
             if "q_norm" in n or "k_norm" in n:
@@ -249,6 +336,8 @@ def make(name):
     model = auto.from_config(config, dtype=dtype)
     initialise(model, seed=sum(name.encode()))
     model.save_pretrained(directory)
+    if config.model_type == "gpt_oss":
+        pack_experts(directory, seed=len(name))
     if old_keys:
         old_rope_keys(directory / "config.json")
 
