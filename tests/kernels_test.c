@@ -85,7 +85,10 @@ static bool make_grouped(const sr_format *fmt, int64_t N, int64_t K, int group, 
     sr_qspec spec = fmt->spec;
     if (group && (!spec.method || spec.group < 1 || spec.group == group)) return false;
     if (group) spec.group = group;
-    if (K % fmt->block || sr_weight_create(fmt, N, K, group ? &spec : NULL, &arena, w, &err) != SR_OK) return false;
+    if (K % fmt->block || sr_weight_create(fmt, N, K, group ? &spec : NULL, &arena, w, &err) != SR_OK) {
+        sr_arena_free(&arena);
+        return false;
+    }
     bool ok = !random_bytes || (fmt->spec.method == NULL && !w->plane[1].data);
     if (ok && !random_bytes && !sr_format_writable(fmt)) sr_weight_sample(w, (uint64_t)(N * 7919 + K));
     if (ok && !random_bytes && sr_format_writable(fmt)) {

@@ -18,14 +18,14 @@ field() { # name: a number of the JSON on standard input, where it stands first 
 if [ $# -gt 1 ]; then
     SR_STORY=$2 "$build/model_test" >/dev/null
     new=$(mktemp)
-    printf '# format, bits a weight of the linear layers, KLD, its standard error, top-1 agreement, max-abs of the logits\n' >"$new"
+    printf '# format, KLD, its standard error, top-1 agreement, max-abs of the logits\n' >"$new"
     awk -F'\t' '$1 == "logits" { print $2, $3 }' "$results" | sort | while read -r name worst; do
         model=$2/$name
         [ ! -e "$model/model.gguf" ] || model=$model/model.gguf
         json=$("$build/sirocco" eval "$model" --text tests/data/heldout-100k.txt --against models/story-6m --chunks 16 --threads 1 \
             --json --quiet)
         kld=${json#*'"kld":'}
-        printf '%s\t%.5f\t%.5f\t%.1f\t%s\n' "$name" "$(echo "$kld" | field mean)" "$(echo "$kld" | field stderr)" \
+        printf '%s\t%.4f\t%.4f\t%.1f\t%s\n' "$name" "$(echo "$kld" | field mean)" "$(echo "$kld" | field stderr)" \
             "$(echo "$kld" | field top1_agreement | awk '{ print 100 * $1 }')" "$worst" >>"$new"
         printf '%s\n' "$name" >&2
     done
