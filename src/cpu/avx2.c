@@ -17,12 +17,7 @@ static bool usable(void) {
            (c >> 29 & 1);
 }
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
+#include "cpu/target_avx2.h"
 
 #include "cpu/simd_avx2.h"
 
@@ -33,11 +28,7 @@ static bool usable(void) {
 #define GGUF sr_gguf_avx2
 #include "cpu/fmt_kernels.h"
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/target_end.h"
 
 const sr_kern sr_kern_avx2 = {
     .name = "avx2",

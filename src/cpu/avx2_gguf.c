@@ -8,21 +8,12 @@
 #include "cpu/gemm.h"
 #include "cpu/kern.h"
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
+#include "cpu/target_avx2.h"
 
 #include "cpu/simd_avx2.h"
 
 #define GGUF sr_gguf_avx2
 #include "cpu/gguf_kernels.h"
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/target_end.h"
 #endif

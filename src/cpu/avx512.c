@@ -19,13 +19,7 @@ static bool usable(void) {
            __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
 }
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))),   \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
-#endif
+#include "cpu/target_avx512.h"
 
 #include "cpu/simd_avx512.h"
 
@@ -36,11 +30,7 @@ static bool usable(void) {
 #define GGUF sr_gguf_avx512
 #include "cpu/fmt_kernels.h"
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/target_end.h"
 
 const sr_kern sr_kern_avx512 = {
     .name = "avx512",

@@ -2,11 +2,7 @@
  * so both sides are widened to int16 once, when they are packed, and vpmaddwd multiplies pairs. */
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC target("avx2,fma,f16c")
-#endif
+#include "cpu/target_avx2.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -246,8 +242,6 @@ void sr_gemm_avx2_probe(int64_t n) {
                                "xmm14", "xmm15");
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
+#include "cpu/target_end.h"
 
 #endif

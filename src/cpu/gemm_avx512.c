@@ -4,12 +4,7 @@
  * which takes the 128 back exactly: sum(c * (x + 128)) - 128 * sum(c) = sum(c * x). */
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))),   \
-                             apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
-#endif
+#include "cpu/target_avx512.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -387,8 +382,6 @@ void sr_gemm_avx512_probe(int64_t n) {
                                "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
+#include "cpu/target_end.h"
 
 #endif
