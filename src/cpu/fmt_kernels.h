@@ -1,6 +1,7 @@
 /* What formats bring to an instruction set, and the list of it. GGUF's are in gguf_kernels.h, a unit of their own:
  * together they are what the build waits for longest. Included by <isa>.c behind its vocabulary; GGUF is the name of
  * the other list. */
+#include "base/bytes.h"
 #include "base/half.h"
 #include "cpu/kern.h"
 #include "fmt/bnb.h"

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/path.h"
 #include "file/inner.h"
 
@@ -98,12 +99,9 @@ static bool listed(const char *types, const char *type) {
     return types == NULL;
 }
 
-static uint32_t u32_at(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 /* The number that an entry of one u8 or u32 is. */
 static uint32_t number(const sr_part *p) {
-    return p->type->bytes == 1 ? *p->data : u32_at(p->data);
+    return p->type->bytes == 1 ? *p->data : sr_get_u32(p->data);
 }
 
 /* Entry "<module>.weight.<suffix>" of a layer whose entries are all there: see read_layer. */
@@ -118,7 +116,7 @@ static sr_status set_shape(const struct reader *r, const char *module, sr_part *
     if (weight->n_dims != 1 || shape->n_dims != 1 || shape->n_elements < 1 || shape->n_elements > SR_MAX_DIMS)
         return bad(r, weight->name, "bytes or a shape that are no vector, or more than 8 dimensions");
     for (int i = 0; i < shape->n_elements; i++) {
-        dim[i] = u32_at(shape->data + 4 * i);
+        dim[i] = sr_get_u32(shape->data + 4 * i);
         if (dim[i] == 0 || !sr_times(n, dim[i], &n))
             return bad(r, weight->name, "a shape with a 0, or whose product does not fit 63 bits");
     }
@@ -163,7 +161,7 @@ static void add_text(const struct reader *r, const char *a, const char *b, const
 /* HQQ's files have these as signed integers. */
 static sr_status to_i32(const struct reader *r, sr_part *p) {
     for (int64_t i = 0; i < p->n_elements; i++)
-        if (u32_at(p->data + 4 * i) > INT32_MAX) return bad(r, p->name, "a number above 2^31");
+        if (sr_get_u32(p->data + 4 * i) > INT32_MAX) return bad(r, p->name, "a number above 2^31");
     p->type = sr_stored_by_name("i32");
     return SR_OK;
 }
@@ -272,7 +270,7 @@ static sr_status take_version(sr_file *file, int first, const char *path, bool *
         }
         if (version[k] >= 0 || strcmp(p->type->name, "u32") != 0 || p->n_elements != 1)
             return sr_fail(err, SR_CORRUPT, "%s: entry \"%s\": found it twice, or no single u32", path, keys[k]);
-        version[k] = u32_at(p->data);
+        version[k] = sr_get_u32(p->data);
     }
     if (version[0] < 0 && n_numbers > 0 && n_numbers == file->n_parts - first) {
         *numbered = true;

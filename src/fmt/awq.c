@@ -13,6 +13,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/bytes.h"
+#include "base/random.h"
 #include "fmt/integer.h"
 
 static bool is_in(const char *list, const char *name) {
@@ -43,14 +45,14 @@ static void gemm_codes(const sr_weight *w, int64_t row, int64_t k0, int n, uint8
     const int bits = w->fmt->spec.bits, shift = shift_of(bits, row);
     const int64_t stride = w->plane[SR_INTEGER_CODES].stride;
     const uint8_t *p = w->plane[SR_INTEGER_CODES].data + k0 * stride + row * bits / 32 * 4;
-    for (int i = 0; i < n; i++, p += stride) q[i] = (uint8_t)(sr_word(p) >> shift & ((1u << bits) - 1));
+    for (int i = 0; i < n; i++, p += stride) q[i] = (uint8_t)(sr_get_u32(p) >> shift & ((1u << bits) - 1));
 }
 static int gemm_zero(const sr_weight *w, int64_t row, int64_t g) {
     const int bits = w->fmt->spec.bits;
     const uint8_t *p = w->plane[SR_INTEGER_ZEROS].data;
     if (!p) return 1 << (bits - 1);
     p += g * w->plane[SR_INTEGER_ZEROS].stride + row * bits / 32 * 4;
-    return (int)(sr_word(p) >> shift_of(bits, row) & ((1u << bits) - 1));
+    return (int)(sr_get_u32(p) >> shift_of(bits, row) & ((1u << bits) - 1));
 }
 
 static bool gemm_claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
@@ -195,9 +197,9 @@ static bool fast_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, i
     return true;
 }
 static void fast_sample(sr_weight *w, uint64_t seed) {
-    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)sr_weight_random(&seed);
+    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)sr_random(&seed);
     for (int64_t i = 0; i < w->plane[1].bytes; i += 2) { /* scale of 1/256 and more, z = 8 */
-        unsigned scale = 0x1c00 | (sr_weight_random(&seed) & 0xff), minus = (scale + 0x0c00) | 0x8000;
+        unsigned scale = 0x1c00 | (sr_random(&seed) & 0xff), minus = (scale + 0x0c00) | 0x8000;
         uint8_t *s = w->plane[1].data + i, *z = w->plane[2].data + i;
         s[0] = (uint8_t)scale, s[1] = (uint8_t)(scale >> 8);
         z[0] = (uint8_t)minus, z[1] = (uint8_t)(minus >> 8);

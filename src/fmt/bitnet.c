@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/fmt.h"
 
 enum { WEIGHT, SCALE };
@@ -47,7 +48,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
 static void sample(sr_weight *w, uint64_t seed) {
     uint16_t scale = sr_f32_to_bf16(50); /* about 0.02 */
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
-        uint64_t r = sr_weight_random(&seed);
+        uint64_t r = sr_random(&seed);
         w->plane[WEIGHT].data[i] = (uint8_t)(r % 3 | (r >> 16) % 3 << 2 | (r >> 32) % 3 << 4 | (r >> 48) % 3 << 6);
     }
     w->plane[SCALE].data[0] = (uint8_t)scale;

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/random.h"
 #include "fmt/bnb.h"
 #include "fmt/fmt.h"
 #include "fmt/search.h"
@@ -299,10 +300,9 @@ static void sample_4bit(sr_weight *w, uint64_t seed) {
                      "{\"quant_type\": \"%s\", \"blocksize\": %d, \"dtype\": \"bfloat16\", \"shape\": [%lld, %lld]}",
                      w->fmt->name, (int)s->block, (long long)w->N, (long long)w->K);
     w->plane[STATE].data[n] = ' ';
-    for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++)
-        w->plane[WEIGHT].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
+    for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) w->plane[WEIGHT].data[i] = (uint8_t)(sr_random(&seed) >> 32);
     for (int64_t i = 0; i < w->plane[ABSMAX].bytes / 4; i++) {
-        float v = 0.03f + 0.02f * (float)(sr_weight_random(&seed) >> 40) * 0x1p-24f;
+        float v = 0.03f + 0.02f * (float)(sr_random(&seed) >> 40) * 0x1p-24f;
         memcpy(w->plane[ABSMAX].data + 4 * i, &v, 4);
     }
 }

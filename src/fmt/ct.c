@@ -12,6 +12,7 @@
  * Sources: compressed-tensors: compressors/{pack_quantized,naive_quantized}/, quantization/lifecycle/forward.py. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "fmt/blocks.h"
 #include "fmt/integer.h"
 
@@ -64,8 +65,8 @@ static int packed_code(const uint8_t *words, int64_t step, int64_t i, int bits, 
     int64_t bit = padded ? i / per_word(bits) * 32 + i % per_word(bits) * bits : i * bits;
     const uint8_t *p = words + bit / 32 * step;
     int shift = (int)(bit % 32);
-    uint32_t v = sr_word(p) >> shift;
-    if (shift + bits > 32) v |= sr_word(p + step) << (32 - shift);
+    uint32_t v = sr_get_u32(p) >> shift;
+    if (shift + bits > 32) v |= sr_get_u32(p + step) << (32 - shift);
     return (int)(v & ((1u << bits) - 1));
 }
 
@@ -78,7 +79,7 @@ static void codes_packed(const sr_weight *w, int64_t row, int64_t k0, int n, uin
         return;
     }
     for (p += k0 * bits / 8; n > 0; p += 4) {
-        uint32_t v = sr_word(p);
+        uint32_t v = sr_get_u32(p);
         for (int j = 0; j < 32 && n > 0; j += bits, n--) *q++ = (uint8_t)(v >> j & ((1u << bits) - 1));
     }
 }

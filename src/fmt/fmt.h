@@ -214,13 +214,6 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
 /* Random weights for a created one: fmt->sample, or random bits in planes of integers and small numbers in planes of
  * floats. */
 void sr_weight_sample(sr_weight *w, uint64_t seed);
-/* splitmix64: the next number of a sequence, for sample. */
-static inline uint64_t sr_weight_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 /* Bytes of all planes. */
 int64_t sr_weight_bytes(const sr_weight *w);
 

@@ -17,6 +17,7 @@
  * Sources: transformers: integrations/finegrained_fp8.py; compressed-tensors: compressors/{naive_quantized,mxfp8}. */
 #include <string.h>
 
+#include "base/random.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8.h"
 #include "fmt/fp8_bits.h"
@@ -111,12 +112,12 @@ static void sample(sr_weight *w, uint64_t seed) {
     const bool e5 = strstr(w->fmt->spec.layout, "e5m2") != NULL, fnuz = strstr(w->fmt->spec.layout, "fnuz") != NULL;
     const int one = (e5 ? 15 << 2 : 7 << 3) + (fnuz ? (e5 ? 4 : 8) : 0); /* the code of 1 */
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
-        uint64_t r = sr_weight_random(&seed);
+        uint64_t r = sr_random(&seed);
         int code = one - (e5 ? 8 : 16) + (int)(r >> 40) % (e5 ? 16 : 32); /* 1/4 .. 4 */
         w->plane[WEIGHT].data[i] = (uint8_t)(code | (r >> 63) << 7);
     }
     for (int64_t i = 0; i < w->plane[SCALE].bytes / 4; i++) {
-        uint32_t v = sr_bits_from_f32(0.009f * (1 + (float)(sr_weight_random(&seed) >> 40) * 0x1p-26f));
+        uint32_t v = sr_bits_from_f32(0.009f * (1 + (float)(sr_random(&seed) >> 40) * 0x1p-26f));
         memcpy(w->plane[SCALE].data + 4 * i, &v, 4);
     }
 }

@@ -19,6 +19,7 @@
  * for v1 and 744804ef9^ for v2. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "fmt/fmt.h"
 
@@ -33,7 +34,7 @@ struct layout {
 
 static float factor_at(const uint8_t *p, int bytes) {
     if (bytes == 2) return sr_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
-    return sr_f32_from_bits((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+    return sr_f32_from_bits(sr_get_u32(p));
 }
 
 /* Inlined with a constant layout, so that each function below has loops of its own. The stored m is added, ours is

@@ -2,6 +2,7 @@
  * gguf_iq_bits.h. Their scales, signs and the deltas of IQ1 fold into int8 codes with a scale a group. */
 #include "fmt/gguf_iq.h"
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/gguf_iq_bits.h"
 
 enum { QK = 256, Q32 = 32 };
@@ -155,12 +156,12 @@ static void unpack_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n
  */
 
 static float around(float d, uint64_t *seed) {
-    return d * (0.75f + (float)(sr_weight_random(seed) >> 40) * 0x1p-25f);
+    return d * (0.75f + (float)(sr_random(seed) >> 40) * 0x1p-25f);
 }
 
 void sr_sample_blocks(sr_weight *w, uint64_t seed, int d_at, float d) {
     const int bytes = w->plane[0].type->bytes;
-    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
+    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)(sr_random(&seed) >> 32);
     if (d_at < 0) return;
     for (int64_t i = d_at; i < w->plane[0].bytes; i += bytes) {
         uint16_t half = sr_f32_to_f16(around(d, &seed));

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "fmt/fmt.h"
 #include "fmt/gguf_bits.h"
@@ -116,10 +117,6 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
 
 /* ---------------------------------------------------------------- writing: bits */
 
-static void put_u16(uint8_t *p, uint16_t v) {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
 static uint8_t *block_to_write(const sr_weight *w, int64_t row, int64_t k0, int bytes) {
     return w->plane[0].data + row * w->plane[0].stride + k0 / QK * bytes;
 }
@@ -139,8 +136,8 @@ static void store_q2_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
     uint8_t *b = block_to_write(w, row, k0, SR_Q2_K_BYTES);
     for (int g = 0; g < QK / G16; g++) b[g] = (uint8_t)(grid->sc[g] | grid->mn[g] << 4);
     put_pairs(b + SR_Q2_K_QS, code, 0, 0);
-    put_u16(b + SR_Q2_K_D, grid->d);
-    put_u16(b + SR_Q2_K_DMIN, grid->dmin);
+    sr_put_u16(b + SR_Q2_K_D, grid->d);
+    sr_put_u16(b + SR_Q2_K_DMIN, grid->dmin);
 }
 
 static void store_q3_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
@@ -155,13 +152,13 @@ static void store_q3_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
     for (int j = 0; j < 4; j++)
         s[8 + j] = (uint8_t)(grid->sc[j] >> 4 | grid->sc[j + 4] >> 4 << 2 | grid->sc[j + 8] >> 4 << 4 |
                              grid->sc[j + 12] >> 4 << 6);
-    put_u16(b + SR_Q3_K_D, grid->d);
+    sr_put_u16(b + SR_Q3_K_D, grid->d);
 }
 
 static void put_k4_scales(uint8_t *b, const sr_grid *grid) {
     uint8_t *s = b + SR_K4_SCALES;
-    put_u16(b, grid->d);
-    put_u16(b + SR_K4_DMIN, grid->dmin);
+    sr_put_u16(b, grid->d);
+    sr_put_u16(b + SR_K4_DMIN, grid->dmin);
     for (int j = 0; j < 4; j++) {
         s[j] = (uint8_t)(grid->sc[j] | grid->sc[j + 4] >> 4 << 6);
         s[j + 4] = (uint8_t)(grid->mn[j] | grid->mn[j + 4] >> 4 << 6);
@@ -197,19 +194,19 @@ static void store_q6_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
         }
     put_pairs(b + SR_Q6_K_QH, code, 32, 4);
     memcpy(b + SR_Q6_K_SCALES, grid->sc, QK / G16);
-    put_u16(b + SR_Q6_K_D, grid->d);
+    sr_put_u16(b + SR_Q6_K_D, grid->d);
 }
 
 static void store_q8_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_K_BYTES);
     uint32_t d = sr_bits_from_f32(grid->d32);
-    put_u16(b, (uint16_t)d);
-    put_u16(b + 2, (uint16_t)(d >> 16));
+    sr_put_u16(b, (uint16_t)d);
+    sr_put_u16(b + 2, (uint16_t)(d >> 16));
     memcpy(b + SR_Q8_K_QS, code, QK);
     for (int g = 0; g < QK / G16; g++) {
         int sum = 0;
         for (int j = G16 * g; j < G16 * g + G16; j++) sum += code[j];
-        put_u16(b + SR_Q8_K_SUMS + 2 * g, (uint16_t)sum);
+        sr_put_u16(b + SR_Q8_K_SUMS + 2 * g, (uint16_t)sum);
     }
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "fmt/fmt.h"
 #include "fmt/gguf_bits.h"
@@ -76,10 +77,6 @@ static void unpack_q8_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
  * the scale before it is rounded to f16, truncation after adding a half. fit and snap, which solvers use and which take
  * an importance, round codes to the scale that is stored. */
 
-static void put_u16(uint8_t *p, uint16_t v) {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
 static uint8_t *block_to_write(const sr_weight *w, int64_t row, int64_t k0, int bytes) {
     return w->plane[0].data + row * w->plane[0].stride + k0 / QK * bytes;
 }
@@ -92,13 +89,13 @@ static void put_q4(uint8_t *qs, const int8_t *code, int add) {
 }
 static void store_q4_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_0_BYTES);
-    put_u16(b, grid->d);
+    sr_put_u16(b, grid->d);
     put_q4(b + SR_Q4_0_QS, code, 8);
 }
 static void store_q4_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_1_BYTES);
-    put_u16(b, grid->d);
-    put_u16(b + SR_Q4_1_M, grid->dmin ^ 0x8000);
+    sr_put_u16(b, grid->d);
+    sr_put_u16(b + SR_Q4_1_M, grid->dmin ^ 0x8000);
     put_q4(b + SR_Q4_1_QS, code, 0);
 }
 /* Low nibbles to qs, fifth bits to qh; q is 0..31. */
@@ -113,27 +110,27 @@ static void put_q5(uint8_t *qh, uint8_t *qs, const int8_t *code, int add) {
 }
 static void store_q5_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q5_0_BYTES);
-    put_u16(b, grid->d);
+    sr_put_u16(b, grid->d);
     put_q5(b + SR_Q5_0_QH, b + SR_Q5_0_QS, code, 16);
 }
 static void store_q5_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q5_1_BYTES);
-    put_u16(b, grid->d);
-    put_u16(b + SR_Q5_1_M, grid->dmin ^ 0x8000);
+    sr_put_u16(b, grid->d);
+    sr_put_u16(b + SR_Q5_1_M, grid->dmin ^ 0x8000);
     put_q5(b + SR_Q5_1_QH, b + SR_Q5_1_QS, code, 0);
 }
 static void store_q8_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_0_BYTES);
-    put_u16(b, grid->d);
+    sr_put_u16(b, grid->d);
     memcpy(b + SR_Q8_0_QS, code, QK);
 }
 static void store_q8_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_1_BYTES);
     int sum = 0;
     for (int j = 0; j < QK; j++) sum += code[j];
-    put_u16(b, grid->d);
+    sr_put_u16(b, grid->d);
     /* A product past f16's range is stored as its end: readers must not meet an infinity. */
-    put_u16(b + SR_Q8_1_S, sr_f32_to_f16(sr_weight_finite(grid->d32 * (float)sum)));
+    sr_put_u16(b + SR_Q8_1_S, sr_f32_to_f16(sr_weight_finite(grid->d32 * (float)sum)));
     memcpy(b + SR_Q8_1_QS, code, QK);
 }
 

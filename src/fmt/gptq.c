@@ -18,6 +18,7 @@
  * Marlin's order of codes is marlin.c's. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "fmt/integer.h"
 
 /* ---------------------------------------------------------------- streams of codes */
@@ -51,7 +52,7 @@ static int code_at(const uint8_t *words, int64_t step, int bits, bool planar, in
     struct field f[MOST_FIELDS];
     uint32_t code = 0;
     for (int n = fields_of(bits, planar, i, f), p = 0; p < n; p++)
-        code |= ((sr_word(words + f[p].word * step) + add) >> f[p].shift & ((1u << f[p].bits) - 1)) << f[p].at;
+        code |= ((sr_get_u32(words + f[p].word * step) + add) >> f[p].shift & ((1u << f[p].bits) - 1)) << f[p].at;
     return (int)code;
 }
 
@@ -66,7 +67,7 @@ static void codes(const sr_weight *w, int64_t row, int64_t k0, int n, uint8_t *q
     }
     words += k0 * bits / 32 * step;
     for (int i = 0; i < n; words += step) {
-        uint32_t v = sr_word(words);
+        uint32_t v = sr_get_u32(words);
         for (int j = 0; j < 32 && i < n; j += bits) q[i++] = (uint8_t)(v >> j & ((1u << bits) - 1));
     }
 }
@@ -158,7 +159,7 @@ static void get_column(const sr_weight *w, bool planar, int64_t k, int64_t row0,
     for (int p = 0; p < m; p++) {
         const uint8_t *words = w->plane[SR_INTEGER_CODES].data + 4 * (f[p].word * w->N + row0);
         for (int i = 0; i < n; i++)
-            q[i] |= (uint8_t)((sr_word(words + 4 * i) >> f[p].shift & ((1u << f[p].bits) - 1)) << f[p].at);
+            q[i] |= (uint8_t)((sr_get_u32(words + 4 * i) >> f[p].shift & ((1u << f[p].bits) - 1)) << f[p].at);
     }
 }
 static void put_column(uint8_t *plane, const sr_weight *w, bool planar, int64_t k, int64_t row0, int n,
@@ -168,7 +169,8 @@ static void put_column(uint8_t *plane, const sr_weight *w, bool planar, int64_t 
     for (int p = 0; p < m; p++) {
         uint8_t *words = plane + 4 * (f[p].word * w->N + row0);
         for (int i = 0; i < n; i++) {
-            uint32_t v = sr_word(words + 4 * i) | ((uint32_t)q[i] >> f[p].at & ((1u << f[p].bits) - 1)) << f[p].shift;
+            uint32_t v = sr_get_u32(words + 4 * i) | ((uint32_t)q[i] >> f[p].at & ((1u << f[p].bits) - 1))
+                                                         << f[p].shift;
             words[4 * i] = (uint8_t)v;
             words[4 * i + 1] = (uint8_t)(v >> 8);
             words[4 * i + 2] = (uint8_t)(v >> 16);
@@ -199,7 +201,7 @@ static sr_status sort_columns(sr_weight *w, bool planar, sr_arena *arena, sr_err
 static sr_status keep_groups(sr_weight *w, const sr_part *g_idx, sr_arena *arena, sr_integer *a, sr_err *err) {
     int32_t *copy = sr_arena_alloc(arena, (size_t)w->K, sizeof *copy);
     if (!copy) return sr_fail(err, SR_NOMEM, "no memory for the groups of %lld columns", (long long)w->K);
-    for (int64_t k = 0; k < w->K; k++) copy[k] = (int32_t)sr_word(g_idx->data + 4 * k);
+    for (int64_t k = 0; k < w->K; k++) copy[k] = (int32_t)sr_get_u32(g_idx->data + 4 * k);
     a->g_idx = copy;
     w->tile = SR_TILE_F32;
     return SR_OK;
@@ -213,7 +215,7 @@ static sr_status order_columns(const sr_part *g_idx, sr_weight *w, sr_arena *are
     int64_t *count = sr_arena_alloc(arena, (size_t)groups, sizeof *count);
     if (!count) return sr_fail(err, SR_NOMEM, "no memory to count %lld groups", (long long)groups);
     for (int64_t k = 0; k < w->K; k++) {
-        int32_t g = (int32_t)sr_word(g_idx->data + 4 * k);
+        int32_t g = (int32_t)sr_get_u32(g_idx->data + 4 * k);
         if (g < 0 || g >= groups)
             return sr_fail(err, SR_CORRUPT, "g_idx of column %lld is %d, expected 0 to %lld", (long long)k, g,
                            (long long)groups - 1);

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/hqq.h"
 
 enum { NAME = 600, PACKING = 16 };
@@ -68,10 +70,6 @@ static const uint8_t *field(const hqq *h, int64_t i, int *shift, int64_t *left) 
     return h->word + at * h->bytes;
 }
 
-static uint32_t word32(const uint8_t *p) {
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* Codes of n numbers from i on, less `minus`. */
 static void read_codes(const hqq *h, int64_t i, int64_t n, int minus, int8_t *code) {
     const int mask = h->bits == 8 ? 255 : (1 << h->bits) - 1;
@@ -81,7 +79,7 @@ static void read_codes(const hqq *h, int64_t i, int64_t n, int minus, int8_t *co
         const uint8_t *p = field(h, i, &shift, &m);
         m = m < n ? m : n;
         if (h->bytes == 4)
-            for (int64_t j = 0; j < m; j++) code[j] = (int8_t)((int)(word32(p + 4 * j) >> shift & 7) - minus);
+            for (int64_t j = 0; j < m; j++) code[j] = (int8_t)((int)(sr_get_u32(p + 4 * j) >> shift & 7) - minus);
         else
             for (int64_t j = 0; j < m; j++) code[j] = (int8_t)((p[j] >> shift & mask) - minus);
         code += m, i += m, n -= m;
@@ -151,8 +149,9 @@ static const sr_part *find_below(const sr_parts *parts, const char *head, const 
 static bool whole_of(const sr_part *p, int64_t i, int64_t *out) {
     const uint8_t *at = p ? p->data + i * p->type->bytes : NULL;
     if (!p || i >= p->n_elements) return false;
-    if (!strcmp(p->type->name, "i32")) return *out = (int32_t)word32(at), true;
-    if (!strcmp(p->type->name, "i64")) return *out = (int64_t)(word32(at) | (uint64_t)word32(at + 4) << 32), true;
+    if (!strcmp(p->type->name, "i32")) return *out = (int32_t)sr_get_u32(at), true;
+    if (!strcmp(p->type->name, "i64"))
+        return *out = (int64_t)(sr_get_u32(at) | (uint64_t)sr_get_u32(at + 4) << 32), true;
     if (!strcmp(p->type->name, "u8")) return *out = *at, true;
     return false;
 }
@@ -387,10 +386,10 @@ static sr_status adopt_hqq(const sr_parts *parts, sr_weight *w, sr_arena *arena,
 /* Zeros around the middle of the codes, scales that make about N(0, 0.02). */
 static void sample_hqq(sr_weight *w, uint64_t seed) {
     float levels = (float)(1 << w->spec.bits);
-    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
+    for (int64_t i = 0; i < w->plane[0].bytes; i++) w->plane[0].data[i] = (uint8_t)(sr_random(&seed) >> 32);
     for (int p = 1; p <= 2; p++)
         for (int64_t i = 0; i < w->plane[p].bytes / 2; i++) {
-            float u = (float)(sr_weight_random(&seed) >> 40) * 0x1p-24f;
+            float u = (float)(sr_random(&seed) >> 40) * 0x1p-24f;
             float v = p == 1 ? 0.02f * 3.46f / levels * (0.75f + 0.5f * u) : (levels - 1) * (0.45f + 0.1f * u);
             uint16_t half = sr_f32_to_f16(v);
             w->plane[p].data[2 * i] = (uint8_t)half;

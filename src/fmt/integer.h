@@ -21,11 +21,6 @@ typedef struct sr_integer {
 
 enum { SR_INTEGER_CODES, SR_INTEGER_SCALES, SR_INTEGER_ZEROS };
 
-/* Words of 32 bits lie in files at any address, least byte first. */
-static inline uint32_t sr_word(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* Groups of K columns; at least one. */
 static inline int64_t sr_integer_groups(int64_t K, const sr_qspec *spec) {
     return (K + spec->group - 1) / spec->group;

@@ -124,7 +124,7 @@ V_INLINE vi zeros8(const sr_weight *w, int64_t row, int64_t g, const uint8_t *or
     const sr_integer *a = w->aux;
     const uint8_t *p = w->plane[SR_INTEGER_ZEROS].data;
     if (!p) return vi_set1(8);
-    vi z = vi_nibbles(sr_word(p + g * w->plane[SR_INTEGER_ZEROS].stride + row / 2) + a->add, order);
+    vi z = vi_nibbles(sr_get_u32(p + g * w->plane[SR_INTEGER_ZEROS].stride + row / 2) + a->add, order);
     return a->plus ? vi_and(vi_add(z, vi_set1(a->plus)), vi_set1(15)) : z;
 }
 

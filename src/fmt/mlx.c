@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
 
@@ -139,11 +140,11 @@ static void decode_fp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, f
 /* Scales near one step of N(0, 0.02), everything else random. */
 static void sample_mode(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
-        uint8_t v = (uint8_t)(sr_weight_random(&seed) >> 32);
+        uint8_t v = (uint8_t)(sr_random(&seed) >> 32);
         w->plane[WEIGHT].data[i] = w->fmt->spec.bits == 8 && (v & 0x7f) == 0x7f ? 0 : v; /* no NaN */
     }
     for (int64_t i = 0; i < w->plane[SCALES].bytes; i++) {
-        uint8_t r = sr_weight_random(&seed) >> 60 & 3;
+        uint8_t r = sr_random(&seed) >> 60 & 3;
         /* e4m3: 2^-8 .. 2^-7; e8m0: 2^-9 .. 2^-6 for 4 bits, 2^-14 .. 2^-11 for 8 */
         w->plane[SCALES].data[i] =
             (uint8_t)(w->spec.group == 16 ? 2 + 2 * r : (w->fmt->spec.bits == 4 ? 118 : 113) + r);

@@ -18,6 +18,7 @@
  * transformers: integrations/{mxfp4,finegrained_fp8}.py. */
 #include <string.h>
 
+#include "base/random.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
 
@@ -163,10 +164,9 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
 
 /* Values up to 6 (or 7.5) with scales that make 0.02 of them. */
 static void sample(sr_weight *w, uint64_t seed) {
-    for (int64_t i = 0; i < w->plane[CODES].bytes; i++)
-        w->plane[CODES].data[i] = (uint8_t)(sr_weight_random(&seed) >> 32);
+    for (int64_t i = 0; i < w->plane[CODES].bytes; i++) w->plane[CODES].data[i] = (uint8_t)(sr_random(&seed) >> 32);
     for (int64_t i = 0; i < w->plane[SCALES].bytes; i++) {
-        int r = (int)(sr_weight_random(&seed) >> 60) & 3;
+        int r = (int)(sr_random(&seed) >> 60) & 3;
         /* E8M0: 2^-8 .. 2^-6; E4M3: 0.5 .. 0.9 before the factor */
         w->plane[SCALES].data[i] = (uint8_t)(w->fmt->group == 16 ? 0x30 + 2 * r : 119 + r % 2);
     }

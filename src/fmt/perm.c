@@ -1,11 +1,11 @@
 /* Act-order: columns that were quantized in another order than they are stored in, and which group each belongs to. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "fmt/fmt.h"
 
 static int32_t entry(const sr_part *p, int64_t k) {
-    const uint8_t *b = p->data + 4 * k;
-    return (int32_t)(b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
+    return (int32_t)sr_get_u32(p->data + 4 * k);
 }
 
 sr_status sr_perm_sort(const sr_part *g_idx, int64_t K, int64_t group, sr_arena *arena, const int32_t **perm,

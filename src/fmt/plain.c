@@ -1,6 +1,7 @@
 /* Unquantized weights: f32, f16, bf16. Little-endian elements in row order at any alignment. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "fmt/fmt.h"
 
@@ -25,19 +26,15 @@ static void encode_f32(sr_weight *w, int64_t row, const float *src, const float 
     (void)importance;
     memcpy(w->plane[0].data + row * w->plane[0].stride, src, (size_t)w->K * 4);
 }
-static void put_u16(uint8_t *p, uint16_t v) {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
 static void encode_f16(sr_weight *w, int64_t row, const float *src, const float *importance) {
     uint8_t *p = w->plane[0].data + row * w->plane[0].stride;
     (void)importance;
-    for (int64_t i = 0; i < w->K; i++) put_u16(p + 2 * i, sr_f32_to_f16(src[i]));
+    for (int64_t i = 0; i < w->K; i++) sr_put_u16(p + 2 * i, sr_f32_to_f16(src[i]));
 }
 static void encode_bf16(sr_weight *w, int64_t row, const float *src, const float *importance) {
     uint8_t *p = w->plane[0].data + row * w->plane[0].stride;
     (void)importance;
-    for (int64_t i = 0; i < w->K; i++) put_u16(p + 2 * i, sr_f32_to_bf16(src[i]));
+    for (int64_t i = 0; i < w->K; i++) sr_put_u16(p + 2 * i, sr_f32_to_bf16(src[i]));
 }
 
 const sr_format sr_fmt_f32 = {

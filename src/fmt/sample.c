@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/fmt.h"
 
 /* Blocks that describe themselves: random bytes are tried until they decode to weights of the wanted size, and such
@@ -32,13 +33,13 @@ static void sample_blocks(sr_weight *w, uint64_t seed) {
     for (int p = 0; p < POOL; p++) {
         bool found = false;
         for (int t = 0; t < TRIES && !found; t++) {
-            for (int i = 0; i < type->bytes; i++) pool[p][i] = (uint8_t)sr_weight_random(&seed);
+            for (int i = 0; i < type->bytes; i++) pool[p][i] = (uint8_t)sr_random(&seed);
             found = plausible(w, pool[p], type->bytes);
         }
         if (!found) memcpy(pool[p], p ? pool[0] : zero, type->bytes);
     }
     for (int64_t i = 0; i < w->plane[0].bytes; i += type->bytes)
-        memcpy(w->plane[0].data + i, pool[sr_weight_random(&seed) % POOL], type->bytes);
+        memcpy(w->plane[0].data + i, pool[sr_random(&seed) % POOL], type->bytes);
 }
 
 static void put_float(uint8_t *p, const char *type, float v) {
@@ -62,7 +63,7 @@ static void sample_planes(sr_weight *w, uint64_t seed) {
         if (!w->plane[p].data) continue;
         int step = is_float(type) ? type->bytes : 8;
         for (int64_t i = 0; i < w->plane[p].bytes; i += step) {
-            uint64_t r = sr_weight_random(&seed);
+            uint64_t r = sr_random(&seed);
             size_t n = w->plane[p].bytes - i < step ? (size_t)(w->plane[p].bytes - i) : (size_t)step;
             if (is_float(type))
                 put_float(w->plane[p].data + i, type->name, size * (0.75f + (float)(r >> 40) * 0x1p-25f));
@@ -76,7 +77,7 @@ static void sample_planes(sr_weight *w, uint64_t seed) {
 static void sample_plain(sr_weight *w, uint64_t seed) {
     const sr_stored *type = w->plane[0].type;
     for (int64_t i = 0; i < w->plane[0].bytes; i += type->bytes) {
-        uint64_t r = sr_weight_random(&seed);
+        uint64_t r = sr_random(&seed);
         int sum = 0;
         for (int k = 0; k < 4; k++) sum += (int)(r >> 16 * k & 65535) - 32768;
         put_float(w->plane[0].data + i, type->name, (float)sum * (0.02f / 37837.0f));

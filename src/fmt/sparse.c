@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "fmt/blocks.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
@@ -136,11 +137,11 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
 /* One of each two columns. */
 static void sample(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[MASK].bytes; i++) {
-        unsigned odd = (unsigned)sr_weight_random(&seed) & 0x55;
+        unsigned odd = (unsigned)sr_random(&seed) & 0x55;
         w->plane[MASK].data[i] = (uint8_t)(odd << 1 | (odd ^ 0x55));
     }
     for (int64_t i = 0; i < w->plane[VALUES].bytes; i += 2) {
-        uint16_t v = sr_f32_to_bf16(0.098f * ((float)(sr_weight_random(&seed) >> 40) * 0x1p-24f - 0.5f));
+        uint16_t v = sr_f32_to_bf16(0.098f * ((float)(sr_random(&seed) >> 40) * 0x1p-24f - 0.5f));
         w->plane[VALUES].data[i] = (uint8_t)v;
         w->plane[VALUES].data[i + 1] = (uint8_t)(v >> 8);
     }

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include "base/bytes.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
 
@@ -78,7 +79,7 @@ sr_status sr_charsmap_create(const uint8_t *data, size_t n, const char *where, s
     if (!n) return SR_OK;
     if (n > MAP_MAX) return sr_fail(err, SR_LIMIT, "%s: found %zu bytes, the limit is %d", where, n, MAP_MAX);
     uint32_t bytes = 0;
-    if (n >= 4) bytes = (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+    if (n >= 4) bytes = sr_get_u32(data);
     if (n < 4 || bytes < 4 || bytes % 4 || bytes > n - 4)
         return sr_fail(err, SR_CORRUPT, "%s: found %zu bytes with a table of %u, expected 4, the table and texts",
                        where, n, bytes);
@@ -95,10 +96,7 @@ sr_status sr_charsmap_create(const uint8_t *data, size_t n, const char *where, s
     } else if (!sr_utf8_valid(text, n_text)) {
         status = sr_fail(err, SR_CORRUPT, "%s: found replacements that are not UTF-8", where);
     } else {
-        for (uint32_t i = 0; i < n_units; i++) {
-            const uint8_t *p = data + 4 + 4 * i;
-            unit[i] = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-        }
+        for (uint32_t i = 0; i < n_units; i++) unit[i] = sr_get_u32(data + 4 + 4 * i);
         *map = (sr_charsmap){unit, text};
         status = check_paths(&(checker){where, err, unit, n_units, text, n_text + 1}, stack, seen);
     }

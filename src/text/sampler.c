@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/random.h"
 #include "text/text.h"
 
 /* A candidate as one integer: larger is a larger logit, of equals the lower id. Keys are unique, so every selection
@@ -58,12 +59,7 @@ static uint64_t next(uint64_t s[4]) {
     return result;
 }
 static void seed(uint64_t s[4], uint64_t x) {
-    for (int i = 0; i < 4; i++) {
-        uint64_t z = x += 0x9E3779B97F4A7C15u;
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-        s[i] = z ^ z >> 31;
-    }
+    for (int i = 0; i < 4; i++) s[i] = sr_random(&x);
 }
 
 static sr_status check(float v, const char *name, float lo, float hi, sr_err *err) {
