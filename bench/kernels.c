@@ -119,7 +119,7 @@ static double attend_us(const sr_kern *kern, int n_q, int hd) {
     for (int i = 0; i < RUNS; i++) {
         double start = cpu_seconds();
         for (int n = 0; n < 64; n++)
-            kern->attend_chunk(row, n_q, k[n], v[n], SR_KV_PAGE, hd, lo, hi, 0, m, s, o, scratch);
+            kern->attend_chunk(row, n_q, k[n], v[n], SR_KV_PAGE, hd, hd, hd, lo, hi, 0, m, s, o, scratch);
         double t = (cpu_seconds() - start) / 64 * 1e6;
         best = t < best ? t : best;
     }

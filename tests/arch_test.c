@@ -861,9 +861,9 @@ static void scales_and_caps_stay_in_their_range(void **state) { /* [6] */
 /* ---------------------------------------------------------------- tensors */
 
 static void every_missing_tensor_is_named(void **state) {
-    static const char *const families[] = {"llama",      "qwen2",      "qwen3", "phi3",          "gemma2",
-                                           "phi2",       "starcoder2", "glm4",  "hunyuan_dense", "mixtral",
-                                           "granitemoe", "qwen2_moe",  NULL};
+    static const char *const families[] = {"llama",      "qwen2",      "qwen3",       "phi3",          "gemma2",
+                                           "phi2",       "starcoder2", "glm4",        "hunyuan_dense", "mixtral",
+                                           "granitemoe", "qwen2_moe",  "deepseek_v2", "deepseek_v3",   NULL};
     for (int f = 0; families[f]; f++)
         for (int gguf = 0; gguf < 2; gguf++) {
             char from[256], config[256], dir[DIR_BYTES];
@@ -881,7 +881,8 @@ static void every_missing_tensor_is_named(void **state) {
             for (int i = 0; i < d.n_parts; i++) {
                 const char *name = d.part[i].name;
                 /* optional ones, and names of the first layer stand for the second */
-                if (strcmp(name, "rope_freqs.weight") == 0 || strstr(name, "blk.1.") || strstr(name, "layers.1."))
+                if (strcmp(name, "rope_freqs.weight") == 0 || strstr(name, "blk.1.") || strstr(name, "layers.1.") ||
+                    strstr(name, "exp_probs_b") || strstr(name, "e_score_correction_bias"))
                     continue;
                 if (gguf && strcmp(families[f], "glm4") == 0 && strstr(name, ".bias")) continue; /* not every GLM-4 */
                 bool tied_head = strcmp(name, "output.weight") == 0; /* GGUF ties by leaving it out */
@@ -900,15 +901,37 @@ static void every_missing_tensor_is_named(void **state) {
         }
 }
 
+/* A number of a key in tiny/FROM.gguf. */
+struct number_case {
+    const char *from, *key;
+    uint32_t type;
+    double value;
+    sr_status want;
+    const char *word, *also;
+};
+
+static void check_numbers(const char *dir, const struct number_case *cases, size_t n) {
+    const char *path = in(dir, "m.gguf");
+    for (size_t i = 0; i < n; i++) {
+        char from[256];
+        snprintf(from, sizeof from, TINY "%s.gguf", cases[i].from);
+        struct draft d = draft_of(from);
+        if (cases[i].type == G_F32)
+            draft_f32(&d, cases[i].key, (float)cases[i].value);
+        else
+            draft_int(&d, cases[i].key, cases[i].type, (uint64_t)(int64_t)cases[i].value, 4);
+        draft_write_gguf(&d, path);
+        if (cases[i].want == SR_OK)
+            accept_model(cases[i].key, path);
+        else
+            refuse(cases[i].key, path, cases[i].want, cases[i].word, cases[i].also);
+        draft_close(&d);
+    }
+}
+
 /* Numbers of experts and of a token's against each other and the tensors. */
 static void mixtures_are_checked_before_they_route(void **state) { /* [6] */
-    static const struct {
-        const char *from, *key;
-        uint32_t type;
-        double value;
-        sr_status want;
-        const char *word, *also;
-    } cases[] = {
+    static const struct number_case cases[] = {
         {"mixtral", "llama.expert_count", G_U32, 1025, SR_CORRUPT, "llama.expert_count", "1 to 1024"},
         {"mixtral", "llama.expert_count", G_I32, -1, SR_CORRUPT, "llama.expert_count", "found -1"},
         {"mixtral", "llama.expert_count", G_F32, NANF, SR_CORRUPT, "llama.expert_count", "whole number"},
@@ -933,22 +956,96 @@ static void mixtures_are_checked_before_they_route(void **state) { /* [6] */
          "expected [23, 32]"},
         {"qwen2_moe", "qwen2moe.expert_shared_count", G_U32, 2000, SR_CORRUPT, "qwen2moe.expert_shared_count", "0 to"},
     };
-    const char *path = in(*state, "m.gguf");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char from[256];
-        snprintf(from, sizeof from, TINY "%s.gguf", cases[i].from);
-        struct draft d = draft_of(from);
-        if (cases[i].type == G_F32)
-            draft_f32(&d, cases[i].key, (float)cases[i].value);
-        else
-            draft_int(&d, cases[i].key, cases[i].type, (uint64_t)(int64_t)cases[i].value, 4);
-        draft_write_gguf(&d, path);
-        if (cases[i].want == SR_OK)
-            accept_model(cases[i].key, path);
-        else
-            refuse(cases[i].key, path, cases[i].want, cases[i].word, cases[i].also);
-        draft_close(&d);
-    }
+    check_numbers(*state, cases, sizeof cases / sizeof *cases);
+}
+
+/* Shapes of latent attention, as old converters write them (V2) and as new ones do. */
+static void latents_are_checked_before_they_attend(void **state) { /* [6] */
+    static const char rank[] = "deepseek2.attention.kv_lora_rank", q_rank[] = "deepseek2.attention.q_lora_rank",
+                      rot[] = "deepseek2.rope.dimension_count", head[] = "deepseek2.attention.key_length_mla",
+                      value[] = "deepseek2.attention.value_length_mla", old_head[] = "deepseek2.attention.key_length",
+                      gate[] = "deepseek2.expert_gating_func";
+    static const struct number_case cases[] = {
+        {"deepseek_v3", rank, G_U32, 0, SR_CORRUPT, rank, "found 0"},
+        {"deepseek_v3", rank, G_U32, 4097, SR_CORRUPT, rank, "1 to 4096"},
+        {"deepseek_v3", rank, G_U32, 23, SR_CORRUPT, "blk.0.attn_kv_a_mqa", "expected [31, 32]"},
+        {"deepseek_v3", q_rank, G_I32, -1, SR_CORRUPT, q_rank, "found -1"},
+        {"deepseek_v3", q_rank, G_U32, 0, SR_CORRUPT, "blk.0.attn_q.weight", "missing"},
+        {"deepseek_v3", q_rank, G_U32, 19, SR_CORRUPT, "blk.0.attn_q_a", "expected [19, 32]"},
+        {"deepseek_v3", rot, G_U32, 7, SR_CORRUPT, rot, "even"},
+        {"deepseek_v3", rot, G_U32, 20, SR_CORRUPT, rot, "fewer than a head's 20"},
+        {"deepseek_v3", rot, G_U32, 6, SR_CORRUPT, "blk.0.attn_kv_a_mqa", "expected [30, 32]"},
+        {"deepseek_v3", head, G_U32, 0, SR_CORRUPT, head, "found 0"},
+        {"deepseek_v3", head, G_U32, 8, SR_CORRUPT, rot, "fewer than a head's 8"},
+        {"deepseek_v3", head, G_U32, 22, SR_CORRUPT, "blk.0.attn_q_b", "expected [88, 20]"},
+        {"deepseek_v3", value, G_U32, 15, SR_CORRUPT, "blk.0.attn_v_b", "expected"},
+        {"deepseek_v3", "deepseek2.attention.head_count", G_U32, 4096, SR_CORRUPT, "attn_q_b", "expected [81920, 20]"},
+        {"deepseek_v3", gate, G_U32, 3, SR_CORRUPT, gate, "found 3"},
+        {"deepseek_v3", gate, G_U32, 1, SR_OK, NULL, NULL},
+        {"deepseek_v2", old_head, G_U32, 24, SR_CORRUPT, "blk.0.attn_q", "expected [96, 32]"},
+        {"deepseek_v2", "deepseek2.attention.value_length", G_U32, 12, SR_CORRUPT, "blk.0.attn_kv_b", "expected"},
+        {"deepseek_v2", "deepseek2.rope.scaling.yarn_log_multiplier", G_F32, NANF, SR_CORRUPT,
+         "deepseek2.rope.scaling.yarn_log_multiplier", "nan"},
+    };
+    check_numbers(*state, cases, sizeof cases / sizeof *cases);
+}
+
+static void configs_of_latents_and_groups_are_checked(void **state) { /* [6] */
+    static const struct field base[] = {
+        {"architectures", "[\"DeepseekV3ForCausalLM\"]"},
+        {"hidden_size", "32"},
+        {"intermediate_size", "48"},
+        {"kv_lora_rank", "24"},
+        {"q_lora_rank", "20"},
+        {"qk_nope_head_dim", "12"},
+        {"qk_rope_head_dim", "8"},
+        {"v_head_dim", "16"},
+        {"max_position_embeddings", "128"},
+        {"num_attention_heads", "4"},
+        {"num_hidden_layers", "3"},
+        {"n_routed_experts", "8"},
+        {"moe_intermediate_size", "16"},
+        {"num_experts_per_tok", "3"},
+        {"n_group", "4"},
+        {"topk_group", "2"},
+        {"n_shared_experts", "1"},
+        {"first_k_dense_replace", "1"},
+        {"vocab_size", "96"},
+        {NULL, NULL},
+    };
+    static const struct config_case cases[] = {
+        {"none", NULL, SR_OK, NULL, NULL},
+        {"kv_lora_rank", NULL, SR_CORRUPT, NULL, "missing"},
+        {"kv_lora_rank", "0", SR_CORRUPT, NULL, "found 0"},
+        {"kv_lora_rank", "null", SR_CORRUPT, NULL, "missing"},
+        {"kv_lora_rank", "1e18", SR_CORRUPT, NULL, "1 to 4096"},
+        {"q_lora_rank", "null", SR_CORRUPT, "self_attn.q_proj", "missing"},
+        {"q_lora_rank", "-20", SR_CORRUPT, NULL, "found -20"},
+        {"qk_nope_head_dim", "0", SR_CORRUPT, NULL, "found 0"},
+        {"qk_nope_head_dim", "13", SR_CORRUPT, "self_attn.q_b_proj", "expected [84, 20]"},
+        {"qk_rope_head_dim", "9", SR_CORRUPT, NULL, "even"},
+        {"v_head_dim", "4097", SR_CORRUPT, NULL, "1 to 4096"},
+        {"v_head_dim", NULL, SR_CORRUPT, NULL, "missing"},
+        {"num_attention_heads", "4096", SR_CORRUPT, "self_attn.q_b_proj", "shape"},
+        {"rope_interleave", "3", SR_CORRUPT, NULL, "found"},
+        {"rope_parameters", "{\"rope_type\":\"dynamic\",\"factor\":2}", SR_UNSUPPORTED, "rotation", "deepseek3"},
+        {"n_group", "3", SR_CORRUPT, NULL, "divides 8"},
+        {"n_group", "0", SR_CORRUPT, NULL, "found 0"},
+        {"n_group", "8", SR_CORRUPT, "topk_group", "2 of 8"},
+        {"topk_group", "5", SR_CORRUPT, NULL, "5 of 4"},
+        {"topk_group", "1", SR_CORRUPT, NULL, "1 of 4"},
+        {"topk_method", "\"greedy\"", SR_OK, NULL, NULL},
+        {"scoring_func", "7", SR_CORRUPT, NULL, "found"},
+        {"n_routed_experts", "7", SR_CORRUPT, "n_group", "divides 7"},
+        {"n_routed_experts", "2147483648", SR_CORRUPT, NULL, "1 to 1024"},
+        {"num_experts_per_tok", "9", SR_CORRUPT, NULL, "at most the 8"},
+        {"n_shared_experts", "1000000", SR_CORRUPT, NULL, "0 to 1024"},
+        {"first_k_dense_replace", "2", SR_CORRUPT, "layers.1.mlp.gate_proj", "missing"},
+        {"moe_layer_freq", "0", SR_CORRUPT, NULL, "found 0"},
+        {"moe_layer_freq", "2", SR_CORRUPT, "layers.1.mlp.gate_proj", "missing"},
+        {"mlp_layer_types", "[\"dense\",\"dense\",\"sparse\"]", SR_CORRUPT, "layers.1.mlp.gate_proj", "missing"},
+    };
+    check_configs(*state, "deepseek_v3", base, cases, sizeof cases / sizeof *cases);
 }
 
 static void every_misshapen_tensor_is_named(void **state) { /* [10] */
@@ -1157,6 +1254,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(scales_and_caps_stay_in_their_range, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_missing_tensor_is_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(mixtures_are_checked_before_they_route, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(latents_are_checked_before_they_attend, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(configs_of_latents_and_groups_are_checked, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_misshapen_tensor_is_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(tensors_of_other_types_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(vectors_that_are_not_finite_are_named, make_scratch, remove_scratch),

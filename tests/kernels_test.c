@@ -759,7 +759,7 @@ static void experts_multiply_the_tokens_that_chose_them(void **s) {
                     open_device((sr_dev_options){.threads = 2, .batch = T, .isa = sr_kerns[i]->name, .exact = exact});
                 assert_int_equal(dev->ops->place(dev, &w, &err), SR_OK);
                 assert_int_equal(dev->ops->reserve(dev, K, E * N, 1, 64, &err), SR_OK);
-                const sr_experts stack = {&w, 1, N, K};
+                const sr_experts stack = {&w, 1, N, K, N, 0};
                 const sr_experts *both[2] = {&stack, &stack};
                 dev->ops->begin(dev);
                 dev->ops->matmul_experts(dev, both, 2, &choices, x, K, by_choice, (float *[]){y, y + N},
@@ -777,6 +777,43 @@ static void experts_multiply_the_tokens_that_chose_them(void **s) {
                                        (size_t)N * sizeof *y))
                                 fail_msg("%s %s%s: expert %d, its token %d", sr_kerns[i]->name, w.fmt->name,
                                          exact ? " exact" : "", e, t);
+                }
+                assert_int_equal(dev->ops->end(dev, &err), SR_OK);
+                dev->ops->close(dev);
+                release_to(mark);
+            }
+}
+
+/* A matrix a head, in a stack with other rows between: to the bit what the product of the whole stack with the features
+ * of that head gives. Few tokens go together, more than one loop's worth of columns, many go head by head. */
+static void heads_are_multiplied_by_matrices_of_their_own(void **s) {
+    enum { H = 23, K = 256, T = 9, N = 24, PITCH = 40, ROW0 = 16, LD_X = H * K + 5, LD_Y = H * (N + 3) + 2 };
+    static float x[T * LD_X], y[T * LD_Y], whole[T * H * PITCH];
+    static const int tokens[] = {1, 3, 4, T};
+    (void)s;
+    fill_normal(x, T * LD_X, 1);
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+            for (int variant = 0; variant < 8; variant++) {
+                const int n = tokens[variant / 2];
+                sr_weight w;
+                int mark = n_maps;
+                sr_err err = {0};
+                if (!make_weight(sr_formats[f], H * PITCH, K, false, &w)) continue;
+                sr_dev *dev = open_device(
+                    (sr_dev_options){.threads = 2, .batch = T, .isa = sr_kerns[i]->name, .exact = variant & 1});
+                assert_int_equal(dev->ops->place(dev, &w, &err), SR_OK);
+                assert_int_equal(dev->ops->reserve(dev, K, H * PITCH, 1, 64, &err), SR_OK);
+                const sr_experts heads = {&w, 1, N, K, PITCH, ROW0};
+                const sr_weight *list[1] = {&w};
+                dev->ops->begin(dev);
+                dev->ops->matmul_heads(dev, &heads, H, x, n, LD_X, K, y, LD_Y, N + 3);
+                for (int h = 0; h < H; h++) {
+                    dev->ops->matmul(dev, list, 1, x + h * K, n, LD_X, (float *[]){whole}, (int64_t[]){H * PITCH});
+                    for (int t = 0; t < n; t++)
+                        if (memcmp(y + t * LD_Y + h * (N + 3), whole + (t * H + h) * PITCH + ROW0, N * sizeof *y))
+                            fail_msg("%s %s%s: head %d, token %d of %d", sr_kerns[i]->name, w.fmt->name,
+                                     variant & 1 ? " exact" : "", h, t, n);
                 }
                 assert_int_equal(dev->ops->end(dev, &err), SR_OK);
                 dev->ops->close(dev);
@@ -1071,18 +1108,21 @@ static void row_operations_equal_double(void **s) {
 /* ---------------------------------------------------------------- attention */
 
 /* n_q rows over `chunks` pages, the last one with n_key keys; row r sees keys from lo(r) to hi(r) of each. */
-static void compare_attention(const sr_kern *k, int hd, int n_q, int chunks, int n_key, int window, float cap) {
+static void compare_attention(const sr_kern *k, int hd, int hd_v, int n_q, int chunks, int n_key, int window,
+                              float cap) {
+    const bool shared = hd_v < hd; /* values are the first features of keys */
     int mark = n_maps, total = (chunks - 1) * SR_KV_PAGE + n_key;
     const float *q[SR_ATTEND_ROWS];
     float m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS];
-    float *o = guarded((size_t)(n_q * hd) * sizeof *o), *scratch = malloc(sr_attend_scratch(hd) * sizeof *scratch);
+    float *o = guarded((size_t)(n_q * hd_v) * sizeof *o), *scratch = malloc(sr_attend_scratch(hd) * sizeof *scratch);
     double want[512], score[4 * SR_KV_PAGE];
     uint16_t *key[4], *value[4];
-    memset(o, 0, (size_t)(n_q * hd) * sizeof *o);
+    memset(o, 0, (size_t)(n_q * hd_v) * sizeof *o);
     for (int c = 0; c < chunks; c++) {
         int n = (c + 1 < chunks ? SR_KV_PAGE : n_key) * hd;
-        key[c] = guarded((size_t)n * sizeof *key[c]), value[c] = guarded((size_t)n * sizeof *value[c]);
-        for (int e = 0; e < n; e++) key[c][e] = sr_f32_to_f16(normal()), value[c][e] = sr_f32_to_f16(normal());
+        key[c] = guarded((size_t)n * sizeof *key[c]);
+        value[c] = shared ? key[c] : guarded((size_t)n * sizeof *value[c]);
+        for (int e = 0; e < n; e++) value[c][e] = sr_f32_to_f16(normal()), key[c][e] = sr_f32_to_f16(normal());
     }
     for (int r = 0; r < n_q; r++) {
         float *row = guarded((size_t)hd * sizeof *row);
@@ -1098,7 +1138,7 @@ static void compare_attention(const sr_kern *k, int hd, int n_q, int chunks, int
             hi[r] = pos + 1 < n ? pos + 1 : n;
             lo[r] = from > 0 ? from : 0;
         }
-        k->attend_chunk(q, n_q, key[c], value[c], n, hd, lo, hi, cap, m, s, o, scratch);
+        k->attend_chunk(q, n_q, key[c], value[c], n, hd, hd_v, hd, lo, hi, cap, m, s, o, scratch);
     }
     for (int r = 0; r < n_q; r++) {
         int pos = total - n_q + r, from = window > 0 && pos >= window ? pos - window + 1 : 0;
@@ -1114,14 +1154,14 @@ static void compare_attention(const sr_kern *k, int hd, int n_q, int chunks, int
         for (int j = from; j <= pos; j++) {
             double p = exp(score[j] - top);
             sum += p;
-            for (int d = 0; d < hd; d++)
+            for (int d = 0; d < hd_v; d++)
                 want[d] += p * (double)sr_f16_to_f32(value[j / SR_KV_PAGE][j % SR_KV_PAGE * hd + d]);
         }
         char what[80];
-        snprintf(what, sizeof what, "attention %d x %d, %d keys, window %d, cap %g, row %d", n_q, hd, total, window,
-                 (double)cap, r);
+        snprintf(what, sizeof what, "attention %d x %d (%d), %d keys, window %d, cap %g, row %d", n_q, hd, hd_v, total,
+                 window, (double)cap, r);
         /* scores of a few units are good to 1e-6, so probabilities too */
-        for (int d = 0; d < hd; d++) near(k, what, hd, d, (double)(o[r * hd + d] / s[r]), want[d] / sum, 1e-5);
+        for (int d = 0; d < hd_v; d++) near(k, what, hd, d, (double)(o[r * hd_v + d] / s[r]), want[d] / sum, 1e-5);
     }
     free(scratch);
     release_to(mark);
@@ -1133,9 +1173,11 @@ static void attention_equals_a_softmax_in_double(void **s) {
     for (int i = 0; sr_kerns[i]; i++)
         for (size_t d = 0; sr_kerns[i]->usable() && d < sizeof dims / sizeof *dims; d++)
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-                compare_attention(sr_kerns[i], dims[d], rows[r], 1, rows[r] + (int)d, 0, 0);
-                compare_attention(sr_kerns[i], dims[d], rows[r], 1, 256, (int)r % 2 ? 50 : 0, 0);
-                compare_attention(sr_kerns[i], dims[d], rows[r], 3, 77, (int)r % 3 ? 0 : 300, (int)r % 2 ? 3.0f : 0);
+                compare_attention(sr_kerns[i], dims[d], dims[d], rows[r], 1, rows[r] + (int)d, 0, 0);
+                compare_attention(sr_kerns[i], dims[d], dims[d], rows[r], 1, 256, (int)r % 2 ? 50 : 0, 0);
+                compare_attention(sr_kerns[i], dims[d], dims[d], rows[r], 3, 77, (int)r % 3 ? 0 : 300,
+                                  (int)r % 2 ? 3.0f : 0);
+                compare_attention(sr_kerns[i], dims[d], dims[d] - (d % 2 ? 8 : 3), rows[r], 2, 99, 0, 0);
             }
 }
 
@@ -1155,6 +1197,7 @@ int main(void) {
         cmocka_unit_test(batches_on_plain_types_keep_sixteen_bits_of_x),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
         cmocka_unit_test(experts_multiply_the_tokens_that_chose_them),
+        cmocka_unit_test(heads_are_multiplied_by_matrices_of_their_own),
         cmocka_unit_test(mixing_adds_the_rows_in_order),
         cmocka_unit_test(act_order_is_that_of_the_file),
         cmocka_unit_test(outliers_of_x_cost_no_more_than_ordinary_rounding),

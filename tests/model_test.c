@@ -110,20 +110,49 @@ static double kld(const float *p, const float *q, int32_t V) {
     return sum;
 }
 
-static const char *const families[] = {"llama",         "llama_linear",  "llama_yarn",      "llama_yarn_exact",
-                                       "llama_dynamic", "mistral",       "mistral3",        "mistral3_mm",
-                                       "smollm3",       "granite",       "qwen2",           "qwen3",
-                                       "gemma",         "gemma2",        "gemma3",          "gemma3_mm",
-                                       "phi2",          "phi3",          "phi3_longrope",   "glm4",
-                                       "starcoder2",    "hunyuan_dense", "mixtral",         "granitemoe",
-                                       "qwen2_moe",     "qwen3_moe",     "qwen3_moe_dense", "phimoe",
-                                       "glm4_moe",      "hunyuan_moe",   "gpt_oss",         NULL};
+static const char *const families[] = {"llama",
+                                       "llama_linear",
+                                       "llama_yarn",
+                                       "llama_yarn_exact",
+                                       "llama_dynamic",
+                                       "mistral",
+                                       "mistral3",
+                                       "mistral3_mm",
+                                       "smollm3",
+                                       "granite",
+                                       "qwen2",
+                                       "qwen3",
+                                       "gemma",
+                                       "gemma2",
+                                       "gemma3",
+                                       "gemma3_mm",
+                                       "phi2",
+                                       "phi3",
+                                       "phi3_longrope",
+                                       "glm4",
+                                       "starcoder2",
+                                       "hunyuan_dense",
+                                       "mixtral",
+                                       "granitemoe",
+                                       "qwen2_moe",
+                                       "qwen3_moe",
+                                       "qwen3_moe_dense",
+                                       "phimoe",
+                                       "glm4_moe",
+                                       "hunyuan_moe",
+                                       "gpt_oss",
+                                       "deepseek_v2",
+                                       "deepseek_v3",
+                                       "glm4_moe_lite",
+                                       NULL};
 /* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
-static const char *const gguf_families[] = {
-    "llama",       "mistral",       "llama_linear", "llama_yarn", "mistral3",  "smollm3",   "granite",       "qwen2",
-    "qwen3",       "gemma",         "gemma2",       "gemma3",     "phi2",      "phi3",      "phi3_longrope", "glm4",
-    "starcoder2",  "hunyuan_dense", "mixtral",      "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe",        "glm4_moe",
-    "hunyuan_moe", "gpt_oss",       "mixed",        "by_layer",   NULL};
+static const char *const gguf_families[] = {"llama",     "mistral",     "llama_linear",  "llama_yarn", "mistral3",
+                                            "smollm3",   "granite",     "qwen2",         "qwen3",      "gemma",
+                                            "gemma2",    "gemma3",      "phi2",          "phi3",       "phi3_longrope",
+                                            "glm4",      "starcoder2",  "hunyuan_dense", "mixtral",    "granitemoe",
+                                            "qwen2_moe", "qwen3_moe",   "phimoe",        "glm4_moe",   "hunyuan_moe",
+                                            "gpt_oss",   "deepseek_v2", "deepseek_v3",   "mixed",      "by_layer",
+                                            NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
 static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",

@@ -46,6 +46,11 @@ the whole model or one for full and one for sliding layers (`rope_parameters` by
 scaling turn keys by the length of the text, a session that grows past such a length computes its keys once more; the
 lengths of dynamic scaling are the trained one and its doublings.
 
-Not here yet: latent attention (DeepSeek), layers with a state instead of attention (Mamba, short
+Latent attention (DeepSeek, GLM-4.7-Flash): what is kept of a token is its latent vector and the features that rotate,
+which all heads share, e.g. 576 numbers a layer of DeepSeek-V3 instead of 40960. Queries are multiplied by the matrix of
+the keys and what attention returns by the one of the values, so that nothing of a past token is ever unfolded; where a
+checkpoint has both in one matrix (`kv_b_proj`), the half of the keys is turned around when it is opened.
+
+Not here yet: layers with a state instead of attention (Mamba, short
 convolutions), images and sound. A checkpoint of an unknown family is refused with the keys and tensors that no row places.
 END

@@ -58,6 +58,13 @@ typedef struct sr_layer_kind {
     int8_t rope;    /* which of the rotations, -1: none */
 } sr_layer_kind;
 
+/* Latent attention: what is kept of a token is a vector of `rank`, and the features that rotate. */
+typedef struct sr_latent {
+    int32_t rank, q_rank; /* q_rank 0: queries come of one matrix */
+    int32_t d_nope, d_v;  /* features of a head's keys that do not rotate (its first), and of its values */
+    float mscale;         /* scores are multiplied by its square */
+} sr_latent;
+
 /* A model's hyper-parameters, filled from config.json or GGUF keys by sr_arch_read, then immutable. */
 typedef struct sr_hparams {
     int32_t n_layer, d_model, head_dim, n_vocab, n_ctx_train;
@@ -68,6 +75,7 @@ typedef struct sr_hparams {
     sr_rotation rotation[SR_ROTATIONS];
     int n_rotation;
     sr_gating gating;
+    sr_latent latent;           /* all zero: plain attention */
     int32_t d_expert, d_shared; /* d_ff of an expert, and of what all tokens pass; 0: none */
     sr_act_kind act;
     uint8_t bias;                                   /* SR_BIAS_*: matrices that must have one */
@@ -93,6 +101,14 @@ typedef enum sr_role {
     SR_K,
     SR_V,
     SR_QKV,
+    SR_Q_A, /* of latent attention: queries by two matrices, with a norm between */
+    SR_Q_A_NORM,
+    SR_Q_B,
+    SR_KV_A, /* latent and rotating features, */
+    SR_KV_A_NORM,
+    SR_KV_B, /* the matrices of each head's keys and values, */
+    SR_K_B,  /* or those of keys turned around, */
+    SR_V_B,  /* and those of values */
     SR_Q_NORM,
     SR_K_NORM,
     SR_SINKS,
@@ -162,6 +178,7 @@ typedef struct sr_arch {
     uint8_t window_period;           /* of each so many layers the last is full; 0: all slide */
     bool local_rope;                 /* sliding layers have a rotation of their own */
     bool sinks;                      /* a score a head besides those of keys */
+    bool latent;                     /* latent attention */
     uint8_t nope_every;              /* of each so many layers the last does not rotate; 0: all do */
     const char *experts;             /* a mixture of experts: config's key of their number, */
     const char *experts_used;        /* and of a token's; NULL: num_experts_per_tok */
@@ -223,10 +240,19 @@ typedef struct sr_mixture {
     sr_weight *weight; /* [n_weights] behind up and down */
 } sr_mixture;
 
+/* Of latent attention. qkv of its layer are: queries, or what q_b makes them of; latent and rotating features. The
+ * layer's q_norm and k_norm are those of the latents. */
+typedef struct sr_latent_layer {
+    sr_weight q_b;   /* N 0: none */
+    sr_weight kv[2]; /* what k and v are in */
+    sr_experts k, v; /* a head each: rank x d_nope, d_v x rank */
+} sr_latent_layer;
+
 typedef struct sr_layer {
     sr_norm attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm, ffn_post_norm;
-    sr_weight qkv[3];   /* q, k, v; or only [0] when fused */
-    const float *sinks; /* [n_head] or NULL */
+    sr_weight qkv[3];        /* q, k, v; or only [0] when fused */
+    sr_latent_layer *latent; /* NULL: plain attention */
+    const float *sinks;      /* [n_head] or NULL */
     sr_weight attn_out;
     sr_weight up[2]; /* gate, up; or only [0] when fused or ungated */
     sr_weight down;
@@ -246,6 +272,12 @@ typedef struct sr_decoder {
     sr_rope rope[SR_ROTATIONS];
     int32_t table_limit[SR_ROPE_TABLES]; /* most tokens of a sequence that uses this table of rope[0] */
 } sr_decoder;
+
+/* Features that a layer keeps of a token: n_kv_head keys and values of k and v each. v 0: values are part of keys. */
+typedef struct sr_kv_shape {
+    int32_t n_kv_head, k, v;
+} sr_kv_shape;
+sr_kv_shape sr_decoder_kv(const sr_decoder *dec, int layer);
 
 /* Visits every matrix once for in-situ quantization before it is placed: `name` is the checkpoint's name without
  * ".weight", is_edge marks embedding and head. The visitor may replace *w. */

@@ -272,7 +272,11 @@ static void read_scaling(struct reader *r, const char *object, sr_rotation *t) {
     } else if (is_text(kind, n, "yarn")) {
         t->scaling = SR_SCALE_YARN;
         if (!told && !r->file->gguf) t->factor = (float)((double)h->n_ctx_train / t->orig_ctx);
-        if (r->file->gguf && m_all > 0) m = 1;
+        if (r->file->gguf && r->arch->latent)
+            m = m_all *= 10; /* converters write a tenth, and nothing of the other one, which is equal */
+        else if (r->file->gguf && m_all > 0)
+            m = 1;
+        if (r->arch->latent && m_all > 0) r->h->latent.mscale = yarn_mscale(t->factor, m_all);
         t->mscale[0] = t->mscale[1] = yarn > 0             ? yarn
                                       : m > 0 && m_all > 0 ? yarn_mscale(t->factor, m) / yarn_mscale(t->factor, m_all)
                                                            : yarn_mscale(t->factor, 1);
@@ -328,7 +332,7 @@ static void read_rope(struct reader *r) {
             float share = 1;
             read_float(r, "partial_rotary_factor", NULL, 1e-3, 1, &share);
             if (!r->file->gguf) read_float(r, part, NULL, 1e-3, 1, &share);
-            if (!r->file->gguf) h->n_rot = (int32_t)((float)h->head_dim * share);
+            if (!r->file->gguf && !r->arch->latent) h->n_rot = (int32_t)((float)h->head_dim * share);
         } else
             read_float(r, "rope_local_base_freq", "rope.freq_base_swa", 1, 1e12, &t->theta);
         read_float(r, theta, NULL, 1, 1e12, &t->theta);
@@ -429,12 +433,17 @@ static void read_layers(struct reader *r) {
  * number. */
 static void read_sparse_layers(struct reader *r) {
     sr_hparams *h = r->h;
-    int32_t dense = 0, every = 1;
+    int32_t dense = 0, every = 1, freq = 1;
+    const char *text;
+    size_t n;
     int64_t i;
     read_int(r, "first_k_dense_replace", "leading_dense_block_count", 0, MAX_LAYERS, &dense, false);
     read_int(r, "decoder_sparse_step", NULL, 1, MAX_LAYERS, &every, false);
-    for (i = 0; i < h->n_layer; i++) h->kind[i].sparse = i >= dense && (i + 1) % every == 0;
-    sr_array a = sr_array_over(value_of(r, key_of(r, "mlp_only_layers", NULL)));
+    read_int(r, "moe_layer_freq", NULL, 1, MAX_LAYERS, &freq, false);
+    for (i = 0; i < h->n_layer; i++) h->kind[i].sparse = i >= dense && (i + 1) % every == 0 && i % freq == 0;
+    sr_array a = sr_array_over(value_of(r, key_of(r, "mlp_layer_types", NULL)));
+    for (i = 0; i < h->n_layer && sr_array_string(&a, &text, &n); i++) h->kind[i].sparse = is_text(text, n, "sparse");
+    a = sr_array_over(value_of(r, key_of(r, "mlp_only_layers", NULL)));
     while (sr_array_int(&a, &i))
         if (i >= 0 && i < h->n_layer) h->kind[i].sparse = false;
 }
@@ -451,6 +460,23 @@ static void read_same(struct reader *r, const char *hf, const char *gguf, int64_
                     key_of(r, hf, gguf), by_layer[i], i, *out);
 }
 
+/* How experts are chosen, of the families whose files say. */
+static void read_gate(struct reader *r, sr_gating *g) {
+    static const char *const kinds[] = {"softmax", "sigmoid"};
+    const char *key = key_of(r, "scoring_func", NULL), *text;
+    size_t n;
+    int32_t kind = 0;
+    if (g->kind != SR_GATE_SOFTMAX && g->kind != SR_GATE_SIGMOID) return;
+    if (value_of(r, key) && sr_value_string(r->file, key, &text, &n, r->err))
+        for (int i = 0; i < 2; i++)
+            if (is_text(text, n, kinds[i])) kind = i + 1;
+    read_int(r, NULL, "expert_gating_func", 0, 2, &kind, false);
+    if (kind) g->kind = kind == 2 ? SR_GATE_SIGMOID : SR_GATE_SOFTMAX;
+    key = key_of(r, "topk_method", NULL);
+    if (value_of(r, key) && sr_value_string(r->file, key, &text, &n, r->err) && is_text(text, n, "greedy"))
+        g->groups_used = g->groups;
+}
+
 static void read_experts(struct reader *r) {
     static const char group_key[] = "n_group", groups_used_key[] = "topk_group";
     const char *used_key = r->arch->experts_used ? r->arch->experts_used : "num_experts_per_tok";
@@ -459,11 +485,7 @@ static void read_experts(struct reader *r) {
     const sr_arch *arch = r->arch;
     int32_t n_shared = 0;
     if (!arch->experts) return;
-    *g = (sr_gating){.kind = arch->gate,
-                     .groups = 1,
-                     .groups_used = 1,
-                     .scale = 1,
-                     .eps = arch->gate == SR_GATE_SIGMOID ? 1e-20f : 0};
+    *g = (sr_gating){.kind = arch->gate, .groups = 1, .groups_used = 1, .scale = 1};
     const char *n_key = arch->experts;
     if (!value_of(r, key_of(r, n_key, NULL)) && value_of(r, key_of(r, "num_local_experts", NULL)))
         n_key = "num_local_experts"; /* as transformers 5 writes all of them */
@@ -471,6 +493,8 @@ static void read_experts(struct reader *r) {
     read_same(r, used_key, "expert_used_count", 1, SR_MOST_EXPERTS, &g->used);
     read_int(r, group_key, "expert_group_count", 1, SR_MOST_EXPERTS, &g->groups, false);
     read_int(r, groups_used_key, "expert_group_used_count", 1, SR_MOST_EXPERTS, &g->groups_used, false);
+    read_gate(r, g);
+    g->eps = g->kind == SR_GATE_SIGMOID ? 1e-20f : 0;
     read_bool(r, "norm_topk_prob", "expert_weights_norm", &g->norm);
     read_float(r, "routed_scaling_factor", "expert_weights_scale", 0, 1e6, &g->scale);
     if (g->scale == 0) g->scale = 1;
@@ -535,12 +559,78 @@ static void read_act(struct reader *r) {
     }
 }
 
+/* Heads whose keys and values are alike. */
+static void read_heads(struct reader *r) {
+    sr_hparams *h = r->h;
+    int32_t hd_v;
+    h->head_dim = h->d_model / h->kind[0].n_head;
+    read_int(r, "head_dim", "attention.key_length", 2, 4096, &h->head_dim, false);
+    hd_v = h->head_dim;
+    read_int(r, NULL, "attention.value_length", 2, 4096, &hd_v, false);
+    h->n_rot = h->head_dim;
+    read_int(r, NULL, "rope.dimension_count", 2, 4096, &h->n_rot, false);
+    read_rope(r);
+    if (r->err->code != SR_OK) return;
+    const char *dim = key_of(r, "head_dim", "attention.key_length");
+    if (h->head_dim < 2 || h->head_dim % 2)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found heads of %d, expected an even number", r->file->path, dim,
+                h->head_dim);
+    if (h->n_rot % 2 || h->n_rot < 2 || h->n_rot > h->head_dim)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d features that rotate, expected an even number from 2 to %d",
+                r->file->path, key_of(r, "partial_rotary_factor", "rope.dimension_count"), h->n_rot, h->head_dim);
+    if (hd_v != h->head_dim)
+        sr_fail(r->err, SR_UNSUPPORTED, "%s: %s: found %d, but %s.attention.value_length is %d; %s has them equal",
+                r->file->path, dim, h->head_dim, r->arch->gguf_name, hd_v, r->arch->name);
+    if ((int64_t)h->n_head * h->head_dim > MAX_WIDTH)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d heads of %d features, expected a width of at most %d",
+                r->file->path, dim, h->n_head, h->head_dim, MAX_WIDTH);
+}
+
+/* ------------------------------------------------------------------ latent attention */
+
+static void read_latent(struct reader *r) {
+    static const char rope_key[] = "qk_rope_head_dim";
+    enum { MOST = 4096 };
+    sr_hparams *h = r->h;
+    sr_latent *l = &h->latent;
+    bool turned = true;
+    int32_t head = 0;
+    read_int(r, "kv_lora_rank", "attention.kv_lora_rank", 1, MOST, &l->rank, true);
+    read_int(r, "q_lora_rank", "attention.q_lora_rank", 0, MAX_WIDTH, &l->q_rank, false);
+    read_int(r, rope_key, "rope.dimension_count", 2, MOST, &h->n_rot, true);
+    read_int(r, "qk_nope_head_dim", NULL, 1, MOST, &l->d_nope, !r->file->gguf);
+    read_int(r, "v_head_dim", "attention.value_length", 1, MOST, &l->d_v, true);
+    read_int(r, NULL, "attention.key_length", 1, 2 * MOST, &head, r->file->gguf);
+    read_int(r, NULL, "attention.key_length_mla", 1, 2 * MOST, &head, false); /* else those of plain attention */
+    read_int(r, NULL, "attention.value_length_mla", 1, MOST, &l->d_v, false);
+    if (r->file->gguf) l->d_nope = head - h->n_rot;
+    if (r->err->code != SR_OK) return;
+    if (l->d_nope < 1 || h->n_rot % 2)
+        sr_fail(r->err, SR_CORRUPT,
+                "%s: %s: found %d features that rotate, expected an even number, fewer than a head's %d", r->file->path,
+                key_of(r, rope_key, "rope.dimension_count"), h->n_rot, l->d_nope + h->n_rot);
+    else if ((int64_t)h->n_head * (l->rank + h->n_rot) > MAX_WIDTH ||
+             (int64_t)h->n_head * (l->d_nope + l->d_v) > MAX_WIDTH)
+        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d heads over %d latent features, expected a width of at most %d",
+                r->file->path, key_of(r, "kv_lora_rank", "attention.kv_lora_rank"), h->n_head, l->rank, MAX_WIDTH);
+    h->head_dim = l->d_nope + h->n_rot;
+    l->mscale = 1;
+    for (int i = 0; i < h->n_layer; i++) h->kind[i].n_kv_head = 1;
+    h->n_kv_head = 1;
+    read_rope(r);
+    const char *key = key_of(r, "rope_interleave", NULL);
+    if (value_of(r, key) && sr_value_bool(r->file, key, &turned, r->err) && !turned) h->rope = SR_ROPE_HALVES;
+    if (h->rotation[0].scaling == SR_SCALE_LONGROPE || h->rotation[0].scaling == SR_SCALE_DYNAMIC)
+        sr_fail(r->err, SR_UNSUPPORTED, "%s: a rotation that changes with the length of the text is no part of %s here",
+                r->file->path, r->arch->name);
+}
+
 /* ------------------------------------------------------------------ all of it */
 
 static void read_all(struct reader *r) {
     sr_hparams *h = r->h;
     const sr_arch *arch = r->arch;
-    int32_t ahead = 0, hd_v;
+    int32_t ahead = 0;
     float scalar = 0;
     read_int(r, "num_hidden_layers", "block_count", 1, MAX_LAYERS, &h->n_layer, true);
     read_int(r, NULL, "nextn_predict_layers", 0, MAX_LAYERS, &ahead, false);
@@ -562,34 +652,15 @@ static void read_all(struct reader *r) {
     read_experts(r);
     if (r->err->code != SR_OK) return;
 
-    h->head_dim = h->d_model / h->kind[0].n_head;
-    read_int(r, "head_dim", "attention.key_length", 2, 4096, &h->head_dim, false);
-    hd_v = h->head_dim;
-    read_int(r, NULL, "attention.value_length", 2, 4096, &hd_v, false);
-    h->n_rot = h->head_dim;
-    read_int(r, NULL, "rope.dimension_count", 2, 4096, &h->n_rot, false);
-    read_rope(r);
+    (arch->latent ? read_latent : read_heads)(r);
     read_windows(r);
     read_nope(r);
-    if (r->err->code != SR_OK) return;
-    const char *dim = key_of(r, "head_dim", "attention.key_length");
-    if (h->head_dim < 2 || h->head_dim % 2)
-        sr_fail(r->err, SR_CORRUPT, "%s: %s: found heads of %d, expected an even number", r->file->path, dim,
-                h->head_dim);
-    if (h->n_rot % 2 || h->n_rot < 2 || h->n_rot > h->head_dim)
-        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d features that rotate, expected an even number from 2 to %d",
-                r->file->path, key_of(r, "partial_rotary_factor", "rope.dimension_count"), h->n_rot, h->head_dim);
-    if (hd_v != h->head_dim)
-        sr_fail(r->err, SR_UNSUPPORTED, "%s: %s: found %d, but %s.attention.value_length is %d; %s has them equal",
-                r->file->path, dim, h->head_dim, arch->gguf_name, hd_v, arch->name);
-    if ((int64_t)h->n_head * h->head_dim > MAX_WIDTH)
-        sr_fail(r->err, SR_CORRUPT, "%s: %s: found %d heads of %d features, expected a width of at most %d",
-                r->file->path, dim, h->n_head, h->head_dim, MAX_WIDTH);
     if (r->err->code != SR_OK) return;
 
     h->attn_scale = 1.0f / sqrtf((float)h->head_dim);
     read_float(r, "query_pre_attn_scalar", NULL, 1e-6, 1e6, &scalar);
     if (scalar > 0) h->attn_scale = 1.0f / sqrtf(scalar);
+    if (arch->latent) h->attn_scale *= h->latent.mscale * h->latent.mscale;
     read_float(r, "attention_multiplier", "attention.scale", 1e-6, 1e6, &h->attn_scale);
     h->embed_scale = arch->embed_sqrt ? sqrtf((float)h->d_model) : 1;
     read_float(r, "embedding_multiplier", "embedding_scale", 1e-6, 1e6, &h->embed_scale);

@@ -101,7 +101,9 @@ sr_status sr_engine_reserve(sr_engine *e, const sr_decoder *dec, sr_err *err) {
     if (s == SR_OK)
         s = grow(e, &e->rows, &e->rows_bytes, (size_t)e->batch * (size_t)dec->h.d_model * sizeof(float), err);
     if (max_k > max_n) max_n = max_k;
-    if (s == SR_OK) s = e->dev->ops->reserve(e->dev, max_k, max_n, dec->h.n_head, dec->h.head_dim, err);
+    const sr_kv_shape kv = sr_decoder_kv(dec, 0);
+    const int head_dim = kv.k > dec->h.head_dim ? kv.k : dec->h.head_dim;
+    if (s == SR_OK) s = e->dev->ops->reserve(e->dev, max_k, max_n, dec->h.n_head, head_dim, err);
     return s;
 }
 

@@ -24,6 +24,9 @@ static sr_status place_all(sr_model *m, sr_err *err) {
     for (int i = 0; i < d->h.n_layer && s == SR_OK; i++) {
         sr_layer *l = &d->layer[i];
         for (int j = 0; j < l->n_qkv && s == SR_OK; j++) s = place(m, &l->qkv[j], err);
+        sr_latent_layer *latent = l->latent;
+        if (s == SR_OK && latent && latent->q_b.N) s = place(m, &latent->q_b, err);
+        for (int j = 0; latent && j < 2 && s == SR_OK; j++) s = place(m, &latent->kv[j], err);
         if (s == SR_OK) s = place(m, &l->attn_out, err);
         for (int j = 0; j < l->n_up && s == SR_OK; j++) s = place(m, &l->up[j], err);
         if (s == SR_OK && l->n_up > 0) s = place(m, &l->down, err);

@@ -11,16 +11,18 @@ static int32_t resolve_ctx(const sr_model *m, int32_t n_ctx) {
     return n_ctx ? n_ctx : trained < DEFAULT_CTX ? trained : DEFAULT_CTX;
 }
 
-static int64_t layer_bytes(const sr_model *m, int32_t n_ctx, int32_t layer) { /* K or V of one layer */
-    int64_t pages = ((int64_t)n_ctx + SR_KV_PAGE - 1) / SR_KV_PAGE;
-    return pages * SR_KV_PAGE * m->dec.h.kind[layer].n_kv_head * m->dec.h.head_dim *
+/* Of the keys of one layer (which 0), or its values. */
+static int64_t layer_bytes(const sr_model *m, int32_t n_ctx, int32_t layer, int which) {
+    const int64_t pages = ((int64_t)n_ctx + SR_KV_PAGE - 1) / SR_KV_PAGE;
+    const sr_kv_shape kv = sr_decoder_kv(&m->dec, layer);
+    return pages * SR_KV_PAGE * kv.n_kv_head * (which ? kv.v : kv.k) *
            (int64_t)m->engine->dev->ops->kv_bytes(m->engine->dev);
 }
 
 /* No more than 2^26 tokens of 2^20 features in 1024 layers: it can't wrap. */
 static int64_t all_bytes(const sr_model *m, int32_t n_ctx) {
     int64_t sum = 0;
-    for (int32_t i = 0; i < m->dec.h.n_layer; i++) sum += 2 * layer_bytes(m, n_ctx, i);
+    for (int32_t i = 0; i < m->dec.h.n_layer; i++) sum += layer_bytes(m, n_ctx, i, 0) + layer_bytes(m, n_ctx, i, 1);
     return sum;
 }
 
@@ -56,9 +58,9 @@ sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err
     for (int32_t i = 0; i < n_pages; i++) s->table[i] = i;
     char *at = s->pages;
     for (int32_t i = 0; i < n_layer; i++) {
-        int64_t bytes = layer_bytes(m, n_ctx, i);
-        s->kv[i] = (sr_kv){at, at + bytes, s->table};
-        at += 2 * bytes;
+        const int64_t keys = layer_bytes(m, n_ctx, i, 0), values = layer_bytes(m, n_ctx, i, 1);
+        s->kv[i] = (sr_kv){at, values ? at + keys : NULL, s->table};
+        at += keys + values;
     }
     *out = s;
     return SR_OK;

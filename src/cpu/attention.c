@@ -5,6 +5,8 @@
 #include "base/pool.h"
 #include "cpu/kern.h"
 
+enum { HEADS = 8 }; /* of an item, at most: where one key serves many heads, all threads have some */
+
 struct job {
     const sr_cpu *cpu;
     const sr_attend *a;
@@ -24,6 +26,13 @@ static size_t page_offset(const sr_kv *kv, int n_kv_head, int head, int32_t pos,
            (size_t)hd;
 }
 
+static void store(const sr_cpu *cpu, const float *x, int n, void *to, size_t at) {
+    if (cpu->exact)
+        memcpy((float *)to + at, x, (size_t)n * sizeof *x);
+    else
+        cpu->kern->to_f16(x, n, (uint16_t *)to + at);
+}
+
 static void store_token(void *ctx, int t, int thread) {
     const struct job *j = ctx;
     const sr_attend *a = j->a;
@@ -32,21 +41,15 @@ static void store_token(void *ctx, int t, int thread) {
     int64_t row = (j->span->first + t) * a->ld_kv;
     (void)thread;
     for (int h = 0; h < a->n_kv_head; h++) {
-        const float *k = a->k + row + h * a->hd_k, *v = a->v + row + h * a->hd_v;
-        size_t at = page_offset(kv, a->n_kv_head, h, pos, a->hd_k);
-        if (j->cpu->exact) {
-            memcpy((float *)kv->k + at, k, (size_t)a->hd_k * sizeof *k);
-            memcpy((float *)kv->v + at, v, (size_t)a->hd_v * sizeof *v);
-        } else {
-            j->cpu->kern->to_f16(k, a->hd_k, (uint16_t *)kv->k + at);
-            j->cpu->kern->to_f16(v, a->hd_v, (uint16_t *)kv->v + at);
-        }
+        store(j->cpu, a->k + row + h * a->hd_k, a->hd_k, kv->k, page_offset(kv, a->n_kv_head, h, pos, a->hd_k));
+        if (kv->v)
+            store(j->cpu, a->v + row + h * a->hd_v, a->hd_v, kv->v, page_offset(kv, a->n_kv_head, h, pos, a->hd_v));
     }
 }
 
 /* attend_chunk of kern.h over f32 keys and values, as plain as it can be. */
 static void attend_exact(const sr_kern *kern, const float *const *q, int n_q, const float *k, const float *v, int hd,
-                         const int *lo, const int *hi, float cap, float *m, float *s, float *o) {
+                         int hd_v, int ld_v, const int *lo, const int *hi, float cap, float *m, float *s, float *o) {
     for (int i = 0; i < n_q; i++) {
         float score[SR_KV_PAGE], max = m[i];
         for (int j = lo[i]; j < hi[i]; j++) {
@@ -58,11 +61,11 @@ static void attend_exact(const sr_kern *kern, const float *const *q, int n_q, co
         float keep = m[i] == -INFINITY ? 0 : expf(m[i] - max);
         m[i] = max;
         s[i] *= keep;
-        for (int d = 0; d < hd; d++) o[i * hd + d] *= keep;
+        for (int d = 0; d < hd_v; d++) o[i * hd_v + d] *= keep;
         for (int j = lo[i]; j < hi[i]; j++) {
             float p = expf(score[j] - max);
             s[i] += p;
-            for (int d = 0; d < hd; d++) o[i * hd + d] += p * v[(int64_t)j * hd + d];
+            for (int d = 0; d < hd_v; d++) o[i * hd_v + d] += p * v[(int64_t)j * ld_v + d];
         }
     }
 }
@@ -73,7 +76,7 @@ static void attend_item(void *ctx, int item, int thread) {
     const sr_attend *a = j->a;
     const sr_span *span = j->span;
     const sr_kv *kv = &span->kv[a->layer];
-    const int hd = a->hd_k, group = a->n_head / a->n_kv_head;
+    const int hd = a->hd_k, hd_v = a->hd_v, ld_v = kv->v ? hd_v : hd, group = a->n_head / a->n_kv_head;
     const int part = item % j->parts, kv_head = item / j->parts % a->n_kv_head, block = item / j->parts / a->n_kv_head;
     const int head0 = part * j->heads, n_head = group - head0 < j->heads ? group - head0 : j->heads;
     const int t0 = block * j->tokens, n_tok = span->n - t0 < j->tokens ? span->n - t0 : j->tokens, n = n_tok * n_head;
@@ -94,7 +97,7 @@ static void attend_item(void *ctx, int item, int thread) {
         m[i] = -INFINITY;
         s[i] = 0;
     }
-    memset(o, 0, (size_t)n * (size_t)hd * sizeof *o);
+    memset(o, 0, (size_t)n * (size_t)hd_v * sizeof *o);
     int32_t first = span->pos0 + t0, last = first + n_tok - 1;
     int32_t from = a->window > 0 && first >= a->window ? (first - a->window + 1) / SR_KV_PAGE * SR_KV_PAGE : 0;
     for (int32_t chunk = from; chunk <= last; chunk += SR_KV_PAGE) {
@@ -104,19 +107,22 @@ static void attend_item(void *ctx, int item, int thread) {
             lo[i] = begin < 0 ? 0 : begin;
             hi[i] = pos + 1 - chunk < n_key ? pos + 1 - chunk : n_key;
         }
-        size_t at = page_offset(kv, a->n_kv_head, kv_head, chunk, hd);
+        const size_t k = page_offset(kv, a->n_kv_head, kv_head, chunk, hd),
+                     v = page_offset(kv, a->n_kv_head, kv_head, chunk, ld_v);
+        const void *values = kv->v ? kv->v : kv->k;
         if (j->cpu->exact)
-            attend_exact(j->cpu->kern, row, n, (const float *)kv->k + at, (const float *)kv->v + at, hd, lo, hi, a->cap,
-                         m, s, o);
+            attend_exact(j->cpu->kern, row, n, (const float *)kv->k + k, (const float *)values + v, hd, hd_v, ld_v, lo,
+                         hi, a->cap, m, s, o);
         else
-            j->cpu->kern->attend_chunk(row, n, (const uint16_t *)kv->k + at, (const uint16_t *)kv->v + at, n_key, hd,
-                                       lo, hi, a->cap, m, s, o, scratch);
+            j->cpu->kern->attend_chunk(row, n, (const uint16_t *)kv->k + k, (const uint16_t *)values + v, n_key, hd,
+                                       hd_v, ld_v, lo, hi, a->cap, m, s, o, scratch);
     }
     for (int i = 0; i < n; i++) {
-        float *out = a->out + (span->first + t0 + i / n_head) * a->ld_out + (kv_head * group + head0 + i % n_head) * hd;
+        float *out =
+            a->out + (span->first + t0 + i / n_head) * a->ld_out + (kv_head * group + head0 + i % n_head) * hd_v;
         const int head = kv_head * group + head0 + i % n_head;
         float inverse = 1.0f / (s[i] + (a->sink ? expf(a->sink[head] - m[i]) : 0));
-        for (int d = 0; d < hd; d++) out[d] = o[i * hd + d] * inverse;
+        for (int d = 0; d < hd_v; d++) out[d] = o[i * hd_v + d] * inverse;
     }
 }
 
@@ -124,7 +130,7 @@ void sr_cpu_attend(sr_dev *dev, const sr_attend *a) {
     const sr_cpu *cpu = (const sr_cpu *)(const void *)dev;
     int group = a->n_head / a->n_kv_head;
     struct job j = {.cpu = cpu, .a = a};
-    j.heads = group < SR_ATTEND_ROWS ? group : SR_ATTEND_ROWS;
+    j.heads = group < HEADS ? group : HEADS;
     j.parts = (group + j.heads - 1) / j.heads;
     j.tokens = SR_ATTEND_ROWS / j.heads;
     for (int i = 0; i < a->n_span; i++) {

@@ -88,11 +88,11 @@ static void score_four(const float *const q[FOUR], const uint16_t *k, int n_key,
 }
 
 /* o[i][0 .. 16) += the sum over keys of p[i][j] * v[j], for n keys */
-static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int hd, float *const o[FOUR]) {
+static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int ld, float *const o[FOUR]) {
     const float *p0 = p[0], *p1 = p[1], *p2 = p[2], *p3 = p[3];
     vf a0 = vf_load(o[0]), a1 = vf_load(o[1]), a2 = vf_load(o[2]), a3 = vf_load(o[3]);
     vf b0 = vf_load(o[0] + 8), b1 = vf_load(o[1] + 8), b2 = vf_load(o[2] + 8), b3 = vf_load(o[3] + 8);
-    for (int j = 0; j < n; j++, v += hd) {
+    for (int j = 0; j < n; j++, v += ld) {
         vf a = vf_from_f16(v), b = vf_from_f16(v + 8), s = vf_set1(p0[j]);
         a0 = vf_fma(a, s, a0), b0 = vf_fma(b, s, b0), s = vf_set1(p1[j]);
         a1 = vf_fma(a, s, a1), b1 = vf_fma(b, s, b1), s = vf_set1(p2[j]);
@@ -104,13 +104,13 @@ static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int
 }
 
 /* One row: o[0 .. 8 * n_vec) += ..., n_vec at most 8. */
-static void weigh_one(const float *p, const uint16_t *v, int n, int hd, int n_vec, float *o) {
+static void weigh_one(const float *p, const uint16_t *v, int n, int ld, int n_vec, float *o) {
     for (int d = 0; d < n_vec; d += 4) {
         int e1 = d + 1 < n_vec ? 8 : 0, e2 = d + 2 < n_vec ? 16 : 0, e3 = d + 3 < n_vec ? 24 : 0;
         const uint16_t *at = v + 8 * d;
         float *out = o + 8 * d;
         vf a0 = vf_load(out), a1 = vf_load(out + e1), a2 = vf_load(out + e2), a3 = vf_load(out + e3);
-        for (int j = 0; j < n; j++, at += hd) {
+        for (int j = 0; j < n; j++, at += ld) {
             vf s = vf_set1(p[j]);
             a0 = vf_fma(vf_from_f16(at), s, a0), a1 = vf_fma(vf_from_f16(at + e1), s, a1);
             a2 = vf_fma(vf_from_f16(at + e2), s, a2), a3 = vf_fma(vf_from_f16(at + e3), s, a3);
@@ -123,21 +123,21 @@ static void weigh_one(const float *p, const uint16_t *v, int n, int hd, int n_ve
 }
 
 /* Up to four rows of p, keys from .. to; so few keys at a time that their values stay in L1. */
-static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int from, int to, int hd,
+static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int from, int to, int hd, int ld,
                   float *const o[FOUR]) {
     for (int j = from; j < to; j += VALUE_KEYS) {
         int n = to - j < VALUE_KEYS ? to - j : VALUE_KEYS, d = 0;
         const float *pj[FOUR] = {p[0] + j, p[1] + j, p[2] + j, p[3] + j};
-        const uint16_t *vj = v + (int64_t)j * hd;
+        const uint16_t *vj = v + (int64_t)j * ld;
         if (rows > 1)
             for (; d + 16 <= hd; d += 16) {
                 float *const at[FOUR] = {o[0] + d, o[1] + d, o[2] + d, o[3] + d};
-                weigh_tile(pj, vj + d, n, hd, at);
+                weigh_tile(pj, vj + d, n, ld, at);
             }
         for (int i = 0; i < rows; i++) {
-            weigh_one(pj[i], vj + d, n, hd, (hd - d) / 8, o[i] + d);
+            weigh_one(pj[i], vj + d, n, ld, (hd - d) / 8, o[i] + d);
             for (int e = hd / 8 * 8; e < hd; e++)
-                for (int t = 0; t < n; t++) o[i][e] += pj[i][t] * sr_f16_to_f32(vj[(int64_t)t * hd + e]);
+                for (int t = 0; t < n; t++) o[i][e] += pj[i][t] * sr_f16_to_f32(vj[(int64_t)t * ld + e]);
         }
     }
 }
@@ -166,7 +166,8 @@ static void softmax_row(float *row, int from, int to, float cap, float *m, float
 }
 
 static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
-                         const int *lo, const int *hi, float cap, float *m, float *s, float *o, float *scratch) {
+                         int hd_v, int ld_v, const int *lo, const int *hi, float cap, float *m, float *s, float *o,
+                         float *scratch) {
     float *packed = scratch + SR_ATTEND_ROWS * SR_KV_PAGE;
     int first = n_key, last = 0; /* keys that any row sees */
     for (int i = 0; i < n_q; i++)
@@ -208,16 +209,16 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
         for (int r = 0; r < FOUR; r++) {
             int row = ROW(i + r);
             p[r] = scratch + row * SR_KV_PAGE;
-            out[r] = o + (int64_t)row * hd;
+            out[r] = o + (int64_t)row * hd_v;
         }
         for (int r = i; r < i + rows; r++) {
             float *row = scratch + r * SR_KV_PAGE;
-            if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd, hd);
+            if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd_v, hd_v);
             /* what another of the four sees and this one does not */
             for (int j = from; j < to && j < lo[r]; j++) row[j] = 0;
             for (int j = hi[r] > from ? hi[r] : from; j < to; j++) row[j] = 0;
         }
-        weigh(p, rows, v, from, to, hd, out);
+        weigh(p, rows, v, from, to, hd_v, ld_v, out);
     }
 #undef ROW
 }

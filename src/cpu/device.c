@@ -88,7 +88,8 @@ static bool grow(void *at, size_t *have, size_t want) {
 static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err) {
     sr_cpu *cpu = cpu_of(dev);
     (void)max_n, (void)n_head;
-    size_t T = 2 * (size_t)cpu->batch, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
+    const size_t most = (size_t)(cpu->batch > SR_FEW_COLUMNS ? cpu->batch : SR_FEW_COLUMNS);
+    size_t T = 2 * most, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
     size_t matmul = sr_cpu_matmul_thread_bytes(cpu->kern, cpu->batch, max_k),
            attend = sr_cpu_attend_thread_bytes(head_dim);
     size_t a_thread = ((matmul > attend ? matmul : attend) + 4095) / 4096 * 4096,
@@ -96,13 +97,13 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     bool ok = grow(&cpu->x8.code, &cpu->x8_block[0], T * blocks * SR_KC);
     ok = ok && grow(&cpu->x8.scale, &cpu->x8_block[1], T * blocks * sizeof(float));
     ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
-    ok = ok && grow(&cpu->x8.dealt, &cpu->x8_block[3], 2 * SR_DOT_MAX * blocks * SR_KC);
+    ok = ok && grow(&cpu->x8.dealt, &cpu->x8_block[3], 2 * SR_FEW_COLUMNS * blocks * SR_KC);
     ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
     size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks);
     size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;
     ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
     ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, bf16);
-    size_t rows = (size_t)cpu->batch * (size_t)max_k * sizeof(float);
+    size_t rows = most * (size_t)max_k * sizeof(float);
     ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, rows);
     ok = ok && grow(&cpu->chosen, &cpu->chosen_bytes, rows);
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
@@ -263,6 +264,14 @@ static void cpu_act(sr_dev *dev, sr_act_kind kind, const float *gate, const floa
     sr_pool_for(threads_for(cpu, (int64_t)T * d), T, act_token, &j);
 }
 
+static void cpu_copy(sr_dev *dev, const float *x, int T, int64_t ld_x, int heads, int64_t step_x, int d, float *out,
+                     int64_t ld_out, int64_t step_out) {
+    (void)dev;
+    for (int t = 0; t < T; t++)
+        for (int h = 0; h < heads; h++)
+            memcpy(out + t * ld_out + h * step_out, x + t * ld_x + h * step_x, (size_t)d * sizeof *x);
+}
+
 struct add_job {
     const sr_cpu *cpu;
     float *x;
@@ -411,6 +420,8 @@ const sr_device sr_device_cpu = {
     .norm = cpu_norm,
     .matmul = sr_cpu_matmul,
     .matmul_experts = sr_cpu_matmul_experts,
+    .matmul_heads = sr_cpu_matmul_heads,
+    .copy = cpu_copy,
     .mix = cpu_mix,
     .rope = cpu_rope,
     .attend = sr_cpu_attend,

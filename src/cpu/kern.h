@@ -18,6 +18,7 @@ enum {
     SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
     SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
     SR_DOT_ROWS = 256,   /* most rows a call of fast->dot gets */
+    SR_FEW_COLUMNS = 64, /* of x, that the dots of one parallel loop take, of all experts together */
     SR_SUM = 16          /* columns of a sum of x */
 };
 
@@ -144,10 +145,12 @@ typedef struct sr_kern {
 
     /* Attention of n_q query rows (heads that share a KV head, over one or more tokens) against one chunk of keys
      * 0 .. n_key of one KV head; row i sees keys lo[i] <= j < hi[i]. Online softmax state: m[i] largest score so far,
-     * s[i] sum of exp(score - m), o[i * hd] weighted values; to be merged in order by the caller. scratch holds
-     * sr_attend_scratch floats. q rows are n_q pointers, already scaled. k, v: f16 [n_key][hd]. */
+     * s[i] sum of exp(score - m), o[i * hd_v] weighted values; to be merged in order by the caller. scratch holds
+     * sr_attend_scratch floats. q rows are n_q pointers, already scaled. f16: k [n_key][hd], v [n_key][hd_v] with
+     * ld_v. */
     void (*attend_chunk)(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
-                         const int *lo, const int *hi, float cap, float *m, float *s, float *o, float *scratch);
+                         int hd_v, int ld_v, const int *lo, const int *hi, float cap, float *m, float *s, float *o,
+                         float *scratch);
     /* int8 multiply-add steps on registers alone, for the probe: does n * probe_ops of them. */
     void (*probe)(int64_t n);
     double probe_ops;
@@ -166,6 +169,8 @@ void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x
                    const int64_t *ld_y);
 void sr_cpu_matmul_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
                            int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y);
+void sr_cpu_matmul_heads(sr_dev *dev, const sr_experts *w, int n_head, const float *x, int T, int64_t ld_x,
+                         int64_t step_x, float *y, int64_t ld_y, int64_t step_y);
 /* attention.c */
 void sr_cpu_attend(sr_dev *dev, const sr_attend *a);
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k);
@@ -179,15 +184,15 @@ typedef struct sr_cpu {
     bool exact, bf16; /* bf16: the machine has gemm_bf16 */
     /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
     int64_t max_k, max_n;
-    sr_x8 x8;             /* twice `batch` columns */
-    int32_t *residual_of; /* [2 * batch]: the token that column T + i belongs to */
+    sr_x8 x8;             /* twice `batch` columns, or SR_FEW_COLUMNS */
+    int32_t *residual_of; /* the token that a column of residuals belongs to: see struct columns of matmul.c */
     size_t residual_bytes;
     size_t x8_block[4]; /* bytes behind its arrays */
     void *packed, *packed_bf16;
     size_t packed_bytes, bf16_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
     size_t gathered_bytes;
-    float *chosen; /* [batch][max_k]: x of one expert's tokens */
+    float *chosen; /* [batch][max_k]: x of one expert's tokens, or of several few ones */
     size_t chosen_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;

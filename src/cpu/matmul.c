@@ -5,8 +5,8 @@
 #include "cpu/kern.h"
 
 enum {
-    MAX_WEIGHTS = 32, /* of one call; experts of one token share calls */
-    MAX_PAIRS = 4     /* of tiles in one item: their sums stay in L2 beside a chunk of x */
+    MAX_WEIGHTS = 256, /* of one call: all experts of a few tokens */
+    MAX_PAIRS = 4      /* of tiles in one item: their sums stay in L2 beside a chunk of x */
 };
 
 /* How one weight is multiplied. */
@@ -19,23 +19,31 @@ enum way {
     BY_DECODE /* rows decoded to f32: --exact, and plain types in batches */
 };
 
-/* Rows of a weight: all of it, or one expert's of a stack. */
+/* Tokens that some weights of a call share. As int8 they are the columns at .. at + n of the device's: first a column a
+ * token, then residuals, whose tokens are residual_of[at ..]. There is room for T of either. */
+struct columns {
+    const float *x;
+    int64_t ld_x;
+    int T, at, n;
+};
+
+/* Rows of a weight: all of it, or one expert's of a stack; what they are multiplied with, and where it goes. */
 struct rows {
     const sr_weight *w;
     int64_t row0, N;
+    struct columns *x;
+    float *y;
+    int64_t ld_y;
+    enum way way;
 };
 
 struct job {
     sr_cpu *cpu;
-    struct rows of[MAX_WEIGHTS];
-    enum way way[MAX_WEIGHTS];
+    struct rows *of;
     int first[MAX_WEIGHTS + 1]; /* items before each weight */
     int n;
-    const float *x;
-    int T;
-    int64_t ld_x;
-    float *y[MAX_WEIGHTS];
-    int64_t ld_y[MAX_WEIGHTS];
+    struct columns *x;
+    int n_x;
 };
 
 struct gemm_scratch {
@@ -64,8 +72,8 @@ static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
 }
 
 /* Parts of a matrix whose rows lie in the same bytes: an item has rows of each of them. */
-static int parts_of(enum way way, const struct rows *r) {
-    return way == BY_DOT && r->w->fast->share && r->N == r->w->N ? r->w->fast->share : 1;
+static int parts_of(const struct rows *r) {
+    return r->way == BY_DOT && r->w->fast->share && r->N == r->w->N ? r->w->fast->share : 1;
 }
 
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
@@ -80,18 +88,19 @@ static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
     return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
 }
 
-/* Where column `row` of weight i goes, of the first token. */
-static float *out_at(const struct job *j, int i, int64_t row) {
-    return j->y[i] + (row - j->of[i].row0);
+/* Where column `row` goes, of the first token. */
+static float *out_at(const struct rows *o, int64_t row) {
+    return o->y + (row - o->row0);
 }
 
-static void decode_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
-    const sr_weight *w = j->of[i].w;
+static void decode_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+    const sr_weight *w = o->w;
+    const struct columns *x = o->x;
     float *row = (float *)(void *)scratch, *y = (float *)(void *)(scratch + round64((size_t)w->K * sizeof *row));
     for (int64_t r = row0; r < row0 + n_rows; r++) {
         w->fmt->decode(w, r, 0, w->K, row);
-        j->cpu->kern->dot_f32(row, j->x, j->ld_x, j->T, w->K, y);
-        for (int t = 0; t < j->T; t++) out_at(j, i, r)[t * j->ld_y[i]] = y[t];
+        cpu->kern->dot_f32(row, x->x, x->ld_x, x->T, w->K, y);
+        for (int t = 0; t < x->T; t++) out_at(o, r)[t * o->ld_y] = y[t];
     }
 }
 
@@ -139,10 +148,11 @@ static int pairs_of(int n_rows) {
 }
 
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
-static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
-    const sr_kern *kern = j->cpu->kern;
-    const sr_weight *w = j->of[i].w;
-    const sr_x8 *x = &j->cpu->x8;
+static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+    const sr_kern *kern = cpu->kern;
+    const sr_weight *w = o->w;
+    const sr_x8 *x = &cpu->x8;
+    const int T = o->x->T;
     const int group = sr_panel_group(w), pairs = pairs_of(n_rows);
     const bool has_min = sr_panel_has_min(w);
     struct gemm_scratch *s = (void *)scratch;
@@ -156,33 +166,34 @@ static void gemm_rows(const struct job *j, int i, int64_t row0, int n_rows, uint
                 fill_panel(kern, w, row0 + first, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
             }
             kern->pack_w(s->panel, group, has_min, tile);
-            kern->gemm_i8(tile, group, has_min, x, j->cpu->packed, k0, k0 == 0, acc + p * acc_n);
+            kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
         }
     for (int p = 0; p < pairs; p++) {
         float *a = acc + p * acc_n;
         int64_t first = row0 + p * SR_PAIR;
         int rows = row0 + n_rows - first < SR_PAIR ? (int)(row0 + n_rows - first) : SR_PAIR;
-        for (int t = j->T; t < x->T; t++)
-            kern->add(a + (int64_t)j->cpu->residual_of[t - j->T] * SR_PAIR, a + (int64_t)t * SR_PAIR, rows);
-        for (int t = 0; w->bias && t < j->T; t++) kern->add(a + (int64_t)t * SR_PAIR, w->bias + first, rows);
-        kern->store(a, j->T, rows, out_at(j, i, first), j->ld_y[i]);
+        for (int t = T; t < x->T; t++)
+            kern->add(a + (int64_t)cpu->residual_of[t - T] * SR_PAIR, a + (int64_t)t * SR_PAIR, rows);
+        for (int t = 0; w->bias && t < T; t++) kern->add(a + (int64_t)t * SR_PAIR, w->bias + first, rows);
+        kern->store(a, T, rows, out_at(o, first), o->ld_y);
     }
 }
 
 /* One pair of bfloat16 tiles. The low part of x comes in columns of its own behind the high ones. */
-static void bf16_rows(const struct job *j, int i, int64_t row0, int n_rows, uint8_t *scratch) {
-    const sr_kern *kern = j->cpu->kern;
-    const sr_weight *w = j->of[i].w;
+static void bf16_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+    const sr_kern *kern = cpu->kern;
+    const sr_weight *w = o->w;
+    const int T = o->x->T;
     uint16_t(*panel)[SR_TILE_KC] = (void *)scratch;
     float *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
         int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
         if (n < SR_TILE_KC || n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
         for (int r = 0; r < n_rows; r++) w->fast->panel_bf16(w, row0 + r, k0, n, panel[r]);
-        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, j->cpu->packed_bf16, 2 * j->T, k0 == 0, acc);
+        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, cpu->packed_bf16, 2 * T, k0 == 0, acc);
     }
-    for (int t = 0; t < j->T; t++) kern->add(acc + (int64_t)t * SR_PAIR, acc + (int64_t)(j->T + t) * SR_PAIR, n_rows);
-    kern->store(acc, j->T, n_rows, out_at(j, i, row0), j->ld_y[i]);
+    for (int t = 0; t < T; t++) kern->add(acc + (int64_t)t * SR_PAIR, acc + (int64_t)(T + t) * SR_PAIR, n_rows);
+    kern->store(acc, T, n_rows, out_at(o, row0), o->ld_y);
 }
 
 /* fast->dot made of unpack and dot_codes. */
@@ -211,57 +222,58 @@ static void dot_unpacked(const sr_cpu *cpu, const sr_weight *w, int64_t row0, in
 }
 
 /* Stored rows against the columns of x, SR_DOT_MAX at a time. */
-static void dot_rows(const struct job *j, int i, int64_t row0, int n_rows) {
-    const sr_x8 *all = &j->cpu->x8;
-    const sr_weight *w = j->of[i].w;
+static void dot_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows) {
+    const sr_x8 *all = &cpu->x8;
+    const sr_weight *w = o->w;
+    const int T = o->x->T, n = o->x->n;
     float part[SR_DOT_MAX * SR_DOT_ROWS];
-    for (int t0 = 0; t0 < all->T; t0 += SR_DOT_MAX) {
-        int64_t at = t0 * all->n_block;
-        sr_x8 x = {all->T - t0 < SR_DOT_MAX ? all->T - t0 : SR_DOT_MAX,
+    for (int t0 = 0; t0 < n; t0 += SR_DOT_MAX) {
+        int64_t at = (o->x->at + t0) * all->n_block;
+        sr_x8 x = {n - t0 < SR_DOT_MAX ? n - t0 : SR_DOT_MAX,
                    all->K,
                    all->n_block,
                    all->code + at * SR_KC,
                    all->scale + at,
                    all->sum + at * (SR_KC / SR_SUM),
                    all->dealt + at * SR_KC};
-        if (j->way[i] == BY_DOT)
+        if (o->way == BY_DOT)
             w->fast->dot(w, row0, n_rows, &x, part, SR_DOT_ROWS);
         else
-            dot_unpacked(j->cpu, w, row0, n_rows, &x, part, SR_DOT_ROWS);
+            dot_unpacked(cpu, w, row0, n_rows, &x, part, SR_DOT_ROWS);
         for (int t = t0; t < t0 + x.T; t++) {
             const float *from = part + (t - t0) * SR_DOT_ROWS;
-            if (t < j->T)
-                memcpy(out_at(j, i, row0) + t * j->ld_y[i], from, (size_t)n_rows * sizeof *from);
+            if (t < T)
+                memcpy(out_at(o, row0) + t * o->ld_y, from, (size_t)n_rows * sizeof *from);
             else
-                j->cpu->kern->add(out_at(j, i, row0) + j->cpu->residual_of[t - j->T] * j->ld_y[i], from, n_rows);
+                cpu->kern->add(out_at(o, row0) + cpu->residual_of[o->x->at + t - T] * o->ld_y, from, n_rows);
         }
     }
 }
 
-static void multiply_rows(const struct job *j, int i, int64_t row0, int n_rows, int thread) {
-    const sr_weight *w = j->of[i].w;
-    uint8_t *scratch = j->cpu->thread + (size_t)thread * j->cpu->thread_bytes;
-    float *y = out_at(j, i, row0);
-    switch (j->way[i]) {
+static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, int thread) {
+    const sr_weight *w = o->w;
+    uint8_t *scratch = cpu->thread + (size_t)thread * cpu->thread_bytes;
+    float *y = out_at(o, row0);
+    switch (o->way) {
     case BY_DOT:
     case BY_CODES:
-        dot_rows(j, i, row0, n_rows);
+        dot_rows(cpu, o, row0, n_rows);
         break;
     case BY_FLOAT:
-        w->fast->dot_float(w, row0, n_rows, j->x, j->ld_x, j->T, y, j->ld_y[i]);
+        w->fast->dot_float(w, row0, n_rows, o->x->x, o->x->ld_x, o->x->T, y, o->ld_y);
         break;
     case BY_BF16:
-        bf16_rows(j, i, row0, n_rows, scratch);
+        bf16_rows(cpu, o, row0, n_rows, scratch);
         break;
     case BY_GEMM:
-        gemm_rows(j, i, row0, n_rows, scratch);
+        gemm_rows(cpu, o, row0, n_rows, scratch);
         break;
     case BY_DECODE:
-        decode_rows(j, i, row0, n_rows, scratch);
+        decode_rows(cpu, o, row0, n_rows, scratch);
         break;
     }
-    if (w->bias && j->way[i] != BY_GEMM)
-        for (int t = 0; t < j->T; t++) j->cpu->kern->add(y + t * j->ld_y[i], w->bias + row0, n_rows);
+    if (w->bias && o->way != BY_GEMM)
+        for (int t = 0; t < o->x->T; t++) cpu->kern->add(y + t * o->ld_y, w->bias + row0, n_rows);
 }
 
 static void multiply(void *ctx, int item, int thread) {
@@ -269,17 +281,17 @@ static void multiply(void *ctx, int item, int thread) {
     int i = 0;
     while (item >= j->first[i + 1]) i++;
     const struct rows *r = &j->of[i];
-    const int parts = parts_of(j->way[i], r), rows = rows_of(j->cpu, j->way[i], r->N) / parts;
+    const int parts = parts_of(r), rows = rows_of(j->cpu, r->way, r->N) / parts;
     int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
     int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
-    for (int p = 0; p < parts; p++) multiply_rows(j, i, r->row0 + p * part + row0, n_rows, thread);
+    for (int p = 0; p < parts; p++) multiply_rows(j->cpu, r, r->row0 + p * part + row0, n_rows, thread);
 }
 
-static void quantize_column(const struct job *j, const float *x, int column) {
-    sr_x8 *to = &j->cpu->x8;
-    j->cpu->kern->quantize(x, to->K, to->code + column * to->n_block * SR_KC, to->scale + column * to->n_block,
-                           to->sum + column * to->n_block * (SR_KC / SR_SUM));
-    if (j->T <= SR_DOT_MAX) sr_x8_deal(to, column);
+static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) {
+    sr_x8 *to = &cpu->x8;
+    cpu->kern->quantize(x, to->K, to->code + column * to->n_block * SR_KC, to->scale + column * to->n_block,
+                        to->sum + column * to->n_block * (SR_KC / SR_SUM));
+    if (deal) sr_x8_deal(to, column);
 }
 
 /* Rounding with a step s leaves s^2 / 12 a column. Beyond this share of the token's energy, one outlier sets the step
@@ -288,49 +300,77 @@ static void quantize_column(const struct job *j, const float *x, int column) {
  * tokens of qkv, 17 % of gate and up, all of down). */
 static const double RESIDUAL_ERROR = 1e-4;
 
-static bool wants_residual(const struct job *j, int t) {
-    const sr_x8 *x = &j->cpu->x8;
-    const float *row = j->x + t * j->ld_x;
+static bool wants_residual(const sr_cpu *cpu, const float *row, int column) {
+    const sr_x8 *x = &cpu->x8;
     float energy;
     double error = 0;
-    j->cpu->kern->dot_f32(row, row, 0, 1, x->K, &energy);
+    cpu->kern->dot_f32(row, row, 0, 1, x->K, &energy);
     for (int64_t b = 0; b < x->n_block; b++) {
-        double step = x->scale[t * x->n_block + b];
+        double step = x->scale[column * x->n_block + b];
         error += step * step * (SR_KC / 12.0);
     }
     return error > RESIDUAL_ERROR * (double)energy;
 }
 
+struct quantize_job {
+    sr_cpu *cpu;
+    struct columns *x;
+};
+
 static void quantize_token(void *ctx, int t, int thread) {
-    const struct job *j = ctx;
+    const struct quantize_job *j = ctx;
+    const struct columns *x = j->x;
+    const float *row = x->x + t * x->ld_x;
     (void)thread;
-    quantize_column(j, j->x + t * j->ld_x, t);
-    j->cpu->residual_of[j->T + t] = wants_residual(j, t); /* the second half serves as marks */
+    quantize_column(j->cpu, row, x->at + t, x->T <= SR_DOT_MAX);
+    j->cpu->residual_of[x->at + x->T + t] = wants_residual(j->cpu, row, x->at + t); /* a mark: the place is free yet */
 }
 
 static void quantize_residual(void *ctx, int i, int thread) {
-    const struct job *j = ctx;
+    const struct quantize_job *j = ctx;
+    const struct columns *of = j->x;
     const sr_x8 *x = &j->cpu->x8;
-    int t = j->cpu->residual_of[i];
-    const float *row = j->x + t * j->ld_x, *scale = x->scale + t * x->n_block;
-    const int8_t *code = x->code + t * x->n_block * SR_KC;
+    const int t = j->cpu->residual_of[of->at + i], column = of->at + t;
+    const float *row = of->x + t * of->ld_x, *scale = x->scale + column * x->n_block;
+    const int8_t *code = x->code + column * x->n_block * SR_KC;
     float *rest = (float *)(void *)(j->cpu->thread + (size_t)thread * j->cpu->thread_bytes);
     for (int64_t k = 0; k < x->K; k++) rest[k] = row[k] - scale[k / SR_KC] * (float)code[k];
-    quantize_column(j, rest, j->T + i);
+    quantize_column(j->cpu, rest, of->at + of->T + i, of->T <= SR_DOT_MAX);
+}
+
+static int collect_residuals(sr_cpu *cpu, const struct columns *x) {
+    int32_t *of = cpu->residual_of + x->at;
+    int n = 0;
+    for (int t = 0; t < x->T; t++)
+        if (of[x->T + t]) of[n++] = t;
+    return n;
+}
+
+static void quantize_columns(void *ctx, int i, int thread) {
+    const struct job *j = ctx;
+    struct columns *x = &j->x[i];
+    struct quantize_job q = {j->cpu, x};
+    for (int t = 0; t < x->T; t++) quantize_token(&q, t, thread);
+    x->n = x->T + collect_residuals(j->cpu, x);
+    for (int r = 0; r < x->n - x->T; r++) quantize_residual(&q, r, thread);
 }
 
 /* x of the job as int8 columns: one a token, then the residuals. */
 static void quantize_all(struct job *j) {
     sr_cpu *cpu = j->cpu;
-    sr_x8 *x = &cpu->x8;
-    int threads = j->T < 8 ? 1 : cpu->threads, n = 0;
-    x->K = j->of[0].w->K;
-    x->n_block = (x->K + SR_KC - 1) / SR_KC;
-    sr_pool_for(threads, j->T, quantize_token, j);
-    for (int t = 0; t < j->T; t++)
-        if (cpu->residual_of[j->T + t]) cpu->residual_of[n++] = t;
-    sr_pool_for(threads, n, quantize_residual, j);
-    x->T = j->T + n;
+    sr_x8 *to = &cpu->x8;
+    to->K = j->of[0].w->K;
+    to->n_block = (to->K + SR_KC - 1) / SR_KC;
+    if (j->n_x > 1) {
+        sr_pool_for(j->n_x < 8 ? 1 : cpu->threads, j->n_x, quantize_columns, j);
+        return;
+    }
+    struct quantize_job q = {cpu, j->x};
+    const int threads = j->x->T < 8 ? 1 : cpu->threads;
+    sr_pool_for(threads, j->x->T, quantize_token, &q);
+    const int n = collect_residuals(cpu, j->x);
+    sr_pool_for(threads, n, quantize_residual, &q);
+    to->T = j->x->n = j->x->T + n;
 }
 
 static void pack_columns(void *ctx, int item, int thread) {
@@ -342,24 +382,22 @@ static void pack_columns(void *ctx, int item, int thread) {
 static void pack_bf16(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     (void)thread;
-    j->cpu->kern->bf16_pack_x(j->x, j->ld_x, j->T, j->of[0].w->K, item, j->cpu->packed_bf16);
+    j->cpu->kern->bf16_pack_x(j->x->x, j->x->ld_x, j->x->T, j->of[0].w->K, item, j->cpu->packed_bf16);
 }
 
-/* All weights want the columns of x in the same order. */
-static void matmul_same_x(sr_cpu *cpu, const struct rows *of, int n, const float *x, int T, int64_t ld_x,
-                          float *const *y, const int64_t *ld_y) {
-    struct job j = {.cpu = cpu, .n = n, .x = x, .T = T, .ld_x = ld_x};
+/* All weights want the columns of x in the same order. More than one x: each of up to SR_DOT_MAX tokens, fewer than
+ * what gemm wants. */
+static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x, int n_x) {
+    struct job j = {.cpu = cpu, .of = of, .n = n, .x = x, .n_x = n_x};
     bool int8 = false, gemm = false, bf16 = false;
+    j.first[0] = 0;
     for (int i = 0; i < n; i++) {
-        j.of[i] = of[i];
-        j.way[i] = choose(cpu, of[i].w, T);
-        j.y[i] = y[i];
-        j.ld_y[i] = ld_y[i];
-        int parts = parts_of(j.way[i], &of[i]), rows = rows_of(cpu, j.way[i], of[i].N) / parts;
+        of[i].way = choose(cpu, of[i].w, of[i].x->T);
+        const int parts = parts_of(&of[i]), rows = rows_of(cpu, of[i].way, of[i].N) / parts;
         j.first[i + 1] = j.first[i] + (int)((of[i].N / parts + rows - 1) / rows);
-        int8 = int8 || j.way[i] == BY_DOT || j.way[i] == BY_CODES || j.way[i] == BY_GEMM;
-        gemm = gemm || j.way[i] == BY_GEMM;
-        bf16 = bf16 || j.way[i] == BY_BF16;
+        int8 = int8 || of[i].way == BY_DOT || of[i].way == BY_CODES || of[i].way == BY_GEMM;
+        gemm = gemm || of[i].way == BY_GEMM;
+        bf16 = bf16 || of[i].way == BY_BF16;
     }
     if (int8) {
         quantize_all(&j);
@@ -367,7 +405,8 @@ static void matmul_same_x(sr_cpu *cpu, const struct rows *of, int n, const float
             sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
                         &j);
     }
-    if (bf16) sr_pool_for(cpu->threads, (2 * T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
+    if (bf16)
+        sr_pool_for(cpu->threads, (2 * x->T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }
 
@@ -390,58 +429,115 @@ static bool same_order(const sr_weight *a, const sr_weight *b) {
     return a->perm == b->perm || (a->perm && b->perm && !memcmp(a->perm, b->perm, (size_t)a->K * sizeof *a->perm));
 }
 
-static void matmul_rows(sr_cpu *cpu, const struct rows *of, int n, const float *x, int T, int64_t ld_x, float *const *y,
-                        const int64_t *ld_y) {
+/* The rows share one x. */
+static void matmul_rows(sr_cpu *cpu, struct rows *of, int n, const float *x, int T, int64_t ld_x) {
     for (int i = 0, m; i < n; i += m) { /* runs of weights that share an order */
         const sr_weight *w = of[i].w;
+        struct columns own = {.x = x, .ld_x = ld_x, .T = T};
         for (m = 1; i + m < n && same_order(w, of[i + m].w);) m++;
-        if (!w->perm) {
-            matmul_same_x(cpu, of + i, m, x, T, ld_x, y + i, ld_y + i);
-            continue;
+        if (w->perm) {
+            struct gather_job g = {x, ld_x, w->K, w->perm, cpu->gathered};
+            sr_pool_for(T < 8 ? 1 : cpu->threads, T, gather_token, &g);
+            own.x = cpu->gathered, own.ld_x = w->K;
         }
-        struct gather_job g = {x, ld_x, w->K, w->perm, cpu->gathered};
-        sr_pool_for(T < 8 ? 1 : cpu->threads, T, gather_token, &g);
-        matmul_same_x(cpu, of + i, m, cpu->gathered, T, w->K, y + i, ld_y + i);
+        for (int k = i; k < i + m; k++) of[k].x = &own;
+        matmul_same_x(cpu, of + i, m, &own, 1);
     }
 }
 
 void sr_cpu_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x, float *const *y,
                    const int64_t *ld_y) {
     struct rows of[MAX_WEIGHTS];
-    for (int i = 0; i < n; i++) of[i] = (struct rows){w[i], 0, w[i]->N};
-    matmul_rows((sr_cpu *)(void *)dev, of, n, x, T, ld_x, y, ld_y);
+    for (int i = 0; i < n; i++) of[i] = (struct rows){.w = w[i], .N = w[i]->N, .y = y[i], .ld_y = ld_y[i]};
+    matmul_rows((sr_cpu *)(void *)dev, of, n, x, T, ld_x);
 }
 
-/* Expert by expert, as a step with its tokens alone would be multiplied. Experts that one token alone chose share x. */
+/* ------------------------------------------------------------------ experts and heads */
+
+/* Rows of few tokens that wait to be multiplied together, so that threads are woken once. */
+struct batch {
+    sr_cpu *cpu;
+    struct rows of[MAX_WEIGHTS];
+    struct columns x[MAX_WEIGHTS];
+    int n, n_x, columns;
+};
+
+static void flush(struct batch *b) {
+    if (b->n > 0) matmul_same_x(b->cpu, b->of, b->n, b->x, b->n_x);
+    b->n = b->n_x = b->columns = 0;
+}
+
+/* Whether a weight's columns may be multiplied beside others'. */
+static bool is_few(const sr_cpu *cpu, const sr_weight *w, int T) {
+    const int most = cpu->kern->dot_max_t < SR_DOT_MAX ? cpu->kern->dot_max_t : SR_DOT_MAX;
+    return T <= most && !w->perm;
+}
+
+static struct columns *add_columns(struct batch *b, int n_rows, const float *x, int T, int64_t ld_x) {
+    if (b->n + n_rows > MAX_WEIGHTS || b->columns + T > SR_FEW_COLUMNS) flush(b);
+    struct columns *c = &b->x[b->n_x++];
+    *c = (struct columns){.x = x, .ld_x = ld_x, .T = T, .at = 2 * b->columns};
+    b->columns += T;
+    return c;
+}
+
+static struct rows rows_of_expert(const sr_experts *w, int e, float *y, int64_t ld_y) {
+    const bool stack = w->n == 1;
+    return (struct rows){&w->w[stack ? 0 : e], stack ? w->row0 + e * w->pitch : 0, w->N, NULL, y, ld_y, BY_DOT};
+}
+
+/* What an expert gets is what a step with its tokens alone would. */
 void sr_cpu_matmul_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
                            int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y) {
     sr_cpu *cpu = (sr_cpu *)(void *)dev;
     const int64_t K = w[0]->K;
-    struct rows of[MAX_WEIGHTS];
-    float *to[MAX_WEIGHTS];
-    int64_t ld[MAX_WEIGHTS];
-    int m = 0; /* weights that wait */
-    for (int32_t e = 0, next; e < c->n_expert; e = next) {
+    struct batch b = {.cpu = cpu};
+    int32_t last = -1; /* the token that the latest columns of the batch are of, when of one alone */
+    for (int32_t e = 0; e < c->n_expert; e++) {
         const int32_t first = c->first[e], T = c->first[e + 1] - first;
-        next = e + 1;
+        struct rows of[2];
+        bool few = true;
         if (T == 0) continue;
+        for (int i = 0; i < n; i++) {
+            of[i] = rows_of_expert(w[i], e, y[i] + first * ld_y[i], ld_y[i]);
+            few = few && is_few(cpu, of[i].w, T);
+        }
         const float *own = x + (by_choice ? first : c->token[first]) * ld_x;
+        int64_t ld = ld_x;
         if (T > 1 && !by_choice) {
-            for (int t = 0; t < T; t++)
-                memcpy(cpu->chosen + t * K, x + c->token[first + t] * ld_x, (size_t)K * sizeof *x);
-            own = cpu->chosen;
+            if (!few || b.n + n > MAX_WEIGHTS || b.columns + T > SR_FEW_COLUMNS) flush(&b), last = -1;
+            float *to = cpu->chosen + (few ? b.columns : 0) * K;
+            for (int t = 0; t < T; t++) memcpy(to + t * K, x + c->token[first + t] * ld_x, (size_t)K * sizeof *x);
+            own = to, ld = K;
         }
-        for (int i = 0; i < n; i++, m++) {
-            const bool stack = w[i]->n == 1;
-            of[m] = (struct rows){&w[i]->w[stack ? 0 : e], stack ? e * w[i]->N : 0, w[i]->N};
-            to[m] = y[i] + first * ld_y[i];
-            ld[m] = ld_y[i];
+        if (!few) {
+            flush(&b), last = -1;
+            matmul_rows(cpu, of, n, own, T, ld);
+            continue;
         }
-        while (next < c->n_expert && c->first[next + 1] == c->first[next]) next++;
-        const bool more = T == 1 && !by_choice && m + n <= MAX_WEIGHTS && next < c->n_expert &&
-                          c->first[next + 1] - c->first[next] == 1 && c->token[first + 1] == c->token[first];
-        if (more) continue;
-        matmul_rows(cpu, of, m, own, T, own == cpu->chosen ? K : ld_x, to, ld);
-        m = 0;
+        const bool same = T == 1 && !by_choice && c->token[first] == last && b.n + n <= MAX_WEIGHTS;
+        struct columns *at = same ? &b.x[b.n_x - 1] : add_columns(&b, n, own, T, ld);
+        last = T == 1 && !by_choice ? c->token[first] : -1;
+        for (int i = 0; i < n; i++) {
+            of[i].x = at;
+            b.of[b.n++] = of[i];
+        }
     }
+    flush(&b);
+}
+
+void sr_cpu_matmul_heads(sr_dev *dev, const sr_experts *w, int n_head, const float *x, int T, int64_t ld_x,
+                         int64_t step_x, float *y, int64_t ld_y, int64_t step_y) {
+    sr_cpu *cpu = (sr_cpu *)(void *)dev;
+    struct batch b = {.cpu = cpu};
+    for (int h = 0; h < n_head; h++) {
+        struct rows of = rows_of_expert(w, h, y + h * step_y, ld_y);
+        if (!is_few(cpu, of.w, T)) {
+            matmul_rows(cpu, &of, 1, x + h * step_x, T, ld_x);
+            continue;
+        }
+        of.x = add_columns(&b, 1, x + h * step_x, T, ld_x);
+        b.of[b.n++] = of;
+    }
+    flush(&b);
 }

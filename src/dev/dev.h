@@ -46,7 +46,7 @@ typedef struct sr_rope {
  * lies in page table[p / SR_KV_PAGE]. Elements have the device's kv_bytes: 2 (f16), or 4 (f32) in exact mode. */
 enum { SR_KV_PAGE = 256 };
 typedef struct sr_kv {
-    void *k, *v;
+    void *k, *v; /* v NULL: the values are the first features of the keys */
     const int32_t *table;
 } sr_kv;
 
@@ -57,11 +57,11 @@ typedef struct sr_span {
     const sr_kv *kv; /* [n_layer] */
 } sr_span;
 
-/* One matrix of each of E experts, N x K: a stack of E * N rows (n = 1), or a weight each (n = E). */
+/* One matrix of each of E experts (or heads), N x K: a stack of rows (n = 1), or a weight each (n = E). */
 typedef struct sr_experts {
     const sr_weight *w; /* [n] */
     int n;
-    int64_t N, K;
+    int64_t N, K, pitch, row0; /* of a stack: rows from one expert's first to the next one's, and the first one's */
 } sr_experts;
 
 /* Which experts a step's tokens chose, host memory. A choice is a token with an expert; choices are numbered by expert,
@@ -124,6 +124,12 @@ typedef struct sr_device {
      * others. */
     void (*matmul_experts)(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
                            int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y);
+    /* y[t * ld_y + h * step_y] [N] = x[t * ld_x + h * step_x] [K] * w^T of head h, for all tokens and heads. */
+    void (*matmul_heads)(sr_dev *dev, const sr_experts *w, int n_head, const float *x, int T, int64_t ld_x,
+                         int64_t step_x, float *y, int64_t ld_y, int64_t step_y);
+    /* d features of each head of each token, to another place. */
+    void (*copy)(sr_dev *dev, const float *x, int T, int64_t ld_x, int heads, int64_t step_x, int d, float *out,
+                 int64_t ld_out, int64_t step_out);
     /* out[T][d]: row t = the sum over i < n of weight[t * n + i] * y[row[t * n + i]], in this order. row and weight are
      * host memory; y has ld d. */
     void (*mix)(sr_dev *dev, const float *y, const int32_t *row, const float *weight, int n, int T, int d, float *out);

@@ -33,7 +33,7 @@ def logits_of(meta, w, ids):
     heads = by_layer(get("attention.head_count"))
     kv_heads = by_layer(get("attention.head_count_kv", heads))
     d = get("attention.key_length", width // heads[0])
-    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "granitemoe", "glm4")
+    adjacent = arch in ("llama", "mistral3", "smollm3", "granite", "granitemoe", "glm4", "deepseek2")
     eps = get("attention.layer_norm_rms_epsilon") or get("attention.layer_norm_epsilon")
     centered = get("attention.layer_norm_epsilon") is not None or arch == "phimoe"
 
@@ -60,6 +60,8 @@ def logits_of(meta, w, ids):
         freq = freq / factor * ramp + freq * (1 - ramp)
         log_scale = lambda m: 0.1 * m * np.log(factor) + 1
         magnitude = log_scale(1) / log_scale(get("rope.scaling.yarn_log_multiplier", 0.0))
+        if arch == "deepseek2":  # the scale of scores has it instead
+            magnitude, grown = 1.0, log_scale(10 * get("rope.scaling.yarn_log_multiplier")) ** 2
     full = np.arange(n)[:, None, None] * freq
     local = np.arange(n)[:, None, None] * get("rope.freq_base_swa", theta) ** (-i / rot)
 
@@ -109,14 +111,14 @@ def logits_of(meta, w, ids):
             prob = np.exp(s - s.max(-1, keepdims=True))
             prob = 1 / (1 + np.exp(-s)) if get("expert_gating_func") == 2 else prob / prob.sum(-1, keepdims=True)
             score = prob + w.get(p + "exp_probs_b.bias", 0.0)
-            if get("expert_group_count", 1) > 1:  # a group counts as its two best
+            if get("expert_group_count", 1) > 1:  # a group counts as its two best, or with softmax its best
                 groups = score.reshape(n, get("expert_group_count"), -1)
-                of = np.sort(groups, axis=-1)[:, :, -2:].sum(-1)
+                of = np.sort(groups, axis=-1)[:, :, -1 if get("expert_gating_func") == 1 else -2:].sum(-1)
                 least = np.sort(of, axis=-1)[:, -get("expert_group_used_count"), None]
                 score = np.where((of >= least)[:, :, None], groups, -np.inf).reshape(n, -1)
             keep = score >= np.sort(score, axis=-1)[:, -used, None]
             weight = np.where(keep, prob, 0)
-            if get("expert_weights_norm", arch != "qwen2moe"):
+            if get("expert_weights_norm", arch not in ("qwen2moe", "deepseek2")):
                 weight /= weight.sum(-1, keepdims=True)
             weight *= get("expert_weights_scale", 1.0)
         gate, up, down = (w[p + f"ffn_{part}_exps.weight"] for part in ("gate", "up", "down"))
@@ -144,20 +146,43 @@ def logits_of(meta, w, ids):
     grow = 1 + get("attention.temperature_scale", 0.0) * np.log(1 + np.arange(n) // orig)
     branch = get("residual_scale", 1.0)
 
+    def latent_heads(h, p, n_head):
+        """DeepSeek's q, k and v of every head, unfolded from the latents: what was published."""
+        rank, pe = get("attention.kv_lora_rank"), rot
+        if p + "attn_q_a.weight" in w:
+            q = linear(norm(linear(h, p + "attn_q_a"), p + "attn_q_a_norm"), p + "attn_q_b").reshape(n, n_head, -1)
+        else:
+            q = linear(h, p + "attn_q").reshape(n, n_head, -1)
+        nope = q.shape[2] - pe
+        kv = linear(h, p + "attn_kv_a_mqa")
+        c, k_pe = norm(kv[:, :rank], p + "attn_kv_a_norm"), rope(kv[:, None, rank:], full)
+        if p + "attn_kv_b.weight" in w:
+            both = w[p + "attn_kv_b.weight"].reshape(n_head, -1, rank)
+            k_b, v_b = both[:, :nope], both[:, nope:]
+        else:
+            k_b, v_b = w[p + "attn_k_b.weight"].swapaxes(1, 2), w[p + "attn_v_b.weight"]
+        k = np.concatenate([np.einsum("tr,hir->thi", c, k_b), np.repeat(k_pe, n_head, axis=1)], axis=2)
+        return np.concatenate([q[..., :nope], rope(q[..., nope:], full)], axis=2), k, np.einsum("tr,hir->thi", c, v_b)
+
     i, j = np.arange(n)[:, None], np.arange(n)[None, :]
     x = w["token_embd.weight"][ids] * (width ** 0.5 if arch.startswith("gemma") else get("embedding_scale", 1.0))
     for layer in range(layers):
         p, n_head, n_kv = f"blk.{layer}.", heads[layer], kv_heads[layer]
         h = norm(x, p + "attn_norm")
-        if p + "attn_qkv.weight" in w:
+        latent = p + "attn_kv_a_mqa.weight" in w
+        if latent:
+            q, k, v = latent_heads(h, p, n_head)
+            n_kv, scale = n_head, q.shape[2] ** -0.5 * grown
+        elif p + "attn_qkv.weight" in w:
             q, k, v = np.split(linear(h, p + "attn_qkv"), [n_head * d, (n_head + n_kv) * d], axis=1)
         else:
             q, k, v = (linear(h, p + "attn_" + c) for c in "qkv")
-        q, k, v = q.reshape(n, n_head, d), k.reshape(n, n_kv, d), v.reshape(n, n_kv, d)
+        if not latent:
+            q, k, v = q.reshape(n, n_head, d), k.reshape(n, n_kv, d), v.reshape(n, n_kv, d)
         head_norms = p + "attn_q_norm.weight" in w
         if head_norms and not arch.startswith("hunyuan"):
             q, k = norm(q, p + "attn_q_norm"), norm(k, p + "attn_k_norm")
-        if rotates(layer):
+        if rotates(layer) and not latent:
             angle = local if arch == "gemma3" and slides(layer) else full
             q, k = rope(q, angle), rope(k, angle)
         if head_norms and arch.startswith("hunyuan"):

@@ -28,7 +28,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
 FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
             "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn",
-            "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss"]
+            "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss", "deepseek_v2",
+            "deepseek_v3"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -47,12 +48,16 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
     "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "block_sparse_moe.output_linear": "ffn_down_exps",
+    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
     "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm",
 }
 GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "model.final_layernorm": "output_norm", "lm_head": "output"}
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense",
-                 "mixtral": "llama", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}
+                 "mixtral": "llama", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                 "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 EXPERT = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
 PERMUTED = {"llama", "mistral3", "smollm3", "granite", "granitemoe"}  # q and k rows in adjacent pairs
 
@@ -112,6 +117,20 @@ def stacked(tensors, by_expert):
     return out
 
 
+def split_heads(tensors, c):
+    """Latent attention's keys and values of the heads as two stacks, those of keys turned around."""
+    out = {}
+    for name, x in tensors.items():
+        if name.endswith("kv_b_proj.weight"):
+            heads = x.reshape(c["num_attention_heads"], -1, x.shape[1])
+            front = f"blk.{name.split('.')[2]}.attn_"
+            out[front + "k_b.weight"] = heads[:, :c["qk_nope_head_dim"]].swapaxes(1, 2)
+            out[front + "v_b.weight"] = heads[:, c["qk_nope_head_dim"]:]
+        else:
+            out[name] = x
+    return out
+
+
 def adjacent_pairs(x, n_head):
     """Rows of each head reordered so that rotary partners i and i + d/2 become 2i and 2i + 1."""
     halves = x.reshape(n_head, 2, x.shape[0] // n_head // 2, -1)
@@ -139,13 +158,30 @@ def llama3_divisors(rope, d):
     return np.array(out, np.float32)
 
 
+def add_latent(writer, c, rope):
+    """V2 as the first converters wrote it, plain attention's shapes; V3 as today's, one head over latents."""
+    head, value = c["qk_nope_head_dim"] + c["qk_rope_head_dim"], c["v_head_dim"]
+    writer.add_kv_lora_rank(c["kv_lora_rank"])
+    writer.add_rope_dimension_count(c["qk_rope_head_dim"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    if c["model_type"] == "deepseek_v2":
+        writer.add_key_length(head)
+        writer.add_value_length(value)
+        return
+    writer.add_q_lora_rank(c["q_lora_rank"])
+    writer.add_key_length(c["kv_lora_rank"] + c["qk_rope_head_dim"])
+    writer.add_value_length(c["kv_lora_rank"])
+    writer.add_key_length_mla(head)
+    writer.add_value_length_mla(value)
+
+
 def add_architecture(writer, c, rope, d):
     writer.add_context_length(c["max_position_embeddings"])
     writer.add_embedding_length(c["hidden_size"])
     writer.add_block_count(c["num_hidden_layers"])
     writer.add_feed_forward_length(c["intermediate_size"])
     writer.add_head_count(c["num_attention_heads"])
-    writer.add_head_count_kv(c["num_key_value_heads"])
+    writer.add_head_count_kv(1 if c["model_type"] == "deepseek_v3" else c["num_key_value_heads"])
     if "rms_norm_eps" in c:
         writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
     else:
@@ -154,9 +190,12 @@ def add_architecture(writer, c, rope, d):
     if "alpha" in rope:  # a fixed stretch of the base
         base *= rope["alpha"] ** (d / (d - 2))
     writer.add_rope_freq_base(base)
-    writer.add_rope_dimension_count(int(d * rope["partial_rotary_factor"]))
+    if "kv_lora_rank" not in c:
+        writer.add_rope_dimension_count(int(d * rope["partial_rotary_factor"]))
     writer.add_vocab_size(c["vocab_size"])
-    if c.get("head_dim"):
+    if c.get("kv_lora_rank"):
+        add_latent(writer, c, rope)
+    elif c.get("head_dim"):
         writer.add_key_length(d)
         writer.add_value_length(d)
     if c.get("sliding_window") and c.get("use_sliding_window", True):
@@ -178,10 +217,13 @@ def add_architecture(writer, c, rope, d):
         if c.get("n_group"):
             writer.add_expert_group_count(c["n_group"])
             writer.add_expert_group_used_count(c["topk_group"])
-            writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+            softmax = c["model_type"] == "deepseek_v2"
+            kind = gguf.ExpertGatingFuncType
+            writer.add_expert_gating_func(kind.SOFTMAX if softmax else kind.SIGMOID)
             writer.add_expert_shared_count(c["n_shared_experts"])
             writer.add_expert_weights_scale(c["routed_scaling_factor"])
-            writer.add_expert_weights_norm(c["norm_topk_prob"])
+            if not softmax:
+                writer.add_expert_weights_norm(c["norm_topk_prob"])
             writer.add_leading_dense_block_count(c["first_k_dense_replace"])
         if c["model_type"] == "hunyuan_v1_moe":
             writer.add_expert_feed_forward_length(c["intermediate_size"])
@@ -279,6 +321,8 @@ def convert(directory, out, matrix=None, by_expert=False):
         writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
     tensors = read_safetensors(directory / "model.safetensors")
     add_mxfp4(writer, tensors)
+    if c["model_type"] == "deepseek_v3":
+        tensors = split_heads(tensors, c)
     for name, x in stacked(tensors, by_expert).items():
         new = gguf_name(name, arch)
         heads = {"attn_q": n_head, "attn_k": n_kv}.get(new.split(".")[-2], 0) if arch in PERMUTED else 0

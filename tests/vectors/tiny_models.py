@@ -155,6 +155,24 @@ FAMILIES.update({
         layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(YARN, truncate=False))),
 })
 
+# Latent attention.
+LATENT = dict(SPARSE, num_hidden_layers=3, head_dim=None, num_key_value_heads=4, rms_norm_eps=1e-6, kv_lora_rank=24,
+              qk_rope_head_dim=8, qk_nope_head_dim=12, v_head_dim=16, n_routed_experts=8, moe_intermediate_size=16,
+              num_experts_per_tok=3, tie_word_embeddings=False)
+FAMILIES.update({
+    "deepseek_v2": ("DeepseekV2Config", torch.bfloat16, True, dict(
+        LATENT, q_lora_rank=None, n_shared_experts=2, first_k_dense_replace=1, topk_method="group_limited_greedy",
+        n_group=4, topk_group=2, routed_scaling_factor=2.0, rope_parameters=dict(
+            YARN, mscale=0.707, mscale_all_dim=0.707, beta_fast=32.0, beta_slow=1.0))),
+    "deepseek_v3": ("DeepseekV3Config", torch.bfloat16, True, dict(
+        LATENT, q_lora_rank=20, n_shared_experts=1, first_k_dense_replace=1, n_group=4, topk_group=2,
+        routed_scaling_factor=1.5, rope_parameters=dict(
+            YARN, mscale=1.0, mscale_all_dim=1.0, beta_fast=32.0, beta_slow=1.0))),
+    "glm4_moe_lite": ("Glm4MoeLiteConfig", torch.bfloat16, False, dict(
+        LATENT, q_lora_rank=20, v_head_dim=24, n_shared_experts=1, routed_scaling_factor=1.8, rope_interleave=False,
+        rope_parameters=PLAIN, mlp_layer_types=["sparse", "dense", "sparse"])),
+})
+
 # What of a family's configuration must show, and from which position on.
 CHANGES = {
     "gemma2": [("attention cap", dict(attn_logit_softcapping=None), 1),
@@ -170,6 +188,10 @@ CHANGES = {
                    ("residual multiplier", dict(residual_multiplier=0.4), 0)],
     "phimoe": [("closeness of logits", dict(router_jitter_noise=0.3), 0)],
     "glm4_moe": [("groups", dict(n_group=1, topk_group=1), 0), ("scale", dict(routed_scaling_factor=1.0), 0)],
+    "deepseek_v2": [("groups", dict(n_group=1, topk_group=1, topk_method="greedy"), 0),
+                    ("scale", dict(routed_scaling_factor=1.0), 0)],
+    "deepseek_v3": [("groups", dict(n_group=1, topk_group=1), 0), ("scale", dict(routed_scaling_factor=1.0), 0)],
+    "glm4_moe_lite": [("pairs", dict(rope_interleave=True), 1)],
     "qwen2_moe": [("weights as they are", dict(norm_topk_prob=True), 0)],
     "qwen3_moe": [("normalized weights", dict(norm_topk_prob=False), 0)],
     "smollm3": [("layers without rotation", dict(no_rope_layers=[1, 1, 1, 1]), 1)],
