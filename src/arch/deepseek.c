@@ -2,8 +2,7 @@
 
 #include "arch/arch.h"
 
-/* DeepSeek-V2 and V3 (R1, Kimi K2), GLM-4.7-Flash. What differs between them is how experts are chosen, which files
- * say; where they don't, it is V2's way, or by the name of the other ones. */
+/* DeepSeek-V2 and V3 (R1, Kimi K2), GLM-4.7-Flash: they differ in how experts are chosen, where files do not say. */
 static const sr_name names[] = {{SR_SHARED_GATE, "mlp.shared_experts.gate_proj", "ffn_gate_shexp"},
                                 {SR_SHARED_UP, "mlp.shared_experts.up_proj", "ffn_up_shexp"},
                                 {SR_SHARED_DOWN, "mlp.shared_experts.down_proj", "ffn_down_shexp"},
@@ -26,6 +25,7 @@ const sr_arch sr_arch_deepseek2 = {
 const sr_arch sr_arch_deepseek3 = {
     .name = "deepseek3",
     .gguf_name = "deepseek2",
+    .gguf_key = "expert_weights_norm",
     .hf =
         (const char *const[]){"DeepseekV3ForCausalLM", "deepseek_v3", "Glm4MoeLiteForCausalLM", "glm4_moe_lite", NULL},
     .gguf_rope = SR_ROPE_ADJACENT,
