@@ -1049,6 +1049,33 @@ static void configs_of_latents_and_groups_are_checked(void **state) { /* [6] */
     check_configs(*state, "deepseek_v3", base, cases, sizeof cases / sizeof *cases);
 }
 
+/* The first files of Qwen's mixtures: an MLP is as wide as the experts of a token together, and as the shared one. */
+static void widths_of_experts_follow_from_the_mlp(void **state) {
+    static const struct {
+        const char *absent;
+        uint64_t ff;
+        const char *part, *shape; /* NULL: fits */
+    } cases[] = {
+        {"qwen2moe.expert_feed_forward_length", 32, NULL, NULL},
+        {"qwen2moe.expert_feed_forward_length", 48, "blk.0.ffn_gate_exps", "expected [144, 32]"},
+        {"qwen2moe.expert_feed_forward_length", 1, "narrower", "experts"},
+        {"qwen2moe.expert_shared_feed_forward_length", 24, NULL, NULL},
+        {"qwen2moe.expert_shared_feed_forward_length", 32, "blk.0.ffn_gate_shexp", "expected [32, 32]"},
+    };
+    const char *path = in(*state, "m.gguf");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct draft d = draft_of(TINY "qwen2_moe.gguf");
+        draft_drop_value(&d, cases[i].absent);
+        draft_int(&d, "qwen2moe.feed_forward_length", G_U32, cases[i].ff, 4);
+        draft_write_gguf(&d, path);
+        if (!cases[i].part)
+            accept_model(cases[i].absent, path);
+        else
+            refuse(cases[i].absent, path, i == 2 ? SR_UNSUPPORTED : SR_CORRUPT, cases[i].part, cases[i].shape);
+        draft_close(&d);
+    }
+}
+
 static void every_misshapen_tensor_is_named(void **state) { /* [10] */
     static const struct {
         const char *name;
@@ -1257,6 +1284,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(mixtures_are_checked_before_they_route, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(latents_are_checked_before_they_attend, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(configs_of_latents_and_groups_are_checked, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(widths_of_experts_follow_from_the_mlp, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_misshapen_tensor_is_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(tensors_of_other_types_are_refused, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(vectors_that_are_not_finite_are_named, make_scratch, remove_scratch),

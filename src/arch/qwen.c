@@ -34,6 +34,15 @@ const sr_arch sr_arch_qwen3 = {
     .rejects = rejects,
 };
 
+/* The first converters wrote neither width: the experts of a token are together as wide as an MLP, and so is the shared
+ * one. */
+static const char *check_moe(const sr_file *file, sr_hparams *h) {
+    (void)file;
+    if (h->d_expert == 0) h->d_expert = h->d_ff / h->gating.used;
+    if (h->d_shared == 0) h->d_shared = h->d_ff;
+    return h->d_expert > 0 ? NULL : "its MLP is narrower than the experts of a token are many";
+}
+
 /* Qwen1.5-MoE and Qwen2-57B: one expert for all tokens, as far as a logit of its own says. */
 const sr_arch sr_arch_qwen2moe = {
     .name = "qwen2moe",
@@ -46,7 +55,9 @@ const sr_arch sr_arch_qwen2moe = {
     .gate = SR_GATE_SOFTMAX,
     .shared = true,
     .shared_share = true,
+    .defaults = (const sr_default[]){{NULL, "expert_feed_forward_length", 0}, {NULL, NULL, 0}},
     .rejects = rejects_window,
+    .check = check_moe,
 };
 
 const sr_arch sr_arch_qwen3moe = {

@@ -20,6 +20,6 @@ const sr_arch *const sr_archs[] = {
     &sr_arch_glm4,          &sr_arch_starcoder2,
     &sr_arch_glm4moe,       &sr_arch_phimoe,
     &sr_arch_gptoss,        &sr_arch_hunyuan_moe,
-    &sr_arch_hunyuan_dense, &sr_arch_deepseek2,
-    &sr_arch_deepseek3,     NULL,
+    &sr_arch_hunyuan_dense, &sr_arch_deepseek3,
+    &sr_arch_deepseek2,     NULL,
 };

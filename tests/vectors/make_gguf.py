@@ -200,6 +200,8 @@ def add_architecture(writer, c, rope, d):
         writer.add_value_length(d)
     if c.get("sliding_window") and c.get("use_sliding_window", True):
         writer.add_sliding_window(c["sliding_window"])
+    elif c["model_type"] in ("phi3", "phimoe"):
+        writer.add_sliding_window(0)
     if rope["kind"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
@@ -225,8 +227,9 @@ def add_architecture(writer, c, rope, d):
             if not softmax:
                 writer.add_expert_weights_norm(c["norm_topk_prob"])
             writer.add_leading_dense_block_count(c["first_k_dense_replace"])
-        if c["model_type"] == "hunyuan_v1_moe":
+        if c["model_type"] in ("hunyuan_v1_moe", "gpt_oss"):
             writer.add_expert_feed_forward_length(c["intermediate_size"])
+        if c["model_type"] == "hunyuan_v1_moe":
             writer.add_expert_shared_feed_forward_length(c["intermediate_size"])
         if c.get("moe_intermediate_size"):
             writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
@@ -329,7 +332,7 @@ def convert(directory, out, matrix=None, by_expert=False):
         x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
         if arch.startswith("gemma") and new.endswith("norm.weight"):
             x = x + np.float32(1)
-        kind = matrix_type if x.ndim >= 2 and not new.endswith("ffn_gate_inp.weight") else T.F32
+        kind = matrix_type if x.ndim >= 2 and "ffn_gate_inp" not in new else T.F32
         raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
         writer.add_tensor(new, raw, raw_dtype=kind)
     finish(writer, out)
