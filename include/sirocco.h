@@ -312,7 +312,9 @@ typedef struct sr_model_info {
     const char *arch;      /* "llama" */
     const char *container; /* "GGUF v3", "safetensors" */
     int64_t n_params;
-    int64_t weight_bytes; /* as they will be read by a step, after isq */
+    int64_t weight_bytes;           /* after isq */
+    int64_t n_active, active_bytes; /* of these what one token is multiplied with: of experts those it chooses, and not
+                                       the embedding, of which it takes a row */
     double bits_per_weight;
     int32_t n_vocab, n_layer, d_model, n_head, n_kv_head, head_dim, d_ff;
     int32_t n_ctx_train; /* context the model was trained for */

@@ -1,13 +1,15 @@
 /* Writes a Llama-shaped checkpoint of any size with random weights in any format that sirocco reads, the same bytes for
  * the same arguments, to time engines on one file:
  *
- *     synthetic [--group N] [--seed N] [--experts N [--used N]] FORMAT OUT [layers d_model heads kv_heads d_ff vocab]
+ *     synthetic [--group N] [--seed N] [--experts N [--used N] [--latent N]] FORMAT OUT [layers d_model heads kv_heads
+ *     d_ff vocab]
  *
  * Formats that GGUF stores make OUT a .gguf file, the others a Hugging Face directory of config.json and
  * model.safetensors. The default is the shape that docs/architecture.md reports: 16 layers, 2048, 32 / 8 heads, 8192,
  * 32000; 1.10 B parameters. Head and embedding have the format too, but for families that never quantize the embedding:
- * it is bf16 there. With --experts it is a Mixtral of as many, --used (2) of a token, in GGUF alone. No tokenizer: ids
- * in, ids out (`sirocco bench`). */
+ * it is bf16 there. With --experts it is a Mixtral of as many, --used (2) of a token, in GGUF alone, or with
+ * --latent a DeepSeek-V2 whose heads share latents of as many features. No tokenizer: ids in, ids out (`sirocco
+ * bench`). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,16 +41,19 @@ static void put_u64(uint64_t v) {
 }
 
 struct shape {
-    int64_t layers, d, heads, kv_heads, ff, vocab, experts, used; /* experts 0: dense */
+    int64_t layers, d, heads, kv_heads, ff, vocab, experts, used, latent; /* experts 0: dense */
 };
 
 struct tensor {
     char name[NAME]; /* of the module */
     int64_t n, k;    /* n == 0: a vector of ones */
     bool embedding;
-    int64_t stack; /* 0: no stack; else n is of all of them */
-    bool router;
+    int64_t stack;   /* 0: no stack; else n is of all of them */
+    const char *fmt; /* NULL: the model's */
 };
+
+/* Of DeepSeek's heads: features that rotate, that do not, and of values. */
+enum { ROPE = 64, NOPE = 128, VALUE = 128 };
 
 struct model {
     const sr_format *fmt, *plain; /* plain: of an embedding that is not quantized */
@@ -59,7 +64,7 @@ struct model {
 };
 
 static const sr_format *format_of(const struct model *m, const struct tensor *t) {
-    return t->router ? sr_format_by_name("f32") : t->embedding && m->plain ? m->plain : m->fmt;
+    return t->fmt ? sr_format_by_name(t->fmt) : t->embedding && m->plain ? m->plain : m->fmt;
 }
 
 /* The tensors of a Llama; the words of each pair are GGUF's and Hugging Face's. */
@@ -73,14 +78,14 @@ static void list_tensors(struct model *m, const struct shape *s, bool gguf) {
                   {{"attn_output", "self_attn.o_proj"}, d, d}, {{"ffn_norm", "post_attention_layernorm"}, 0, d},
                   {{"ffn_gate", "mlp.gate_proj"}, ff, d},      {{"ffn_up", "mlp.up_proj"}, ff, d},
                   {{"ffn_down", "mlp.down_proj"}, d, ff}};
-    m->t = calloc((size_t)(10 * s->layers + 3), sizeof *m->t);
+    m->t = calloc((size_t)(12 * s->layers + 3), sizeof *m->t);
     if (!m->t) fail("out of memory");
-    m->t[m->n++] = gguf ? (struct tensor){"token_embd", s->vocab, d, true, 0, false}
-                        : (struct tensor){"model.embed_tokens", s->vocab, d, true, 0, false};
-    m->t[m->n++] = gguf ? (struct tensor){"output_norm", 0, d, false, 0, false}
-                        : (struct tensor){"model.norm", 0, d, false, 0, false};
-    m->t[m->n++] = gguf ? (struct tensor){"output", s->vocab, d, false, 0, false}
-                        : (struct tensor){"lm_head", s->vocab, d, false, 0, false};
+    m->t[m->n++] = gguf ? (struct tensor){"token_embd", s->vocab, d, true, 0, NULL}
+                        : (struct tensor){"model.embed_tokens", s->vocab, d, true, 0, NULL};
+    m->t[m->n++] = gguf ? (struct tensor){"output_norm", 0, d, false, 0, NULL}
+                        : (struct tensor){"model.norm", 0, d, false, 0, NULL};
+    m->t[m->n++] = gguf ? (struct tensor){"output", s->vocab, d, false, 0, NULL}
+                        : (struct tensor){"lm_head", s->vocab, d, false, 0, NULL};
     for (int i = 0; i < s->layers; i++)
         for (int p = 0; p < 9; p++) {
             struct tensor *t = &m->t[m->n++];
@@ -95,8 +100,33 @@ static void list_tensors(struct model *m, const struct shape *s, bool gguf) {
         snprintf(t->name, NAME, "blk.%d.ffn_gate_inp", i);
         t->n = s->experts;
         t->k = d;
-        t->router = true;
+        t->fmt = "f32";
     }
+}
+
+/* Latent attention instead of the four matrices of a Llama. */
+static void add_latents(struct model *m, const struct shape *s) {
+    const int64_t d = s->d, h = s->heads;
+    const struct {
+        const char *name;
+        int64_t n, k, stack;
+        const char *fmt;
+    } parts[] = {{"attn_q", h * (NOPE + ROPE), d, 0, NULL},
+                 {"attn_kv_a_mqa", s->latent + ROPE, d, 0, NULL},
+                 {"attn_kv_a_norm", 0, s->latent, 0, NULL},
+                 {"attn_k_b", h * s->latent, NOPE, h, "q8_0"}, /* narrower than blocks of 256 */
+                 {"attn_v_b", h * VALUE, s->latent, h, NULL},
+                 {"attn_output", d, h * VALUE, 0, NULL}};
+    int kept = 0;
+    for (int i = 0; i < m->n; i++)
+        if (!strstr(m->t[i].name, "attn_") || strstr(m->t[i].name, "attn_norm")) m->t[kept++] = m->t[i];
+    m->n = kept;
+    for (int i = 0; i < s->layers; i++)
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+            struct tensor *t = &m->t[m->n++];
+            *t = (struct tensor){.n = parts[p].n, .k = parts[p].k, .stack = parts[p].stack, .fmt = parts[p].fmt};
+            snprintf(t->name, NAME, "blk.%d.%s", i, parts[p].name);
+        }
 }
 
 /* ---------------------------------------------------------------- planes */
@@ -139,13 +169,19 @@ static void put_string(const char *s) {
     put_u64(strlen(s));
     put(s, strlen(s));
 }
+static const char *prefix; /* for keys that start with a dot */
+static void put_key(const char *key) {
+    char whole[96];
+    snprintf(whole, sizeof whole, "%s%s", *key == '.' ? prefix : "", key);
+    put_string(whole);
+}
 static void key_u32(const char *key, uint32_t v) {
-    put_string(key);
+    put_key(key);
     put_u32(4);
     put_u32(v);
 }
 static void key_f32(const char *key, float v) {
-    put_string(key);
+    put_key(key);
     put_u32(6);
     put(&v, 4);
 }
@@ -177,21 +213,29 @@ static int64_t gguf_bytes(const struct model *m, const struct tensor *t) {
 
 /* KEYS values, then a vocabulary of made-up words, so that engines that want one take the file. */
 static void write_keys(const struct shape *s) {
-    key_string("general.architecture", "llama");
+    prefix = s->latent ? "deepseek2" : "llama";
+    key_string("general.architecture", prefix);
     key_u32("general.alignment", ALIGNMENT);
     key_u32("general.quantization_version", 2);
-    key_u32("llama.block_count", (uint32_t)s->layers);
-    key_u32("llama.context_length", 16384);
-    key_u32("llama.embedding_length", (uint32_t)s->d);
-    key_u32("llama.feed_forward_length", (uint32_t)s->ff);
-    key_u32("llama.attention.head_count", (uint32_t)s->heads);
-    key_u32("llama.attention.head_count_kv", (uint32_t)s->kv_heads);
-    key_u32("llama.rope.dimension_count", (uint32_t)(s->d / s->heads));
-    key_u32("llama.vocab_size", (uint32_t)s->vocab);
-    key_u32("llama.expert_count", (uint32_t)s->experts);
-    key_u32("llama.expert_used_count", (uint32_t)(s->experts ? s->used : 0));
-    key_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    key_f32("llama.rope.freq_base", 10000);
+    key_u32(".block_count", (uint32_t)s->layers);
+    key_u32(".context_length", 16384);
+    key_u32(".embedding_length", (uint32_t)s->d);
+    key_u32(".feed_forward_length", (uint32_t)s->ff);
+    key_u32(".attention.head_count", (uint32_t)s->heads);
+    key_u32(".attention.head_count_kv", (uint32_t)s->kv_heads);
+    key_u32(".rope.dimension_count", s->latent ? ROPE : (uint32_t)(s->d / s->heads));
+    if (s->latent) {
+        key_u32(".attention.kv_lora_rank", (uint32_t)s->latent);
+        key_u32(".attention.key_length", (uint32_t)s->latent + ROPE);
+        key_u32(".attention.value_length", (uint32_t)s->latent);
+        key_u32(".attention.key_length_mla", NOPE + ROPE);
+        key_u32(".attention.value_length_mla", VALUE);
+    }
+    key_u32(".vocab_size", (uint32_t)s->vocab);
+    key_u32(".expert_count", (uint32_t)s->experts);
+    key_u32(".expert_used_count", (uint32_t)(s->experts ? s->used : 0));
+    key_f32(".attention.layer_norm_rms_epsilon", 1e-5f);
+    key_f32(".rope.freq_base", 10000);
     key_string("tokenizer.ggml.model", "llama");
     key_array("tokenizer.ggml.tokens", 8, (uint64_t)s->vocab);
     for (int64_t i = 0; i < s->vocab; i++) {
@@ -214,7 +258,7 @@ static void write_keys(const struct shape *s) {
     key_u32("tokenizer.ggml.bos_token_id", 1);
     key_u32("tokenizer.ggml.eos_token_id", 2);
 }
-enum { KEYS = 21 };
+enum { KEYS = 21, LATENT_KEYS = 5 };
 
 static void write_gguf(const struct model *m, const struct shape *s) {
     out = fopen(out_path, "wb");
@@ -222,7 +266,7 @@ static void write_gguf(const struct model *m, const struct shape *s) {
     put("GGUF", 4);
     put_u32(3);
     put_u64((uint64_t)m->n);
-    put_u64(KEYS);
+    put_u64(KEYS + (s->latent ? LATENT_KEYS : 0));
     write_keys(s);
     int64_t offset = 0;
     for (int i = 0; i < m->n; i++) {
@@ -342,8 +386,8 @@ static void write_safetensors(const struct model *m) {
 /* ---------------------------------------------------------------- command line */
 
 static int usage(void) {
-    fputs("usage: synthetic [--group N] [--seed N] [--experts N [--used N]] FORMAT OUT [layers d_model heads kv_heads "
-          "d_ff vocab]\n"
+    fputs("usage: synthetic [--group N] [--seed N] [--experts N [--used N] [--latent N]] FORMAT OUT [layers d_model "
+          "heads kv_heads d_ff vocab]\n"
           "FORMAT: a name of `sirocco formats`\n",
           stderr);
     return 2;
@@ -351,7 +395,7 @@ static int usage(void) {
 
 int main(int argc, char **argv) {
     struct model m = {.seed = 1};
-    struct shape s = {16, 2048, 32, 8, 8192, 32000, 0, 2};
+    struct shape s = {16, 2048, 32, 8, 8192, 32000, 0, 2, 0};
     int64_t *sizes[6] = {&s.layers, &s.d, &s.heads, &s.kv_heads, &s.ff, &s.vocab}, group = 0;
     int at = 1;
     for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
@@ -363,6 +407,8 @@ int main(int argc, char **argv) {
             s.experts = atoll(argv[at + 1]);
         else if (!strcmp(argv[at], "--used"))
             s.used = atoll(argv[at + 1]);
+        else if (!strcmp(argv[at], "--latent"))
+            s.latent = atoll(argv[at + 1]);
         else
             return usage();
     }
@@ -379,7 +425,9 @@ int main(int argc, char **argv) {
     bool gguf = type && type->gguf_id >= 0;
     if (!gguf && (!m.fmt->spec.method || strcmp(m.fmt->spec.method, "mlx"))) m.plain = sr_format_by_name("bf16");
     if (s.experts && !gguf) fail("--experts needs a format that GGUF stores");
+    if (s.latent < 0 || s.latent > 4096 || (s.latent && !s.experts)) return usage();
     list_tensors(&m, &s, gguf);
+    if (s.latent) add_latents(&m, &s);
     if (gguf)
         write_gguf(&m, &s);
     else {

@@ -101,18 +101,18 @@ static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth
     return status;
 }
 
-/* Prefill is limited by arithmetic: a multiplication and an addition for each weight but the embedding, which is looked
- * up. Decode is limited by memory: each token reads the weights once. */
+/* Prefill is limited by arithmetic: a multiplication and an addition for each weight that a token passes, but the head,
+ * which only the last one does. Decode is limited by memory: each token reads its weights once. */
 static void find_shares(bench *b) {
     const sr_model_info *info = &b->model.info;
-    double ops = 2.0 * ((double)info->n_params - (double)info->n_vocab * info->d_model);
+    double ops = 2.0 * ((double)info->n_active - (double)info->n_vocab * info->d_model);
     for (int i = 0; i < b->n_results; i++) {
         measurement *m = &b->result[i];
         if (strcmp(m->test, "prefill") == 0)
             m->share = b->probe.int8_ops_per_s > 0 ? m->median * ops / b->probe.int8_ops_per_s : 0;
         else
             m->share =
-                b->probe.read_bytes_per_s > 0 ? m->median * (double)info->weight_bytes / b->probe.read_bytes_per_s : 0;
+                b->probe.read_bytes_per_s > 0 ? m->median * (double)info->active_bytes / b->probe.read_bytes_per_s : 0;
     }
 }
 

@@ -21,7 +21,7 @@ static const struct {
     {"safetensors", "safetensors files and Hugging Face directories", true},
     {"isq", "quantization while loading", true},
     {"line-editing", "history and editing at the prompt (libedit)", HAVE_EDIT},
-    {"chat-templates", "conversation by the model's template", false},
+    {"chat-templates", "conversation by the model's template", true},
     {"hub", "downloads by model name (libcurl)", true},
     {"server", "HTTP interface", false},
     {"gpu", "devices other than the processor", false},

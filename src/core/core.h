@@ -31,7 +31,7 @@ struct sr_model {
     sr_tokenizer *tokenizer;
     sr_decoder dec;
     sr_arena arena;
-    int64_t n_params, weight_bytes;
+    int64_t n_params, weight_bytes, n_active, active_bytes; /* as in sr_model_info */
     const sr_format *isq;
     sr_logit_bias *suppressed; /* in the arena */
     int n_suppressed;

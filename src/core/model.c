@@ -7,16 +7,24 @@
 #include "core/core.h"
 #include "text/template.h"
 
-/* Places each distinct matrix and counts it. */
-static sr_status place(sr_model *m, sr_weight *w, sr_err *err) {
-    m->n_params += w->N * w->K;
-    m->weight_bytes += sr_weight_bytes(w);
+/* Places each distinct matrix and counts it; a token is multiplied with a share of it. */
+static sr_status place_some(sr_model *m, sr_weight *w, double share, sr_err *err) {
+    const int64_t n = w->N * w->K, bytes = sr_weight_bytes(w);
+    m->n_params += n;
+    m->weight_bytes += bytes;
+    m->n_active += (int64_t)(share * (double)n);
+    m->active_bytes += (int64_t)(share * (double)bytes);
     return m->engine->dev->ops->place(m->engine->dev, w, err);
+}
+
+static sr_status place(sr_model *m, sr_weight *w, sr_err *err) {
+    return place_some(m, w, 1, err);
 }
 
 static sr_status place_all(sr_model *m, sr_err *err) {
     sr_decoder *d = &m->dec;
-    sr_status s = place(m, &d->embed, err);
+    const sr_gating *g = &d->h.gating;
+    sr_status s = place_some(m, &d->embed, d->h.tied ? 1 : 0, err);
     if (d->h.tied)
         d->head = d->embed;
     else if (s == SR_OK)
@@ -33,7 +41,8 @@ static sr_status place_all(sr_model *m, sr_err *err) {
         sr_mixture *mix = l->mixture;
         if (s == SR_OK && mix) s = place(m, &mix->router, err);
         if (s == SR_OK && mix && mix->share.N) s = place(m, &mix->share, err);
-        for (int j = 0; mix && j < mix->n_weights && s == SR_OK; j++) s = place(m, &mix->weight[j], err);
+        for (int j = 0; mix && j < mix->n_weights && s == SR_OK; j++)
+            s = place_some(m, &mix->weight[j], (double)g->used / g->n, err);
     }
     return s;
 }
@@ -136,6 +145,8 @@ void sr_model_get_info(const sr_model *m, sr_model_info *info) {
         .container = m->file->container,
         .n_params = m->n_params,
         .weight_bytes = m->weight_bytes,
+        .n_active = m->n_active,
+        .active_bytes = m->active_bytes,
         .bits_per_weight = m->n_params ? 8.0 * (double)m->weight_bytes / (double)m->n_params : 0,
         .n_vocab = h->n_vocab,
         .n_layer = h->n_layer,
