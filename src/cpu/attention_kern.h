@@ -1,39 +1,108 @@
-/* One chunk of attention, written once in the f32 vocabulary. Rows go in fours that share each converted key and value;
- * the last four may name a row twice, which then gets the same numbers twice. */
+/* One chunk of attention, written once in the f32 vocabulary and its wider part, vw, of VW lanes. Many rows go by tiles
+ * of keys as f32, which all of them share; up to four straight from what is stored. Where rows go together, the last
+ * ones may name one twice, which then gets the same numbers twice. */
 
-enum { FOUR = 4, TILE_KEYS = 16, VALUE_KEYS = 32 };
+#ifndef VW
+#define VW 8
+typedef vf vw;
+#define vw_load vf_load
+#define vw_store vf_store
+#define vw_set1 vf_set1
+#define vw_add vf_add
+#define vw_sub vf_sub
+#define vw_mul vf_mul
+#define vw_fma vf_fma
+#define vw_max vf_max
+#define vw_min vf_min
+#define vw_round vf_round
+#define vw_pow2 vf_pow2
+#define vw_sum vf_sum
+#define vw_reduce_max vf_reduce_max
+#define vw_from_f16 vf_from_f16
+#define vw_transpose vf_transpose8
+#endif
 
-/* packed[d][TILE_KEYS] = keys j .. j + TILE_KEYS of k, zeros past n_key: lanes are keys, so that no sum crosses them.
+/* TILE_ROWS x TILE_KEYS scores are so many registers that a tile's sums stay in them. */
+enum { FOUR = 4, TILE_KEYS = 2 * VW, TILE_ROWS = VW == 16 ? 8 : 4, VALUE_KEYS = 32 };
+#if VW == 16
+#define TILE(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
+#else
+#define TILE(f) f(0) f(1) f(2) f(3)
+#endif
+
+/* exp_vf of rows_kern.h in the wider part. */
+static inline vw exp_vw(vw x) {
+    const vw low = vw_set1(-87.0f);
+    vw in = vw_max(x, low);
+    vw n = vw_round(vw_mul(in, vw_set1(1.44269504088896341f)));
+    vw r = vw_fma(n, vw_set1(-0.693359375f), in);
+    r = vw_fma(n, vw_set1(2.12194440e-4f), r);
+    vw p = vw_set1(1.9875691500e-4f);
+    p = vw_fma(p, r, vw_set1(1.3981999507e-3f));
+    p = vw_fma(p, r, vw_set1(8.3334519073e-3f));
+    p = vw_fma(p, r, vw_set1(4.1665795894e-2f));
+    p = vw_fma(p, r, vw_set1(1.6666665459e-1f));
+    p = vw_fma(p, r, vw_set1(5.0000001201e-1f));
+    p = vw_fma(p, vw_mul(r, r), vw_add(r, vw_set1(1)));
+    vw y = vw_mul(p, vw_pow2(n));
+    vw keep = vw_min(vw_max(vw_mul(vw_sub(x, low), vw_set1(0x1p40f)), vw_set1(0)), vw_set1(1));
+    return vw_mul(y, keep);
+}
+
+/* packed[d][TILE_KEYS] = the first TILE_KEYS keys of k, zeros past n_key: lanes are keys, so that no sum crosses them.
  */
 static void pack_keys(const uint16_t *k, int n_key, int hd, float *packed) {
-    static const uint16_t zeros[8];
-    for (int j = 0; j < TILE_KEYS; j += 8) {
+    static const uint16_t zeros[VW];
+    for (int j = 0; j < TILE_KEYS; j += VW) {
         int d = 0;
-        for (; d + 8 <= hd; d += 8) {
-            vf r[8];
-            for (int i = 0; i < 8; i++) r[i] = vf_from_f16(j + i < n_key ? k + (int64_t)(j + i) * hd + d : zeros);
-            vf_transpose8(r);
-            for (int i = 0; i < 8; i++) vf_store(packed + (d + i) * TILE_KEYS + j, r[i]);
+        for (; d + VW <= hd; d += VW) {
+            vw r[VW];
+            for (int i = 0; i < VW; i++) r[i] = vw_from_f16(j + i < n_key ? k + (int64_t)(j + i) * hd + d : zeros);
+            vw_transpose(r);
+            for (int i = 0; i < VW; i++) vw_store(packed + (d + i) * TILE_KEYS + j, r[i]);
         }
         for (; d < hd; d++)
-            for (int i = 0; i < 8; i++)
+            for (int i = 0; i < VW; i++)
                 packed[d * TILE_KEYS + j + i] = j + i < n_key ? sr_f16_to_f32(k[(int64_t)(j + i) * hd + d]) : 0;
     }
 }
 
 /* score[i][0 .. TILE_KEYS) = q[i] . packed */
-static void score_tile(const float *const q[FOUR], const float *packed, int hd, float *const score[FOUR]) {
-    const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3];
-    vf a0 = vf_set1(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+static void score_tile(const float *const *q, const float *packed, int hd, float *const *score) {
+#define Q(i) const float *const q##i = q[i];
+#define ZERO(i) vw a##i = vw_set1(0), b##i = a##i;
+    TILE(Q)
+    TILE(ZERO)
     for (int d = 0; d < hd; d++, packed += TILE_KEYS) {
-        vf a = vf_load(packed), b = vf_load(packed + 8), v = vf_set1(q0[d]);
-        a0 = vf_fma(a, v, a0), b0 = vf_fma(b, v, b0), v = vf_set1(q1[d]);
-        a1 = vf_fma(a, v, a1), b1 = vf_fma(b, v, b1), v = vf_set1(q2[d]);
-        a2 = vf_fma(a, v, a2), b2 = vf_fma(b, v, b2), v = vf_set1(q3[d]);
-        a3 = vf_fma(a, v, a3), b3 = vf_fma(b, v, b3);
+        const vw a = vw_load(packed), b = vw_load(packed + VW);
+#define ADD(i) a##i = vw_fma(a, vw_set1(q##i[d]), a##i), b##i = vw_fma(b, vw_set1(q##i[d]), b##i);
+        TILE(ADD)
     }
-    vf_store(score[0], a0), vf_store(score[0] + 8, b0), vf_store(score[1], a1), vf_store(score[1] + 8, b1);
-    vf_store(score[2], a2), vf_store(score[2] + 8, b2), vf_store(score[3], a3), vf_store(score[3] + 8, b3);
+#define KEEP(i) vw_store(score[i], a##i), vw_store(score[i] + VW, b##i);
+    TILE(KEEP)
+#undef Q
+#undef ZERO
+#undef ADD
+#undef KEEP
+}
+
+/* o[i][0 .. 2 * VW) += the sum over keys of p[i][j] * v[j], for n keys as f32 */
+static void weigh_wide(const float *const *p, const float *v, int n, int ld, float *const *o) {
+#define P(i) const float *const p##i = p[i];
+#define LOAD(i) vw a##i = vw_load(o[i]), b##i = vw_load(o[i] + VW);
+    TILE(P)
+    TILE(LOAD)
+    for (int j = 0; j < n; j++, v += ld) {
+        const vw a = vw_load(v), b = vw_load(v + VW);
+#define ADD(i) a##i = vw_fma(a, vw_set1(p##i[j]), a##i), b##i = vw_fma(b, vw_set1(p##i[j]), b##i);
+        TILE(ADD)
+    }
+#define KEEP(i) vw_store(o[i], a##i), vw_store(o[i] + VW, b##i);
+    TILE(KEEP)
+#undef P
+#undef LOAD
+#undef ADD
+#undef KEEP
 }
 
 /* score[j] = q . key j, eight keys at a time: one row, straight from the stored keys. */
@@ -142,27 +211,54 @@ static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int f
     }
 }
 
-/* Scores of a row, of which from .. to count, to probabilities; the rest of 8 from / 8 .. to become 0. */
+/* Scores of a row, of which from .. to count, to probabilities; the rest of VW from / VW .. to become 0. */
 static void softmax_row(float *row, int from, int to, float cap, float *m, float *s, float *o, int hd) {
-    int begin = from / 8 * 8, end = (to + 7) / 8 * 8;
+    int begin = from / VW * VW, end = (to + VW - 1) / VW * VW;
+    for (int j = begin; cap > 0 && j < end; j += 8) vf_store(row + j, soft_cap_vf(vf_load(row + j), cap));
     for (int j = begin; j < from; j++) row[j] = -INFINITY;
     for (int j = to; j < end; j++) row[j] = -INFINITY;
-    vf top = vf_set1(-INFINITY), sum = vf_set1(0);
-    if (cap > 0) {
-        for (int j = begin; j < end; j += 8) vf_store(row + j, soft_cap_vf(vf_load(row + j), cap));
-        for (int j = begin; j < from; j++) row[j] = -INFINITY;
-        for (int j = to; j < end; j++) row[j] = -INFINITY;
+    vw top = vw_set1(-INFINITY), sum = vw_set1(0);
+    for (int j = begin; j < end; j += VW) top = vw_max(vw_load(row + j), top);
+    float most = vw_reduce_max(top), max = *m > most ? *m : most, keep = *m == -INFINITY ? 0 : expf(*m - max);
+    for (int j = begin; j < end; j += VW) {
+        vw p = exp_vw(vw_sub(vw_load(row + j), vw_set1(max)));
+        vw_store(row + j, p);
+        sum = vw_add(sum, p);
     }
-    for (int j = begin; j < end; j += 8) top = vf_max(vf_load(row + j), top);
-    float most = vf_reduce_max(top), max = *m > most ? *m : most, keep = *m == -INFINITY ? 0 : expf(*m - max);
-    for (int j = begin; j < end; j += 8) {
-        vf p = exp_vf(vf_sub(vf_load(row + j), vf_set1(max)));
-        vf_store(row + j, p);
-        sum = vf_add(sum, p);
-    }
-    *s = *s * keep + vf_sum(sum);
+    *s = *s * keep + vw_sum(sum);
     *m = max;
-    for (int d = 0; d < hd; d++) o[d] *= keep;
+    if (keep != 1)
+        for (int d = 0; d < hd; d++) o[d] *= keep;
+}
+
+/* Probabilities times values of all rows, keys from .. to; so few keys at a time that their values stay near. */
+static void weigh_rows(const float *score, int n_q, const uint16_t *v, int from, int to, int hd, int ld, float *o,
+                       float *values) {
+    const int whole = hd / (2 * VW) * (2 * VW);
+    for (int j = from; j < to; j += VALUE_KEYS) {
+        const int n = to - j < VALUE_KEYS ? to - j : VALUE_KEYS;
+        for (int t = 0; t < n; t++) {
+            const uint16_t *x = v + (int64_t)(j + t) * ld;
+            int d = 0;
+            for (; d + VW <= hd; d += VW) vw_store(values + t * hd + d, vw_from_f16(x + d));
+            for (; d < hd; d++) values[t * hd + d] = sr_f16_to_f32(x[d]);
+        }
+        for (int i = 0; i < n_q; i += TILE_ROWS) {
+            const float *p[TILE_ROWS];
+            float *out[TILE_ROWS], *at[TILE_ROWS];
+            for (int r = 0; r < TILE_ROWS; r++) {
+                const int row = i + r < n_q ? i + r : n_q - 1;
+                p[r] = score + row * SR_KV_PAGE + j, out[r] = o + (int64_t)row * hd;
+            }
+            for (int d = 0; d < whole; d += 2 * VW) {
+                for (int r = 0; r < TILE_ROWS; r++) at[r] = out[r] + d;
+                weigh_wide(p, values + d, n, hd, at);
+            }
+            for (int r = 0; r < TILE_ROWS && i + r < n_q; r++)
+                for (int t = 0; whole < hd && t < n; t++)
+                    for (int d = whole; d < hd; d++) out[r][d] += p[r][t] * values[t * hd + d];
+        }
+    }
 }
 
 static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
@@ -178,48 +274,47 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
     first = first / TILE_KEYS * TILE_KEYS;
     if (first >= last) return;
 
-        /* Rows of four: i, and where one is missing the last. */
 #define ROW(i) ((i) < n_q ? (i) : n_q - 1)
     if (n_q == 1) score_one(q[0], k + (int64_t)first * hd, last - first, hd, scratch + first);
-    for (int j = first; n_q > FOUR && j < last; j += TILE_KEYS) {
-        pack_keys(k + (int64_t)j * hd, n_key - j, hd, packed);
-        for (int i = 0; i < n_q; i += FOUR) {
-            const float *const rows[FOUR] = {q[i], q[ROW(i + 1)], q[ROW(i + 2)], q[ROW(i + 3)]};
-            float *const to[FOUR] = {scratch + i * SR_KV_PAGE + j, scratch + ROW(i + 1) * SR_KV_PAGE + j,
-                                     scratch + ROW(i + 2) * SR_KV_PAGE + j, scratch + ROW(i + 3) * SR_KV_PAGE + j};
-            score_tile(rows, packed, hd, to);
-        }
-    }
     if (n_q > 1 && n_q <= FOUR) {
         const float *const rows[FOUR] = {q[0], q[ROW(1)], q[ROW(2)], q[ROW(3)]};
         float *const to[FOUR] = {scratch + first, scratch + ROW(1) * SR_KV_PAGE + first,
                                  scratch + ROW(2) * SR_KV_PAGE + first, scratch + ROW(3) * SR_KV_PAGE + first};
         score_four(rows, k + (int64_t)first * hd, last - first, hd, to);
     }
-    for (int i = 0; i < n_q; i += FOUR) {
-        int rows = n_q - i < FOUR ? n_q - i : FOUR, from = n_key, to = 0;
-        for (int r = i; r < i + rows; r++) {
-            if (lo[r] >= hi[r]) continue;
+    for (int j = first; n_q > FOUR && j < last; j += TILE_KEYS) {
+        pack_keys(k + (int64_t)j * hd, n_key - j, hd, packed);
+        for (int i = 0; i < n_q; i += TILE_ROWS) {
+            const float *rows[TILE_ROWS];
+            float *to[TILE_ROWS];
+            for (int r = 0; r < TILE_ROWS; r++) {
+                rows[r] = q[ROW(i + r)];
+                to[r] = scratch + ROW(i + r) * SR_KV_PAGE + j;
+            }
+            score_tile(rows, packed, hd, to);
+        }
+    }
+    int from = n_key, to = 0; /* what any row sees */
+    for (int r = 0; r < n_q; r++)
+        if (lo[r] < hi[r]) {
             from = lo[r] < from ? lo[r] : from;
             to = hi[r] > to ? hi[r] : to;
         }
-        if (from >= to) continue;
-        const float *p[FOUR];
-        float *out[FOUR];
-        for (int r = 0; r < FOUR; r++) {
-            int row = ROW(i + r);
-            p[r] = scratch + row * SR_KV_PAGE;
-            out[r] = o + (int64_t)row * hd_v;
-        }
-        for (int r = i; r < i + rows; r++) {
-            float *row = scratch + r * SR_KV_PAGE;
-            if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd_v, hd_v);
-            /* what another of the four sees and this one does not */
-            for (int j = from; j < to && j < lo[r]; j++) row[j] = 0;
-            for (int j = hi[r] > from ? hi[r] : from; j < to; j++) row[j] = 0;
-        }
-        weigh(p, rows, v, from, to, hd_v, ld_v, out);
+    for (int r = 0; r < n_q; r++) {
+        float *row = scratch + r * SR_KV_PAGE;
+        if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd_v, hd_v);
+        /* what another sees and this one does not */
+        for (int j = from; j < to && j < lo[r]; j++) row[j] = 0;
+        for (int j = hi[r] > from ? hi[r] : from; j < to; j++) row[j] = 0;
     }
+    if (n_q > FOUR) {
+        weigh_rows(scratch, n_q, v, from, to, hd_v, ld_v, o, packed);
+        return;
+    }
+    const float *const p[FOUR] = {scratch, scratch + ROW(1) * SR_KV_PAGE, scratch + ROW(2) * SR_KV_PAGE,
+                                  scratch + ROW(3) * SR_KV_PAGE};
+    float *const out[FOUR] = {o, o + (int64_t)ROW(1) * hd_v, o + (int64_t)ROW(2) * hd_v, o + (int64_t)ROW(3) * hd_v};
+    weigh(p, n_q, v, from, to, hd_v, ld_v, out);
 #undef ROW
 }
 

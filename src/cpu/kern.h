@@ -156,7 +156,7 @@ typedef struct sr_kern {
     double probe_ops;
 } sr_kern;
 
-enum { SR_ATTEND_ROWS = 32 }; /* most query rows of an attend_chunk call */
+enum { SR_ATTEND_ROWS = 64 }; /* most query rows of an attend_chunk call */
 static inline size_t sr_attend_scratch(int hd) {
     return (size_t)SR_KV_PAGE * (size_t)hd + (size_t)SR_ATTEND_ROWS * SR_KV_PAGE;
 }

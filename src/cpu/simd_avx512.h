@@ -34,4 +34,76 @@ V_INLINE vb vb_bits(const uint8_t *p, const int value) {
     return _mm256_maskz_set1_epi8(bits, (char)value);
 }
 
+/* ---- the wider part, for attention ---- */
+
+#define VW 16
+typedef __m512 vw;
+V_INLINE vw vw_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+V_INLINE void vw_store(float *p, vw v) {
+    _mm512_storeu_ps(p, v);
+}
+V_INLINE vw vw_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+V_INLINE vw vw_add(vw a, vw b) {
+    return _mm512_add_ps(a, b);
+}
+V_INLINE vw vw_sub(vw a, vw b) {
+    return _mm512_sub_ps(a, b);
+}
+V_INLINE vw vw_mul(vw a, vw b) {
+    return _mm512_mul_ps(a, b);
+}
+V_INLINE vw vw_fma(vw a, vw b, vw c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+V_INLINE vw vw_max(vw a, vw b) {
+    return _mm512_max_ps(a, b);
+}
+V_INLINE vw vw_min(vw a, vw b) {
+    return _mm512_min_ps(a, b);
+}
+V_INLINE vw vw_round(vw v) {
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+V_INLINE vw vw_pow2(vw n) {
+    return _mm512_scalef_ps(_mm512_set1_ps(1), n);
+}
+V_INLINE float vw_sum(vw v) {
+    return vf_sum(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+}
+V_INLINE float vw_reduce_max(vw v) {
+    return vf_reduce_max(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+}
+V_INLINE vw vw_from_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
+/* Lane j of r[i] becomes lane i of r[j]. */
+V_INLINE void vw_transpose(vw r[16]) {
+    __m512 t[16], u[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        const __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]), c = _mm512_castps_pd(t[i + 2]),
+                      d = _mm512_castps_pd(t[i + 3]);
+        u[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c)), u[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        u[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d)), u[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* 128-bit lane l of u[4 n + i] has lanes 4 n .. 4 n + 3 of what is r[4 l + i] */
+        const __m512 even0 = _mm512_shuffle_f32x4(u[i], u[4 + i], 0x88),
+                     odd0 = _mm512_shuffle_f32x4(u[i], u[4 + i], 0xdd),
+                     even1 = _mm512_shuffle_f32x4(u[8 + i], u[12 + i], 0x88),
+                     odd1 = _mm512_shuffle_f32x4(u[8 + i], u[12 + i], 0xdd);
+        r[i] = _mm512_shuffle_f32x4(even0, even1, 0x88), r[8 + i] = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+        r[4 + i] = _mm512_shuffle_f32x4(odd0, odd1, 0x88), r[12 + i] = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+    }
+}
+
 #endif
