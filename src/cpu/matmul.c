@@ -1,4 +1,5 @@
 /* y[T][N] = x[T][K] * w[N][K]^T on the CPU: which kernel, and who does which rows. See kern.h for the two int8 ways. */
+#include <math.h>
 #include <string.h>
 
 #include "base/pool.h"
@@ -44,6 +45,7 @@ struct job {
     int n;
     struct columns *x;
     int n_x;
+    double limit; /* of the rounding error of a token, of its energy */
 };
 
 struct gemm_scratch {
@@ -123,6 +125,16 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
     }
 }
 
+/* Asks memory for `n` columns of a row from k0 on, where rows lie one after the other: they are read when the columns
+ * before them are multiplied, and from rows so far apart no processor guesses them. */
+static void prefetch(const sr_weight *w, int64_t row, int64_t k0, int64_t n) {
+    const int64_t stride = w->plane[0].stride, from = stride * k0 / w->K, bytes = stride * n / w->K,
+                  left = stride - from;
+    const uint8_t *at = w->plane[0].data + row * stride + from;
+    if (w->plane[0].bytes != w->N * stride || k0 >= w->K) return;
+    for (int64_t i = 0; i < bytes && i < left; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
 static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
@@ -132,6 +144,7 @@ static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, in
         return;
     }
     for (int r = 0; r < n_rows; r++) {
+        prefetch(w, row0 + r, k0 + SR_TILE_KC, SR_TILE_KC);
         if (w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (w->fast && w->fast->unpack && !w->fmt->panel)
@@ -294,13 +307,18 @@ static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) 
     if (deal) sr_x8_deal(to, column);
 }
 
-/* Rounding with a step s leaves s^2 / 12 a column. Beyond this share of the token's energy, one outlier sets the step
- * of its whole block, and the residual is worth a column of its own. Measured on the story model, q8_0, held-out text
- * against --exact: without residuals mean KLD 4.5e-4; with 4e-4 here 2.4e-4, 2e-4 1.1e-4, 1e-4 4.9e-5 (42 % of the
- * tokens of qkv, 17 % of gate and up, all of down). */
-static const double RESIDUAL_ERROR = 1e-4;
+/* Rounding with a step s leaves s^2 / 12 a column. Beyond a share of the token's energy, one outlier sets the step of
+ * its whole block, and the residual is worth a column of its own. Measured on the story model, q8_0, held-out text
+ * against
+ * --exact: without residuals mean KLD 4.5e-4; with 4e-4 here 2.4e-4, 2e-4 1.1e-4, 1e-4 4.9e-5 (42 % of the tokens of
+ * qkv, 17 % of gate and up, all of down). Weights of few bits have an error of their own, of about 1.6 * 4^-bits of
+ * their energy when rounded to nearest: an eighth of it more is not seen. */
+static double residual_limit(const sr_weight *w) {
+    const double bits = 8.0 * (double)sr_weight_bytes(w) / ((double)w->N * (double)w->K), own = 0.2 * exp2(-2 * bits);
+    return own < 1e-4 ? 1e-4 : own < 4e-4 ? own : 4e-4;
+}
 
-static bool wants_residual(const sr_cpu *cpu, const float *row, int column) {
+static bool wants_residual(const sr_cpu *cpu, const float *row, int column, double limit) {
     const sr_x8 *x = &cpu->x8;
     float energy;
     double error = 0;
@@ -309,12 +327,13 @@ static bool wants_residual(const sr_cpu *cpu, const float *row, int column) {
         double step = x->scale[column * x->n_block + b];
         error += step * step * (SR_KC / 12.0);
     }
-    return error > RESIDUAL_ERROR * (double)energy;
+    return error > limit * (double)energy;
 }
 
 struct quantize_job {
     sr_cpu *cpu;
     struct columns *x;
+    double limit;
 };
 
 static void quantize_token(void *ctx, int t, int thread) {
@@ -323,7 +342,8 @@ static void quantize_token(void *ctx, int t, int thread) {
     const float *row = x->x + t * x->ld_x;
     (void)thread;
     quantize_column(j->cpu, row, x->at + t, x->T <= SR_DOT_MAX);
-    j->cpu->residual_of[x->at + x->T + t] = wants_residual(j->cpu, row, x->at + t); /* a mark: the place is free yet */
+    j->cpu->residual_of[x->at + x->T + t] =
+        wants_residual(j->cpu, row, x->at + t, j->limit); /* a mark: the place is free yet */
 }
 
 static void quantize_residual(void *ctx, int i, int thread) {
@@ -349,7 +369,7 @@ static int collect_residuals(sr_cpu *cpu, const struct columns *x) {
 static void quantize_columns(void *ctx, int i, int thread) {
     const struct job *j = ctx;
     struct columns *x = &j->x[i];
-    struct quantize_job q = {j->cpu, x};
+    struct quantize_job q = {j->cpu, x, j->limit};
     for (int t = 0; t < x->T; t++) quantize_token(&q, t, thread);
     x->n = x->T + collect_residuals(j->cpu, x);
     for (int r = 0; r < x->n - x->T; r++) quantize_residual(&q, r, thread);
@@ -365,7 +385,7 @@ static void quantize_all(struct job *j) {
         sr_pool_for(j->n_x < 8 ? 1 : cpu->threads, j->n_x, quantize_columns, j);
         return;
     }
-    struct quantize_job q = {cpu, j->x};
+    struct quantize_job q = {cpu, j->x, j->limit};
     const int threads = j->x->T < 8 ? 1 : cpu->threads;
     sr_pool_for(threads, j->x->T, quantize_token, &q);
     const int n = collect_residuals(cpu, j->x);
@@ -395,7 +415,11 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
         const int parts = parts_of(&of[i]), rows = rows_of(cpu, of[i].way, of[i].N) / parts;
         j.first[i + 1] = j.first[i] + (int)((of[i].N / parts + rows - 1) / rows);
-        int8 = int8 || of[i].way == BY_DOT || of[i].way == BY_CODES || of[i].way == BY_GEMM;
+        if (of[i].way == BY_DOT || of[i].way == BY_CODES || of[i].way == BY_GEMM) {
+            const double limit = residual_limit(of[i].w);
+            j.limit = int8 && j.limit < limit ? j.limit : limit;
+            int8 = true;
+        }
         gemm = gemm || of[i].way == BY_GEMM;
         bf16 = bf16 || of[i].way == BY_BF16;
     }
