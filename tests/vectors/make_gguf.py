@@ -28,8 +28,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
 FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
             "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn",
-            "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss", "deepseek_v2",
-            "deepseek_v3"]
+            "mixtral", "granitemoe", "granitemoe_shared", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss",
+            "gpt_oss_whole", "deepseek_v2", "deepseek_v3"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -47,7 +47,7 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
     **{f"mlp.{s}.{part}_proj": f"ffn_{part}_shexp" for s in ("shared_experts", "shared_mlp") for part in ("gate", "up", "down")},
     "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
-    "block_sparse_moe.output_linear": "ffn_down_exps",
+    "block_sparse_moe.output_linear": "ffn_down_exps", "shared_mlp.output_linear": "ffn_down_shexp",
     "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
     "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
     "self_attn.kv_b_proj": "attn_kv_b",
@@ -56,7 +56,7 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
 GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "model.final_layernorm": "output_norm", "lm_head": "output"}
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense",
-                 "mixtral": "llama", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                 "mixtral": "llama", "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
                  "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 EXPERT = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
 PERMUTED = {"llama", "mistral3", "smollm3", "granite", "granitemoe"}  # q and k rows in adjacent pairs
@@ -105,11 +105,15 @@ def stacked(tensors, by_expert):
             out[f"blk.{one[1]}.ffn_{EXPERT[one[3]]}.{one[2]}.weight"] = x
         elif one:
             stacks.setdefault(f"blk.{one[1]}.ffn_{EXPERT[one[3]]}_exps.weight", {})[int(one[2])] = x
-        elif name.endswith("block_sparse_moe.input_linear.weight"):  # Granite's: gate above up
-            layer = name.split(".")[2]
-            half = x.shape[1] // 2
-            out[f"blk.{layer}.ffn_gate_exps.weight"] = x[:, :half]
-            out[f"blk.{layer}.ffn_up_exps.weight"] = x[:, half:]
+        elif name.endswith(".input_linear.weight"):  # Granite's: gate above up
+            layer, kind = name.split(".")[2], "shexp" if "shared" in name else "exps"
+            for part, rows in zip(("gate", "up"), np.split(x, 2, axis=-2)):
+                out[f"blk.{layer}.ffn_{part}_{kind}.weight"] = rows
+        elif re.search(r"experts\.(gate_up|down)_proj(_bias)?$", name):  # gpt-oss's: turned around, gate and up in turn
+            layer, kind = name.split(".")[2], "bias" if name.endswith("_bias") else "weight"
+            x = x if kind == "bias" else x.swapaxes(1, 2)
+            for part, rows in [("gate", x[:, 0::2]), ("up", x[:, 1::2])] if "gate_up" in name else [("down", x)]:
+                out[f"blk.{layer}.ffn_{part}_exps.{kind}"] = rows
         else:
             out[name] = x
     for name, parts in stacks.items():
@@ -231,6 +235,8 @@ def add_architecture(writer, c, rope, d):
             writer.add_expert_feed_forward_length(c["intermediate_size"])
         if c["model_type"] == "hunyuan_v1_moe":
             writer.add_expert_shared_feed_forward_length(c["intermediate_size"])
+        if c.get("shared_intermediate_size"):
+            writer.add_expert_shared_feed_forward_length(c["shared_intermediate_size"])
         if c.get("moe_intermediate_size"):
             writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
         if c.get("shared_expert_intermediate_size"):
@@ -332,7 +338,7 @@ def convert(directory, out, matrix=None, by_expert=False):
         x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
         if arch.startswith("gemma") and new.endswith("norm.weight"):
             x = x + np.float32(1)
-        kind = matrix_type if x.ndim >= 2 and "ffn_gate_inp" not in new else T.F32
+        kind = matrix_type if x.ndim >= 2 and "ffn_gate_inp" not in new and not new.endswith("bias") else T.F32
         raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
         writer.add_tensor(new, raw, raw_dtype=kind)
     finish(writer, out)

@@ -31,6 +31,8 @@ NOTES = {
               "sparsemixer; gguf_numpy.py with these two changes gives its logits to 5.6e-06",
     "qwen2_moe": "its tied head stored a second time, without which llama.cpp refuses this family",
     "mixtral_by_expert": "llama.cpp no longer reads experts one by one",
+    "gpt_oss_whole": "llama.cpp cuts YaRN's blend to whole features, where the published config says that it must not; "
+                     "gguf_numpy.py with that cut gives its logits to 7.8e-06",
     "deepseek_v2": "llama.cpp expects queries in one matrix of models with 26, 27 or 48 layers only",
     "by_layer": "llama.cpp's llama has as many heads in all layers",
 }
