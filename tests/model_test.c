@@ -153,7 +153,7 @@ static const char *const families[] = {"llama",
                                        "deepseek_v3",
                                        "glm4_moe_lite",
                                        NULL};
-/* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
+/* The same models, and those that only GGUF has: mixed types, head counts by layer, heads in Q8_0. */
 static const char *const gguf_families[] = {"llama",
                                             "mistral",
                                             "llama_linear",
@@ -186,13 +186,38 @@ static const char *const gguf_families[] = {"llama",
                                             "gpt_oss_whole",
                                             "mixed",
                                             "by_layer",
+                                            "deepseek_q8_0",
                                             NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
-static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
-                                        "gptq-4",    "gptq-4-order",   "gptq-3",    "gptq-8",  "gptq-4-phi3",
-                                        "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
-                                        "fp8-block", "modelopt-nvfp4", "hqq-3-pt",  "hqq-4",   NULL};
+static const char *const quantized[] = {"mlx-4",
+                                        "mlx-mixed",
+                                        "mlx-mxfp4",
+                                        "bnb-nf4",
+                                        "bnb-int8",
+                                        "gptq-4",
+                                        "gptq-4-order",
+                                        "gptq-3",
+                                        "gptq-8",
+                                        "gptq-4-phi3",
+                                        "awq-4",
+                                        "ct-w4a16",
+                                        "ct-w8a8",
+                                        "ct-fp8",
+                                        "ct-nvfp4",
+                                        "fp8-block",
+                                        "modelopt-nvfp4",
+                                        "hqq-3-pt",
+                                        "hqq-4",
+                                        "mlx-lm-mixtral",
+                                        "mlx-lm-phimoe",
+                                        "mlx-lm-granitemoe",
+                                        "mlx-lm-qwen3-moe",
+                                        "mlx-lm-gpt-oss",
+                                        "mlx-lm-deepseek",
+                                        "fp8-block-deepseek",
+                                        "gptq-4-deepseek",
+                                        NULL};
 
 static const char *arch_of(const struct run *r) {
     sr_model_info info;

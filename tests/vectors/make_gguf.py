@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files made by the `gguf` package from the checkpoints here.
 
-    python make_gguf.py [FAMILY...]           the committed files tiny/*.gguf, and expected.bin of mixed and by_layer
+    python make_gguf.py [FAMILY...]           the committed files tiny/*.gguf, and expected.bin of those made here
     python make_gguf.py MODEL_DIR OUT.gguf    one Hugging Face directory, e.g. the story model
 
 Two-dimensional bfloat16 weights stay BF16, float32 ones F32; norms, biases and RoPE divisors are
@@ -410,6 +410,57 @@ def make_by_layer(out):
     write_expected("by_layer", out, [0, vocab - 1] + rng.integers(0, vocab, 46).tolist())
 
 
+def make_deepseek_q8_0(out):
+    """A DeepSeek-V3 of which every matrix but the router is Q8_0, made here, with the heads' keys and values apart."""
+    rng = np.random.Generator(np.random.PCG64(22))
+    heads, rank, rot, nope, value, width, ff, experts, vocab = 4, 32, 16, 32, 32, 64, 32, 4, 96
+    writer = gguf.GGUFWriter(out, "deepseek2")
+    writer.add_name("deepseek_q8_0")
+    writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    c = dict(model_type="deepseek_v3", max_position_embeddings=128, hidden_size=width, num_hidden_layers=2,
+             intermediate_size=64, num_attention_heads=heads, rms_norm_eps=1e-6, vocab_size=vocab, kv_lora_rank=rank,
+             qk_nope_head_dim=nope, qk_rope_head_dim=rot, v_head_dim=value, q_lora_rank=32, n_routed_experts=experts,
+             num_experts_per_tok=2, moe_intermediate_size=ff, n_group=1, topk_group=1, n_shared_experts=1,
+             routed_scaling_factor=1.5, norm_topk_prob=True, first_k_dense_replace=1,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16,
+                                  mscale_all_dim=1.0))
+    add_architecture(writer, c, rope_of(c), 16)
+    writer.add_tokenizer_model("none")
+
+    def add(name, *shape, kind=T.Q8_0):
+        x = (rng.standard_normal(shape) * 0.25 + (len(shape) == 1)).astype(np.float32)
+        kind = T.F32 if len(shape) == 1 else kind
+        writer.add_tensor(f"{name}.weight", quantize(x, kind), raw_dtype=kind)
+
+    add("token_embd", vocab, width)
+    for i in range(2):
+        blk = f"blk.{i}."
+        add(blk + "attn_norm", width)
+        add(blk + "attn_q_a", 32, width)
+        add(blk + "attn_q_a_norm", 32)
+        add(blk + "attn_q_b", heads * (nope + rot), 32)
+        add(blk + "attn_kv_a_mqa", rank + rot, width)
+        add(blk + "attn_kv_a_norm", rank)
+        add(blk + "attn_k_b", heads, rank, nope)
+        add(blk + "attn_v_b", heads, value, rank)
+        add(blk + "attn_output", width, heads * value)
+        add(blk + "ffn_norm", width)
+        parts = (("gate", ff, width), ("up", ff, width), ("down", width, ff))
+        for part, n, k in parts:
+            if i == 0:
+                add(f"{blk}ffn_{part}", *(2 * x if x == ff else x for x in (n, k)))
+            else:
+                add(f"{blk}ffn_{part}_exps", experts, n, k)
+                add(f"{blk}ffn_{part}_shexp", n, k)
+        if i:
+            add(blk + "ffn_gate_inp", experts, width, kind=T.F32)
+    add("output_norm", width)
+    add("output", vocab, width)
+    finish(writer, out)
+    write_expected("deepseek_q8_0", out, [0, vocab - 1] + rng.integers(0, vocab, 46).tolist())
+
+
 def write_expected(name, out, ids):
     y = gguf_numpy.logits(out, ids)
     print(f"  logits std {y.std():.2f}, max {np.abs(y).max():.1f}")
@@ -433,7 +484,7 @@ def check(out, expected):
 
 
 def main():
-    made = {"mixed": make_mixed, "by_layer": make_by_layer}
+    made = {"mixed": make_mixed, "by_layer": make_by_layer, "deepseek_q8_0": make_deepseek_q8_0}
     names = sys.argv[1:]
     if len(names) == 2 and names[1].endswith(".gguf"):
         directory, out = map(pathlib.Path, sys.argv[1:])

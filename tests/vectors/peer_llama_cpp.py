@@ -98,7 +98,7 @@ def main():
     quiet = lc.llama_log_callback(lambda level, text, user: None)
     lc.llama_log_set(quiet, ctypes.c_void_p(0))
     names = sys.argv[1:]
-    rows = [row(name) for name in names or FAMILIES + ["mixtral_by_expert", "mixed", "by_layer"]]
+    rows = [row(name) for name in names or FAMILIES + ["mixtral_by_expert", "mixed", "by_layer", "deepseek_q8_0"]]
     print("\n".join(rows))
     if not names:
         (HERE / "peer.tsv").write_text("\n".join(rows) + "\n")
