@@ -561,6 +561,32 @@ static void mixtures_do_not_depend_on_batch_or_threads(void **state) {
     }
 }
 
+/* A latent vector and the features that rotate, whatever the heads are, and whichever matrices the file has. */
+static void a_latent_model_keeps_one_vector_of_a_token(void **state) {
+    (void)state;
+    static const struct {
+        const char *path;
+        int32_t kept, head; /* rank + features that rotate; features of a head's queries */
+    } cases[] = {{"deepseek_v2", 32, 20},      {"deepseek_v3", 32, 20},   {"deepseek_v3.gguf", 32, 20},
+                 {"deepseek_v2.gguf", 32, 20}, {"glm4_moe_lite", 32, 20}, {"deepseek_q8_0.gguf", 48, 48}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int exact = 0; exact < 2; exact++) {
+            char path[512];
+            sr_model_info info;
+            snprintf(path, sizeof path, TINY "%s", cases[i].path);
+            struct run r = open_run(path, (sr_engine_options){.exact = exact}, NULL, 64);
+            sr_model_get_info(r.model, &info);
+            assert_int_equal(info.n_kv_head, 1);
+            assert_int_equal(info.head_dim, cases[i].head);
+            for (int32_t n_ctx = 256; n_ctx <= 300; n_ctx += 44) { /* pages of 256 tokens */
+                const int64_t tokens = n_ctx > 256 ? 512 : 256, rest = 4 * n_ctx + 4 * (int64_t)info.n_vocab;
+                assert_int_equal(sr_session_bytes(r.model, n_ctx),
+                                 tokens * info.n_layer * cases[i].kept * (exact ? 4 : 2) + rest);
+            }
+            close_run(&r);
+        }
+}
+
 static void a_cancelled_step_changes_nothing(void **state) {
     (void)state;
     struct expected e = read_expected("llama");
@@ -638,6 +664,7 @@ int main(void) {
         cmocka_unit_test(mixtures_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(sync_after_an_edit_equals_a_fresh_prefill),
         cmocka_unit_test(sessions_that_share_a_step_do_not_mix),
+        cmocka_unit_test(a_latent_model_keeps_one_vector_of_a_token),
         cmocka_unit_test(a_cancelled_step_changes_nothing),
         cmocka_unit_test(misuse_of_a_session_is_an_error),
         cmocka_unit_test(isq_takes_every_name_it_lists),

@@ -91,9 +91,10 @@ static bool bind_parts(struct sr_binder *b, const char *stem, int64_t n, int64_t
 
 static void bind_bias(struct sr_binder *b, const char *stem, bool required, sr_weight *w) {
     char bias[SR_NAME + 8];
-    snprintf(bias, sizeof bias, "%s.bias", stem);
-    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '_'; /* a parameter beside a stack that is one */
-    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '.';
+    sr_parts parts;
+    sr_weight_parts(b->file, stem, &parts);
+    const bool module = parts.item[0].part->name[strlen(stem)] == '.'; /* else a parameter beside a stack that is one */
+    snprintf(bias, sizeof bias, "%s%sbias", stem, module ? "." : "_");
     w->bias = vector_named(b, bias, w->N, required);
 }
 
@@ -183,7 +184,7 @@ static void turned_stack(struct sr_binder *b, const char *stem, int n, int64_t r
     sr_weight stored;
     if (!bind_parts(b, stem, n * k, rows, &stored)) return;
     sr_bind_turned(b, stem, &stored, n, k, k, w);
-    if (b->err->code == SR_OK) bind_bias(b, stem, false, w);
+    if (b->err->code == SR_OK) bind_bias(b, stem, b->arch->bias & SR_BIAS_MLP, w);
 }
 
 /* A matrix of all n experts, rows x k each, from a stack or expert by expert; weights go behind *w. */
@@ -199,10 +200,10 @@ static void experts(struct sr_binder *b, sr_role stack, sr_role one, int layer, 
         sr_weight_parts(b->file, of_all, &parts) && parts.n == 1)
         turned_stack(b, of_all, n, rows, k, *w);
     else if (!by_one)
-        matrix_named(b, of_all, stack, false, n * rows, k, false, *w);
+        matrix_named(b, of_all, stack, false, n * rows, k, b->arch->bias & SR_BIAS_MLP, *w);
     for (int e = 0; e < n && by_one; e++) {
         sr_name_expert(&b->naming, one, layer, e, "", stem);
-        matrix_named(b, stem, one, false, rows, k, false, *w + e);
+        matrix_named(b, stem, one, false, rows, k, b->arch->bias & SR_BIAS_MLP, *w + e);
     }
     *w += out->n;
 }
@@ -217,7 +218,7 @@ static void bind_mixture(struct sr_binder *b, const sr_hparams *h, int i, sr_lay
         return;
     }
     m->weight = w;
-    sr_bind_matrix(b, SR_ROUTER, i, n, d, false, &m->router);
+    sr_bind_matrix(b, SR_ROUTER, i, n, d, b->arch->bias & SR_BIAS_MLP, &m->router);
     m->bias = vector(b, SR_ROUTER_BIAS, i, "", n, false);
     char stem[SR_NAME];
     const bool fused = b->arch->stacked_experts && !b->file->gguf && !stack_name(b, SR_EXPERTS_GATE, i, stem);
