@@ -861,9 +861,11 @@ static void scales_and_caps_stay_in_their_range(void **state) { /* [6] */
 /* ---------------------------------------------------------------- tensors */
 
 static void every_missing_tensor_is_named(void **state) {
-    static const char *const families[] = {"llama",      "qwen2",      "qwen3",       "phi3",          "gemma2",
-                                           "phi2",       "starcoder2", "glm4",        "hunyuan_dense", "mixtral",
-                                           "granitemoe", "qwen2_moe",  "deepseek_v2", "deepseek_v3",   NULL};
+    static const char *const families[] = {
+        "llama",         "qwen2",      "qwen3",       "phi3",          "gemma2",
+        "phi2",          "starcoder2", "glm4",        "hunyuan_dense", "mixtral",
+        "granitemoe",    "qwen2_moe",  "deepseek_v2", "deepseek_v3",   "granitemoe_shared",
+        "gpt_oss_whole", NULL};
     for (int f = 0; families[f]; f++)
         for (int gguf = 0; gguf < 2; gguf++) {
             char from[256], config[256], dir[DIR_BYTES];
@@ -1081,33 +1083,52 @@ static void every_misshapen_tensor_is_named(void **state) { /* [10] */
         const char *name;
         int64_t n, k; /* k = 0: a vector */
         const char *word;
+        const char *from;
     } cases[] = {
-        {"token_embd.weight", 384, 32, "[384, 32]"},
-        {"token_embd.weight", 383, 64, "[383, 64]"},
-        {"token_embd.weight", 384 * 64, 0, "[24576]"},
-        {"output.weight", 383, 64, "[383, 64]"},
-        {"output.weight", 64, 384, "[64, 384]"},
-        {"output_norm.weight", 63, 0, "63"},
-        {"output_norm.weight", 65, 0, "65"},
-        {"rope_freqs.weight", 16, 0, "16"},
-        {"blk.0.attn_norm.weight", 1, 0, "1"},
-        {"blk.1.ffn_norm.weight", 128, 0, "128"},
-        {"blk.0.attn_q.weight", 32, 64, "[32, 64]"},
-        {"blk.0.attn_k.weight", 64, 64, "[64, 64]"},
-        {"blk.0.attn_k.weight", 64, 32, "[64, 32]"},
-        {"blk.1.attn_v.weight", 31, 64, "[31, 64]"},
-        {"blk.1.attn_output.weight", 64, 32, "[64, 32]"},
-        {"blk.0.ffn_gate.weight", 64, 160, "[64, 160]"},
-        {"blk.0.ffn_up.weight", 160, 65, "[160, 65]"},
-        {"blk.1.ffn_up.weight", 320, 64, "[320, 64]"},
-        {"blk.1.ffn_down.weight", 160, 64, "[160, 64]"},
-        {"blk.1.ffn_down.weight", 10240, 0, "[10240]"},
+        {"token_embd.weight", 384, 32, "[384, 32]", "llama"},
+        {"token_embd.weight", 383, 64, "[383, 64]", "llama"},
+        {"token_embd.weight", 384 * 64, 0, "[24576]", "llama"},
+        {"output.weight", 383, 64, "[383, 64]", "llama"},
+        {"output.weight", 64, 384, "[64, 384]", "llama"},
+        {"output_norm.weight", 63, 0, "63", "llama"},
+        {"output_norm.weight", 65, 0, "65", "llama"},
+        {"rope_freqs.weight", 16, 0, "16", "llama"},
+        {"blk.0.attn_norm.weight", 1, 0, "1", "llama"},
+        {"blk.1.ffn_norm.weight", 128, 0, "128", "llama"},
+        {"blk.0.attn_q.weight", 32, 64, "[32, 64]", "llama"},
+        {"blk.0.attn_k.weight", 64, 64, "[64, 64]", "llama"},
+        {"blk.0.attn_k.weight", 64, 32, "[64, 32]", "llama"},
+        {"blk.1.attn_v.weight", 31, 64, "[31, 64]", "llama"},
+        {"blk.1.attn_output.weight", 64, 32, "[64, 32]", "llama"},
+        {"blk.0.ffn_gate.weight", 64, 160, "[64, 160]", "llama"},
+        {"blk.0.ffn_up.weight", 160, 65, "[160, 65]", "llama"},
+        {"blk.1.ffn_up.weight", 320, 64, "[320, 64]", "llama"},
+        {"blk.1.ffn_down.weight", 160, 64, "[160, 64]", "llama"},
+        {"blk.1.ffn_down.weight", 10240, 0, "[10240]", "llama"},
+        {"blk.0.attn_q_a.weight", 32, 20, "[32, 20]", "deepseek_v3"},
+        {"blk.0.attn_q_a_norm.weight", 24, 0, "24", "deepseek_v3"},
+        {"blk.0.attn_q_b.weight", 48, 20, "[48, 20]", "deepseek_v3"},
+        {"blk.0.attn_kv_a_mqa.weight", 24, 32, "[24, 32]", "deepseek_v3"},
+        {"blk.0.attn_kv_a_norm.weight", 32, 0, "32", "deepseek_v3"},
+        {"blk.0.attn_k_b.weight", 48, 24, "[48, 24]", "deepseek_v3"}, /* not turned around */
+        {"blk.0.attn_k_b.weight", 24, 12, "[24, 12]", "deepseek_v3"}, /* of one head */
+        {"blk.0.attn_v_b.weight", 64, 16, "[64, 16]", "deepseek_v3"},
+        {"blk.1.attn_v_b.weight", 1536, 0, "[1536]", "deepseek_v3"},
+        {"blk.2.attn_output.weight", 32, 48, "[32, 48]", "deepseek_v3"},
+        {"blk.1.ffn_gate_inp.weight", 7, 32, "[7, 32]", "deepseek_v3"},
+        {"blk.1.exp_probs_b.bias", 7, 0, "7", "deepseek_v3"},
+        {"blk.1.ffn_down_exps.weight", 128, 32, "[128, 32]", "deepseek_v3"},
+        {"blk.2.ffn_up_shexp.weight", 32, 16, "[32, 16]", "deepseek_v3"},
+        {"blk.0.attn_q.weight", 48, 32, "[48, 32]", "deepseek_v2"},
+        {"blk.0.attn_kv_b.weight", 96, 24, "[96, 24]", "deepseek_v2"},
+        {"blk.0.attn_kv_b.weight", 24, 112, "[24, 112]", "deepseek_v2"},
     };
     const char *path = in(*state, "m.gguf");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct draft d = draft_of(TINY "llama.gguf");
-        char stem[64];
-        snprintf(stem, sizeof stem, "%.*s", (int)(strlen(cases[i].name) - strlen(".weight")), cases[i].name);
+        char from[256], stem[64];
+        snprintf(from, sizeof from, TINY "%s.gguf", cases[i].from);
+        struct draft d = draft_of(from);
+        snprintf(stem, sizeof stem, "%.*s", (int)(strrchr(cases[i].name, '.') - cases[i].name), cases[i].name);
         draft_reshape(&d, cases[i].name, "f32", cases[i].n, cases[i].k);
         draft_write_gguf(&d, path);
         refuse(cases[i].name, path, SR_CORRUPT, stem, cases[i].word);
@@ -1119,19 +1140,59 @@ static void tensors_of_other_types_are_refused(void **state) { /* [10] */
     static const struct {
         const char *name, *type;
         int64_t n, k;
+        const char *from;
     } cases[] = {
-        {"blk.0.attn_q.weight", "i32", 64, 64},    {"token_embd.weight", "i8", 384, 64},
-        {"output_norm.weight", "i32", 64, 0},      {"blk.0.attn_norm.weight", "q8_0", 64, 0},
-        {"blk.1.ffn_down.weight", "f64", 64, 160},
+        {"blk.0.attn_q.weight", "i32", 64, 64, "llama"},
+        {"token_embd.weight", "i8", 384, 64, "llama"},
+        {"output_norm.weight", "i32", 64, 0, "llama"},
+        {"blk.0.attn_norm.weight", "q8_0", 64, 0, "llama"},
+        {"blk.1.ffn_down.weight", "f64", 64, 160, "llama"},
+        {"blk.0.attn_k_b.weight", "i32", 96, 12, "deepseek_v3"},
+        {"blk.1.attn_v_b.weight", "f64", 64, 24, "deepseek_v3"},
+        {"blk.0.attn_kv_a_norm.weight", "i32", 24, 0, "deepseek_v3"},
+        {"blk.0.attn_kv_b.weight", "i16", 112, 24, "deepseek_v2"},
     };
     const char *path = in(*state, "m.gguf");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct draft d = draft_of(TINY "llama.gguf");
-        char stem[64];
+        char from[256], stem[64];
+        snprintf(from, sizeof from, TINY "%s.gguf", cases[i].from);
+        struct draft d = draft_of(from);
         snprintf(stem, sizeof stem, "%.*s", (int)(strlen(cases[i].name) - strlen(".weight")), cases[i].name);
         draft_reshape(&d, cases[i].name, cases[i].type, cases[i].n, cases[i].k);
         draft_write_gguf(&d, path);
         refuse(cases[i].name, path, SR_UNSUPPORTED, stem, cases[i].type);
+        draft_close(&d);
+    }
+}
+
+/* gpt-oss as saved without quantization: a stack is [expert][in][out]. */
+static void stacks_that_lie_turned_around_are_checked(void **state) { /* [10] */
+    static const struct {
+        const char *name, *type;
+        int64_t n, k;
+        sr_status want;
+        const char *word;
+    } cases[] = {
+        {"gate_up_proj", "bf16", 256, 32, SR_CORRUPT, "[256, 32]"}, /* not turned */
+        {"gate_up_proj", "bf16", 96, 64, SR_CORRUPT, "[96, 64]"},   /* of three experts */
+        {"gate_up_proj", "i32", 128, 64, SR_UNSUPPORTED, "i32"},
+        {"gate_up_proj_bias", "bf16", 255, 0, SR_CORRUPT, "expected 256"},
+        {"down_proj", "bf16", 4096, 0, SR_CORRUPT, "[4096]"},
+        {"down_proj_bias", "bf16", 129, 0, SR_CORRUPT, "expected 128"},
+        {"gate_up_proj", "f32", 128, 64, SR_OK, NULL},
+    };
+    char dir[DIR_BYTES], name[128];
+    make_dir(*state, "stacks", dir);
+    assert_int_equal(symlink(TINY "gpt_oss_whole/config.json", in(dir, "config.json")), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct draft d = draft_of(TINY "gpt_oss_whole/model.safetensors");
+        snprintf(name, sizeof name, "model.layers.1.mlp.experts.%s", cases[i].name);
+        draft_reshape(&d, name, cases[i].type, cases[i].n, cases[i].k);
+        draft_write_safetensors(&d, in(dir, "model.safetensors"));
+        if (cases[i].want == SR_OK)
+            accept_model(name, dir);
+        else
+            refuse(name, dir, cases[i].want, name, cases[i].word);
         draft_close(&d);
     }
 }
@@ -1143,7 +1204,11 @@ static void vectors_that_are_not_finite_are_named(void **state) { /* [11] */
                  {"llama", "output_norm.weight"},
                  {"qwen2", "blk.0.attn_q.bias"},
                  {"qwen3", "blk.1.attn_k_norm.weight"},
-                 {"llama", "rope_freqs.weight"}};
+                 {"llama", "rope_freqs.weight"},
+                 {"deepseek_v3", "blk.0.attn_kv_a_norm.weight"},
+                 {"deepseek_v3", "blk.1.exp_probs_b.bias"},
+                 {"gpt_oss", "blk.0.attn_sinks.weight"},
+                 {"gpt_oss", "blk.1.ffn_down_exps.bias"}};
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     const char *path = in(*state, "m.gguf");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -1287,6 +1352,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(widths_of_experts_follow_from_the_mlp, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(every_misshapen_tensor_is_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(tensors_of_other_types_are_refused, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(stacks_that_lie_turned_around_are_checked, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(vectors_that_are_not_finite_are_named, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(tensors_that_nothing_uses_only_warn, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(heads_are_tied_as_the_config_says, make_scratch, remove_scratch),

@@ -75,6 +75,27 @@ static void arena_gives_zeroed_aligned_memory_that_does_not_overlap(void **state
     }
 }
 
+static void an_arena_takes_over_what_another_one_has(void **state) {
+    (void)state;
+    for (int empty = 0; empty < 2; empty++) {
+        sr_arena a = {0}, b = {0};
+        char *small = empty ? NULL : sr_arena_strndup(&a, "kept", 4), *moved = sr_arena_strndup(&b, "moved", 5);
+        char *large = sr_arena_alloc(&b, 1 << 21, 1);
+        size_t used = a.used + b.used;
+        sr_arena_join(&a, &b);
+        assert_null(b.head);
+        assert_int_equal(a.used, used);
+        sr_arena_join(&a, &b); /* nothing */
+        sr_arena_free(&b);
+        large[(1 << 21) - 1] = 1;
+        assert_string_equal(moved, "moved");
+        assert_true(empty || strcmp(small, "kept") == 0);
+        assert_string_equal(sr_arena_strndup(&a, "next", 4), "next");
+        assert_string_equal(moved, "moved");
+        sr_arena_free(&a);
+    }
+}
+
 static void arena_refuses_sizes_that_wrap(void **state) {
     (void)state;
     sr_arena a = {0};
@@ -496,6 +517,7 @@ int main(void) {
         cmocka_unit_test(err_message_is_one_cut_line_of_whole_characters),
         cmocka_unit_test(every_status_has_a_name),
         cmocka_unit_test(arena_gives_zeroed_aligned_memory_that_does_not_overlap),
+        cmocka_unit_test(an_arena_takes_over_what_another_one_has),
         cmocka_unit_test(arena_refuses_sizes_that_wrap),
         cmocka_unit_test(cursor_reads_both_byte_orders),
         cmocka_unit_test(cursor_failure_is_sticky),

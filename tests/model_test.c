@@ -140,6 +140,7 @@ static const char *const families[] = {"llama",
                                        "hunyuan_dense",
                                        "mixtral",
                                        "granitemoe",
+                                       "granitemoe_shared",
                                        "qwen2_moe",
                                        "qwen3_moe",
                                        "qwen3_moe_dense",
@@ -147,24 +148,76 @@ static const char *const families[] = {"llama",
                                        "glm4_moe",
                                        "hunyuan_moe",
                                        "gpt_oss",
+                                       "gpt_oss_whole",
                                        "deepseek_v2",
                                        "deepseek_v3",
                                        "glm4_moe_lite",
                                        NULL};
-/* The same models, and two that only GGUF has: mixed types, and head counts by layer. */
-static const char *const gguf_families[] = {"llama",     "mistral",     "llama_linear",  "llama_yarn", "mistral3",
-                                            "smollm3",   "granite",     "qwen2",         "qwen3",      "gemma",
-                                            "gemma2",    "gemma3",      "phi2",          "phi3",       "phi3_longrope",
-                                            "glm4",      "starcoder2",  "hunyuan_dense", "mixtral",    "granitemoe",
-                                            "qwen2_moe", "qwen3_moe",   "phimoe",        "glm4_moe",   "hunyuan_moe",
-                                            "gpt_oss",   "deepseek_v2", "deepseek_v3",   "mixed",      "by_layer",
+/* The same models, and those that only GGUF has: mixed types, head counts by layer, heads in Q8_0. */
+static const char *const gguf_families[] = {"llama",
+                                            "mistral",
+                                            "llama_linear",
+                                            "llama_yarn",
+                                            "mistral3",
+                                            "smollm3",
+                                            "granite",
+                                            "qwen2",
+                                            "qwen3",
+                                            "gemma",
+                                            "gemma2",
+                                            "gemma3",
+                                            "phi2",
+                                            "phi3",
+                                            "phi3_longrope",
+                                            "glm4",
+                                            "starcoder2",
+                                            "hunyuan_dense",
+                                            "mixtral",
+                                            "granitemoe",
+                                            "qwen2_moe",
+                                            "qwen3_moe",
+                                            "phimoe",
+                                            "glm4_moe",
+                                            "hunyuan_moe",
+                                            "gpt_oss",
+                                            "deepseek_v2",
+                                            "deepseek_v3",
+                                            "granitemoe_shared",
+                                            "gpt_oss_whole",
+                                            "mixed",
+                                            "by_layer",
+                                            "deepseek_q8_0",
                                             NULL};
 
 /* Written by quantization packages: tests/vectors/tiny_quantized.py. */
-static const char *const quantized[] = {"mlx-4",     "mlx-mixed",      "mlx-mxfp4", "bnb-nf4", "bnb-int8",
-                                        "gptq-4",    "gptq-4-order",   "gptq-3",    "gptq-8",  "gptq-4-phi3",
-                                        "awq-4",     "ct-w4a16",       "ct-w8a8",   "ct-fp8",  "ct-nvfp4",
-                                        "fp8-block", "modelopt-nvfp4", "hqq-3-pt",  "hqq-4",   NULL};
+static const char *const quantized[] = {"mlx-4",
+                                        "mlx-mixed",
+                                        "mlx-mxfp4",
+                                        "bnb-nf4",
+                                        "bnb-int8",
+                                        "gptq-4",
+                                        "gptq-4-order",
+                                        "gptq-3",
+                                        "gptq-8",
+                                        "gptq-4-phi3",
+                                        "awq-4",
+                                        "ct-w4a16",
+                                        "ct-w8a8",
+                                        "ct-fp8",
+                                        "ct-nvfp4",
+                                        "fp8-block",
+                                        "modelopt-nvfp4",
+                                        "hqq-3-pt",
+                                        "hqq-4",
+                                        "mlx-lm-mixtral",
+                                        "mlx-lm-phimoe",
+                                        "mlx-lm-granitemoe",
+                                        "mlx-lm-qwen3-moe",
+                                        "mlx-lm-gpt-oss",
+                                        "mlx-lm-deepseek",
+                                        "fp8-block-deepseek",
+                                        "gptq-4-deepseek",
+                                        NULL};
 
 static const char *arch_of(const struct run *r) {
     sr_model_info info;
@@ -508,6 +561,32 @@ static void mixtures_do_not_depend_on_batch_or_threads(void **state) {
     }
 }
 
+/* A latent vector and the features that rotate, whatever the heads are, and whichever matrices the file has. */
+static void a_latent_model_keeps_one_vector_of_a_token(void **state) {
+    (void)state;
+    static const struct {
+        const char *path;
+        int32_t kept, head; /* rank + features that rotate; features of a head's queries */
+    } cases[] = {{"deepseek_v2", 32, 20},      {"deepseek_v3", 32, 20},   {"deepseek_v3.gguf", 32, 20},
+                 {"deepseek_v2.gguf", 32, 20}, {"glm4_moe_lite", 32, 20}, {"deepseek_q8_0.gguf", 48, 48}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int exact = 0; exact < 2; exact++) {
+            char path[512];
+            sr_model_info info;
+            snprintf(path, sizeof path, TINY "%s", cases[i].path);
+            struct run r = open_run(path, (sr_engine_options){.exact = exact}, NULL, 64);
+            sr_model_get_info(r.model, &info);
+            assert_int_equal(info.n_kv_head, 1);
+            assert_int_equal(info.head_dim, cases[i].head);
+            for (int32_t n_ctx = 256; n_ctx <= 300; n_ctx += 44) { /* pages of 256 tokens */
+                const int64_t tokens = n_ctx > 256 ? 512 : 256, rest = 4 * n_ctx + 4 * (int64_t)info.n_vocab;
+                assert_int_equal(sr_session_bytes(r.model, n_ctx),
+                                 tokens * info.n_layer * cases[i].kept * (exact ? 4 : 2) + rest);
+            }
+            close_run(&r);
+        }
+}
+
 static void a_cancelled_step_changes_nothing(void **state) {
     (void)state;
     struct expected e = read_expected("llama");
@@ -585,6 +664,7 @@ int main(void) {
         cmocka_unit_test(mixtures_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(sync_after_an_edit_equals_a_fresh_prefill),
         cmocka_unit_test(sessions_that_share_a_step_do_not_mix),
+        cmocka_unit_test(a_latent_model_keeps_one_vector_of_a_token),
         cmocka_unit_test(a_cancelled_step_changes_nothing),
         cmocka_unit_test(misuse_of_a_session_is_an_error),
         cmocka_unit_test(isq_takes_every_name_it_lists),

@@ -53,7 +53,8 @@ awk -F'\t' '$3 { printf "- %s: %s.\n", $1, $3 }' tests/vectors/peer.tsv
 cat <<'END'
 
 Mixtures of experts: experts tensor by tensor, in stacks (GGUF, MLX), or as one stack of gate and up, in any format that
-stores them; routers are left as they are by `--isq`.
+stores them; routers are left as they are by `--isq`. Where a gpt-oss directory is not quantized, its stacks are turned
+around when it is opened: that takes memory of their size, unless `--isq` makes them smaller.
 
 Rotation: plain, linear, dynamic, llama3, YaRN (with or without truncation, `mscale`, `attention_factor`) and longrope, of
 the whole model or one for full and one for sliding layers (`rope_parameters` by layer type). Where longrope or dynamic

@@ -125,11 +125,15 @@ typedef enum sr_role {
     SR_EXPERTS_UP,
     SR_EXPERTS_GATE_UP,
     SR_EXPERTS_DOWN,
+    SR_SWITCH_GATE, /* the same as MLX calls them, */
+    SR_SWITCH_UP,
+    SR_SWITCH_DOWN,
     SR_EXPERT_GATE, /* and of one, whose number stands for the name's '*' */
     SR_EXPERT_UP,
     SR_EXPERT_DOWN,
     SR_SHARED_GATE,
     SR_SHARED_UP,
+    SR_SHARED_GATE_UP,
     SR_SHARED_DOWN,
     SR_SHARED_SHARE, /* how much of it a token takes */
     SR_FFN_POST_NORM,
@@ -183,7 +187,8 @@ typedef struct sr_arch {
     const char *experts;             /* a mixture of experts: config's key of their number, */
     const char *experts_used;        /* and of a token's; NULL: num_experts_per_tok */
     sr_gate_kind gate;               /* where files do not say */
-    bool stacked_experts;            /* Hugging Face has them in two stacks: gate and up, down */
+    bool stacked_experts;            /* Hugging Face has them in two stacks: gate and up, down, */
+    bool turned_experts;             /* which are turned around ([in][out]) where nothing quantized them */
     bool shared;                     /* one MLP beside them that all tokens pass, */
     bool shared_share;               /* times the sigmoid of a logit of its own */
     const sr_name *names;            /* where they differ from most (names.c) */

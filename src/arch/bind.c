@@ -80,20 +80,71 @@ void sr_bind_visit(struct sr_binder *b, const char *stem, bool is_edge, sr_weigh
     if (b->err->code == SR_OK && b->visit) b->visit(b->user, stem, is_edge, w, b->err);
 }
 
+static bool bind_parts(struct sr_binder *b, const char *stem, int64_t n, int64_t k, sr_weight *w) {
+    sr_parts parts;
+    if (b->err->code != SR_OK) return false;
+    if (sr_weight_bind(b->file, b->config, stem, n, k, b->arena, w, b->err) != SR_OK) return false;
+    sr_weight_parts(b->file, stem, &parts);
+    for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
+    return true;
+}
+
+static void bind_bias(struct sr_binder *b, const char *stem, bool required, sr_weight *w) {
+    char bias[SR_NAME + 8];
+    sr_parts parts;
+    sr_weight_parts(b->file, stem, &parts);
+    const bool module = parts.item[0].part->name[strlen(stem)] == '.'; /* else a parameter beside a stack that is one */
+    snprintf(bias, sizeof bias, "%s%sbias", stem, module ? "." : "_");
+    w->bias = vector_named(b, bias, w->N, required);
+}
+
 /* Routers are left as they are: they are small, and a wrong expert costs more than bits save. */
 static void matrix_named(struct sr_binder *b, const char *stem, sr_role role, bool is_edge, int64_t n, int64_t k,
                          bool bias_required, sr_weight *w) {
-    char bias[SR_NAME + 8];
-    if (b->err->code != SR_OK) return;
-    if (sr_weight_bind(b->file, b->config, stem, n, k, b->arena, w, b->err) != SR_OK) return;
-    sr_parts parts;
-    sr_weight_parts(b->file, stem, &parts);
-    for (int i = 0; i < parts.n; i++) b->used[parts.item[i].part - b->file->part] = true;
-    snprintf(bias, sizeof bias, "%s.bias", stem);
-    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '_'; /* a parameter beside a stack that is one */
-    if (!sr_file_part(b->file, bias)) bias[strlen(stem)] = '.';
-    w->bias = vector_named(b, bias, w->N, bias_required);
+    if (!bind_parts(b, stem, n, k, w)) return;
+    bind_bias(b, stem, bias_required, w);
     if (role != SR_ROUTER && role != SR_SHARED_SHARE && role != SR_KV_B) sr_bind_visit(b, stem, is_edge, w);
+}
+
+void sr_bind_turned(struct sr_binder *b, const char *stem, const sr_weight *from, int64_t n, int64_t pitch,
+                    int64_t rows, sr_weight *to) {
+    enum { STRIP = 16 }; /* rows at a time, so that what is written lies in lines of the cache */
+    static const char *const plain[] = {"bf16", "f16", "f32"};
+    const int64_t K = from->K;
+    const sr_format *fmt = NULL;
+    sr_arena own = {0}; /* given back when the visitor makes another one */
+    if (b->err->code != SR_OK) return;
+    for (int i = 0; i < 3 && !fmt; i++)
+        if (from->fmt == sr_format_by_name(plain[i])) fmt = from->fmt;
+    const bool as_is = fmt != NULL;
+    if (!fmt) fmt = sr_format_by_name("f32");
+    float *decoded = malloc(STRIP * (size_t)K * sizeof *decoded);
+    if (!decoded) sr_fail(b->err, SR_NOMEM, "no memory to turn %s around", stem);
+    if (decoded && sr_weight_create(fmt, n * K, rows, NULL, &own, to, b->err) == SR_OK) {
+        const int64_t ld = to->plane[0].stride, size = to->plane[0].type->bytes;
+        for (int64_t piece = 0; piece < n; piece++)
+            for (int64_t i = 0; i < rows; i += STRIP) {
+                const int m = rows - i < STRIP ? (int)(rows - i) : STRIP;
+                const uint8_t *row[STRIP];
+                for (int j = 0; j < m; j++) {
+                    const int64_t r = piece * pitch + i + j;
+                    row[j] = as_is ? from->plane[0].data + r * from->plane[0].stride : (uint8_t *)(decoded + j * K);
+                    if (!as_is) from->fmt->decode(from, r, 0, K, decoded + j * K);
+                }
+                uint8_t *out = to->plane[0].data + piece * K * ld + i * size;
+                for (int64_t k = 0; k < K; k++, out += ld)
+                    for (int j = 0; j < m; j++)
+                        if (size == 2)
+                            memcpy(out + 2 * j, row[j] + 2 * k, 2);
+                        else
+                            memcpy(out + 4 * j, row[j] + 4 * k, 4);
+            }
+        const uint8_t *made = to->plane[0].data;
+        sr_bind_visit(b, stem, false, to);
+        if (to->plane[0].data == made) sr_arena_join(b->arena, &own);
+    }
+    sr_arena_free(&own);
+    free(decoded);
 }
 
 void sr_bind_matrix(struct sr_binder *b, sr_role role, int layer, int64_t n, int64_t k, bool bias_required,
@@ -110,7 +161,7 @@ static bool is_fused(struct sr_binder *b, sr_role fused, sr_role first, int64_t 
     sr_parts parts;
     if (sr_bind_has(b, first, layer)) return false;
     sr_name_full(&b->naming, first, layer, "", one);
-    sr_name_full(&b->naming, fused, layer, "", other);
+    if (!sr_name_full(&b->naming, fused, layer, "", other)) return false;
     if (sr_weight_parts(b->file, other, &parts) && parts.n > 0)
         return !b->file->gguf || parts.item[0].part->shape[0] != n;
     sr_fail(b->err, SR_CORRUPT, "%s: '%s.weight' is missing, and so is '%s.weight', which could take its place",
@@ -118,31 +169,41 @@ static bool is_fused(struct sr_binder *b, sr_role fused, sr_role first, int64_t 
     return false;
 }
 
-/* The name of a stack; MLX says switch_mlp for experts. False: neither is there, and it is the usual one. */
+/* The name of a stack. False: there is none, and it is the usual one. */
 static bool stack_name(struct sr_binder *b, sr_role role, int layer, char stem[SR_NAME]) {
-    char mlx[SR_NAME + 4];
+    static const sr_role mlx[SR_N_ROLES] = {
+        [SR_EXPERTS_GATE] = SR_SWITCH_GATE, [SR_EXPERTS_UP] = SR_SWITCH_UP, [SR_EXPERTS_DOWN] = SR_SWITCH_DOWN};
     sr_name_full(&b->naming, role, layer, "", stem);
-    const char *word = strstr(stem, ".experts.");
     if (has_named(b, stem)) return true;
-    if (!word) return false;
-    snprintf(mlx, sizeof mlx, "%.*s.switch_mlp.%s", (int)(word - stem), stem, word + strlen(".experts."));
-    if (strlen(mlx) >= SR_NAME || !has_named(b, mlx)) return false;
-    memcpy(stem, mlx, SR_NAME);
-    return true;
+    if (!mlx[role] || !sr_bind_has(b, mlx[role], layer)) return false;
+    return sr_name_full(&b->naming, mlx[role], layer, "", stem);
+}
+
+/* A stack [n][k][rows], whose rows are columns. */
+static void turned_stack(struct sr_binder *b, const char *stem, int n, int64_t rows, int64_t k, sr_weight *w) {
+    sr_weight stored;
+    if (!bind_parts(b, stem, n * k, rows, &stored)) return;
+    sr_bind_turned(b, stem, &stored, n, k, k, w);
+    if (b->err->code == SR_OK) bind_bias(b, stem, b->arch->bias & SR_BIAS_MLP, w);
 }
 
 /* A matrix of all n experts, rows x k each, from a stack or expert by expert; weights go behind *w. */
 static void experts(struct sr_binder *b, sr_role stack, sr_role one, int layer, int n, int64_t rows, int64_t k,
                     sr_weight **w, sr_experts *out) {
     char stem[SR_NAME], of_all[SR_NAME];
+    sr_parts parts;
     sr_name_expert(&b->naming, one, layer, 0, "", stem);
     const bool stacked = stack_name(b, stack, layer, of_all),
                by_one = has_named(b, stem) || !(stacked || b->file->gguf || b->arch->stacked_experts);
     *out = (sr_experts){*w, by_one ? n : 1, rows, k, rows, 0};
-    if (!by_one) matrix_named(b, of_all, stack, false, n * rows, k, false, *w);
+    if (!by_one && b->arch->turned_experts && sr_file_part(b->file, of_all) &&
+        sr_weight_parts(b->file, of_all, &parts) && parts.n == 1)
+        turned_stack(b, of_all, n, rows, k, *w);
+    else if (!by_one)
+        matrix_named(b, of_all, stack, false, n * rows, k, b->arch->bias & SR_BIAS_MLP, *w);
     for (int e = 0; e < n && by_one; e++) {
         sr_name_expert(&b->naming, one, layer, e, "", stem);
-        matrix_named(b, stem, one, false, rows, k, false, *w + e);
+        matrix_named(b, stem, one, false, rows, k, b->arch->bias & SR_BIAS_MLP, *w + e);
     }
     *w += out->n;
 }
@@ -157,11 +218,11 @@ static void bind_mixture(struct sr_binder *b, const sr_hparams *h, int i, sr_lay
         return;
     }
     m->weight = w;
-    sr_bind_matrix(b, SR_ROUTER, i, n, d, false, &m->router);
+    sr_bind_matrix(b, SR_ROUTER, i, n, d, b->arch->bias & SR_BIAS_MLP, &m->router);
     m->bias = vector(b, SR_ROUTER_BIAS, i, "", n, false);
     char stem[SR_NAME];
-    const bool is_fused = b->arch->stacked_experts && !b->file->gguf;
-    m->n_up = is_fused || stack_name(b, SR_EXPERTS_GATE_UP, i, stem) ? 1 : 2;
+    const bool fused = b->arch->stacked_experts && !b->file->gguf && !stack_name(b, SR_EXPERTS_GATE, i, stem);
+    m->n_up = fused || stack_name(b, SR_EXPERTS_GATE_UP, i, stem) ? 1 : 2;
     if (m->n_up == 1)
         experts(b, SR_EXPERTS_GATE_UP, SR_EXPERT_GATE, i, n, 2 * ff, d, &w, &m->up[0]);
     else {
@@ -171,9 +232,13 @@ static void bind_mixture(struct sr_binder *b, const sr_hparams *h, int i, sr_lay
     experts(b, SR_EXPERTS_DOWN, SR_EXPERT_DOWN, i, n, d, ff, &w, &m->down);
     m->n_weights = (int)(w - m->weight);
     if (h->d_shared == 0) return;
-    l->n_up = 2;
-    sr_bind_matrix(b, SR_SHARED_GATE, i, h->d_shared, d, false, &l->up[0]);
-    sr_bind_matrix(b, SR_SHARED_UP, i, h->d_shared, d, false, &l->up[1]);
+    l->n_up = is_fused(b, SR_SHARED_GATE_UP, SR_SHARED_GATE, h->d_shared, i) ? 1 : 2;
+    if (l->n_up == 1)
+        sr_bind_matrix(b, SR_SHARED_GATE_UP, i, 2 * h->d_shared, d, false, &l->up[0]);
+    else {
+        sr_bind_matrix(b, SR_SHARED_GATE, i, h->d_shared, d, false, &l->up[0]);
+        sr_bind_matrix(b, SR_SHARED_UP, i, h->d_shared, d, false, &l->up[1]);
+    }
     sr_bind_matrix(b, SR_SHARED_DOWN, i, d, h->d_shared, false, &l->down);
     if (b->arch->shared_share) sr_bind_matrix(b, SR_SHARED_SHARE, i, 1, d, false, &m->share);
 }

@@ -21,6 +21,10 @@ void sr_bind_norm(struct sr_binder *b, sr_role role, int layer, int64_t n, sr_no
 void sr_bind_matrix(struct sr_binder *b, sr_role role, int layer, int64_t n, int64_t k, bool bias_required,
                     sr_weight *w);
 void sr_bind_visit(struct sr_binder *b, const char *stem, bool is_edge, sr_weight *w);
+/* The matrix whose columns are the first `rows` of each `pitch` rows of `from`, n pieces [from->K][rows], bit for bit.
+ * It is visited as `stem`. */
+void sr_bind_turned(struct sr_binder *b, const char *stem, const sr_weight *from, int64_t n, int64_t pitch,
+                    int64_t rows, sr_weight *to);
 bool sr_bind_has(const struct sr_binder *b, sr_role role, int layer);
 
 /* ------------------------------------------------------------------ latent.c */

@@ -503,6 +503,7 @@ static void read_experts(struct reader *r) {
     read_int(r, "moe_intermediate_size", "expert_feed_forward_length", 1, MAX_WIDTH, &h->d_expert, false);
     if (arch->shared) {
         read_int(r, "n_shared_experts", "expert_shared_count", 0, 1024, &n_shared, false);
+        read_int(r, "shared_intermediate_size", NULL, 0, MAX_WIDTH, &h->d_shared, false);
         read_int(r, "shared_expert_intermediate_size", "expert_shared_feed_forward_length", 0, MAX_WIDTH, &h->d_shared,
                  false);
         if (h->d_shared == 0 && (int64_t)n_shared * h->d_expert <= MAX_WIDTH) h->d_shared = n_shared * h->d_expert;

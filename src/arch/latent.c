@@ -2,36 +2,12 @@
  * keys and values by a matrix of its own, and some features that rotate. Only these two are kept. Queries are
  * multiplied by the matrix of the keys instead, and what attention returns by the one of the values: scores and sums
  * are over latents, and nothing of a past token is ever unfolded. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "arch/bind.h"
 
 /* Of the norms of latents; no key's. */
 static const float EPS = 1e-6f;
 
 /* ------------------------------------------------------------------ binding */
-
-/* The first `rows` of each head's `pitch` rows of `from`, as columns: bit for bit. */
-static void turn(struct sr_binder *b, const sr_weight *from, int n_head, int64_t pitch, int64_t rows, sr_weight *to) {
-    const int64_t K = from->K;
-    const bool plain = from->fmt == sr_format_by_name("bf16") || from->fmt == sr_format_by_name("f16");
-    const sr_format *fmt = plain ? from->fmt : sr_format_by_name("f32");
-    if (b->err->code != SR_OK || sr_weight_create(fmt, n_head * K, rows, NULL, b->arena, to, b->err) != SR_OK) return;
-    float *head = malloc(2 * (size_t)(rows * K) * sizeof *head), *turned = head + rows * K;
-    if (!head) {
-        sr_fail(b->err, SR_NOMEM, "no memory for %lld rows of a head", (long long)rows);
-        return;
-    }
-    for (int h = 0; h < n_head; h++) {
-        for (int64_t i = 0; i < rows; i++) {
-            from->fmt->decode(from, h * pitch + i, 0, K, head + i * K);
-            for (int64_t k = 0; k < K; k++) turned[k * rows + i] = head[i * K + k];
-        }
-        sr_rtn_rows(to, h * K, K, turned, NULL);
-    }
-    free(head);
-}
 
 /* Keys and values of the heads: two stacks, or one matrix of both, in each head's rows first the keys'. */
 static void bind_heads(struct sr_binder *b, const sr_hparams *h, int i, sr_latent_layer *l) {
@@ -50,10 +26,9 @@ static void bind_heads(struct sr_binder *b, const sr_hparams *h, int i, sr_laten
         sr_fail(b->err, SR_UNSUPPORTED, "%s: %s has %s, which latent attention here does not take", b->file->path, stem,
                 l->kv[1].bias ? "a bias" : "columns in another order (act-order)");
     }
-    turn(b, &l->kv[1], (int)n, nope + d_v, nope, &l->kv[0]);
-    l->v.pitch = nope + d_v, l->v.row0 = nope;
     sr_name_full(&b->naming, SR_KV_B, i, "", stem);
-    sr_bind_visit(b, stem, false, &l->kv[0]);
+    sr_bind_turned(b, stem, &l->kv[1], n, nope + d_v, nope, &l->kv[0]);
+    l->v.pitch = nope + d_v, l->v.row0 = nope;
     sr_bind_visit(b, stem, false, &l->kv[1]);
 }
 

@@ -47,6 +47,9 @@ const sr_arch sr_arch_mixtral = {
                                {SR_EXPERTS_GATE, MIXTRAL("experts.gate_proj"), "ffn_gate_exps"},
                                {SR_EXPERTS_UP, MIXTRAL("experts.up_proj"), "ffn_up_exps"},
                                {SR_EXPERTS_DOWN, MIXTRAL("experts.down_proj"), "ffn_down_exps"},
+                               {SR_SWITCH_GATE, MIXTRAL("switch_mlp.gate_proj"), NULL},
+                               {SR_SWITCH_UP, MIXTRAL("switch_mlp.up_proj"), NULL},
+                               {SR_SWITCH_DOWN, MIXTRAL("switch_mlp.down_proj"), NULL},
                                {0}},
 };
 
@@ -87,20 +90,31 @@ const sr_arch sr_arch_granite = {
     .rejects = rejects,
 };
 
-/* Granite 3's mixtures: experts are two stacks, the rows of gate before those of up. */
+#define GRANITE(part) "block_sparse_moe." part
+
+/* Granite 3's mixtures: experts are two stacks, the rows of gate before those of up; so is what all tokens pass, where
+ * there is one. */
 const sr_arch sr_arch_granitemoe = {
     .name = "granitemoe",
     .gguf_name = "granitemoe",
-    .hf = (const char *const[]){"GraniteMoeForCausalLM", "granitemoe", NULL},
+    .hf = (const char *const[]){"GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM", "granitemoe",
+                                "granitemoeshared", NULL},
     .gguf_rope = SR_ROPE_ADJACENT,
     .hf_rope = SR_ROPE_HALVES,
     .experts = "num_local_experts",
     .stacked_experts = true,
     .gate = SR_GATE_CHOSEN,
-    .names = (const sr_name[]){{SR_ROUTER, "block_sparse_moe.router.layer", "ffn_gate_inp"},
-                               {SR_EXPERTS_GATE_UP, "block_sparse_moe.input_linear", "ffn_gate_up_exps"},
-                               {SR_EXPERTS_DOWN, "block_sparse_moe.output_linear", "ffn_down_exps"},
+    .shared = true,
+    .names = (const sr_name[]){{SR_ROUTER, GRANITE("router.layer"), "ffn_gate_inp"},
+                               {SR_EXPERTS_GATE_UP, GRANITE("input_linear"), "ffn_gate_up_exps"},
+                               {SR_EXPERTS_DOWN, GRANITE("output_linear"), "ffn_down_exps"},
+                               {SR_SWITCH_GATE, GRANITE("switch_mlp.gate_proj"), NULL},
+                               {SR_SWITCH_UP, GRANITE("switch_mlp.up_proj"), NULL},
+                               {SR_SWITCH_DOWN, GRANITE("switch_mlp.down_proj"), NULL},
+                               {SR_SHARED_GATE, "shared_mlp.gate_proj", "ffn_gate_shexp"},
+                               {SR_SHARED_UP, "shared_mlp.up_proj", "ffn_up_shexp"},
+                               {SR_SHARED_GATE_UP, "shared_mlp.input_linear", NULL},
+                               {SR_SHARED_DOWN, "shared_mlp.output_linear", "ffn_down_shexp"},
                                {0}},
     .defaults = (const sr_default[]){{"attention_multiplier", NULL, 1}, {NULL, NULL, 0}},
-    .rejects = (const sr_reject[]){{NULL, "expert_shared_feed_forward_length", "a shared expert"}, {NULL, NULL, NULL}},
 };

@@ -76,6 +76,19 @@ char *sr_arena_strndup(sr_arena *a, const char *s, size_t n) {
     return copy;
 }
 
+void sr_arena_join(sr_arena *a, sr_arena *from) {
+    struct sr_arena_block *last = from->head;
+    if (!last) return;
+    while (last->next) last = last->next;
+    if (a->head) { /* behind the block that is being filled */
+        last->next = a->head->next;
+        a->head->next = from->head;
+    } else
+        a->head = from->head;
+    a->used += from->used;
+    *from = (sr_arena){0};
+}
+
 void sr_arena_free(sr_arena *a) {
     for (struct sr_arena_block *b = a->head, *next; b; b = next) {
         next = b->next;

@@ -18,6 +18,8 @@ void *sr_arena_alloc(sr_arena *a, size_t n, size_t size);
 void *sr_arena_small(sr_arena *a, size_t n, size_t size);
 /* Copy of `n` bytes plus a terminating zero. NULL when out of memory. */
 char *sr_arena_strndup(sr_arena *a, const char *s, size_t n);
+/* Moves all that `from` has into *a; from is empty and usable again. */
+void sr_arena_join(sr_arena *a, sr_arena *from);
 /* Frees everything; the arena is empty and usable again. */
 void sr_arena_free(sr_arena *a);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files made by the `gguf` package from the checkpoints here.
 
-    python make_gguf.py [FAMILY...]           the committed files tiny/*.gguf, and expected.bin of mixed and by_layer
+    python make_gguf.py [FAMILY...]           the committed files tiny/*.gguf, and expected.bin of those made here
     python make_gguf.py MODEL_DIR OUT.gguf    one Hugging Face directory, e.g. the story model
 
 Two-dimensional bfloat16 weights stay BF16, float32 ones F32; norms, biases and RoPE divisors are
@@ -28,8 +28,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE / "tiny"
 FAMILIES = ["llama", "llama_linear", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "phi2", "phi3_longrope",
             "starcoder2", "granite", "glm4", "smollm3", "mistral3", "hunyuan_dense", "llama_yarn",
-            "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss", "deepseek_v2",
-            "deepseek_v3"]
+            "mixtral", "granitemoe", "granitemoe_shared", "qwen2_moe", "qwen3_moe", "phimoe", "glm4_moe", "hunyuan_moe", "gpt_oss",
+            "gpt_oss_whole", "deepseek_v2", "deepseek_v3"]
 
 NAMES = {  # Hugging Face -> GGUF, inside a layer
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -47,7 +47,7 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
     **{f"mlp.{s}.{part}_proj": f"ffn_{part}_shexp" for s in ("shared_experts", "shared_mlp") for part in ("gate", "up", "down")},
     "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
-    "block_sparse_moe.output_linear": "ffn_down_exps",
+    "block_sparse_moe.output_linear": "ffn_down_exps", "shared_mlp.output_linear": "ffn_down_shexp",
     "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
     "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
     "self_attn.kv_b_proj": "attn_kv_b",
@@ -56,7 +56,7 @@ NAMES = {  # Hugging Face -> GGUF, inside a layer
 GLOBAL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "model.final_layernorm": "output_norm", "lm_head": "output"}
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "phi": "phi2", "hunyuan_v1_dense": "hunyuan-dense",
-                 "mixtral": "llama", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                 "mixtral": "llama", "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "glm4_moe": "glm4moe", "hunyuan_v1_moe": "hunyuan-moe", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
                  "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 EXPERT = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
 PERMUTED = {"llama", "mistral3", "smollm3", "granite", "granitemoe"}  # q and k rows in adjacent pairs
@@ -105,11 +105,15 @@ def stacked(tensors, by_expert):
             out[f"blk.{one[1]}.ffn_{EXPERT[one[3]]}.{one[2]}.weight"] = x
         elif one:
             stacks.setdefault(f"blk.{one[1]}.ffn_{EXPERT[one[3]]}_exps.weight", {})[int(one[2])] = x
-        elif name.endswith("block_sparse_moe.input_linear.weight"):  # Granite's: gate above up
-            layer = name.split(".")[2]
-            half = x.shape[1] // 2
-            out[f"blk.{layer}.ffn_gate_exps.weight"] = x[:, :half]
-            out[f"blk.{layer}.ffn_up_exps.weight"] = x[:, half:]
+        elif name.endswith(".input_linear.weight"):  # Granite's: gate above up
+            layer, kind = name.split(".")[2], "shexp" if "shared" in name else "exps"
+            for part, rows in zip(("gate", "up"), np.split(x, 2, axis=-2)):
+                out[f"blk.{layer}.ffn_{part}_{kind}.weight"] = rows
+        elif re.search(r"experts\.(gate_up|down)_proj(_bias)?$", name):  # gpt-oss's: turned around, gate and up in turn
+            layer, kind = name.split(".")[2], "bias" if name.endswith("_bias") else "weight"
+            x = x if kind == "bias" else x.swapaxes(1, 2)
+            for part, rows in [("gate", x[:, 0::2]), ("up", x[:, 1::2])] if "gate_up" in name else [("down", x)]:
+                out[f"blk.{layer}.ffn_{part}_exps.{kind}"] = rows
         else:
             out[name] = x
     for name, parts in stacks.items():
@@ -231,6 +235,8 @@ def add_architecture(writer, c, rope, d):
             writer.add_expert_feed_forward_length(c["intermediate_size"])
         if c["model_type"] == "hunyuan_v1_moe":
             writer.add_expert_shared_feed_forward_length(c["intermediate_size"])
+        if c.get("shared_intermediate_size"):
+            writer.add_expert_shared_feed_forward_length(c["shared_intermediate_size"])
         if c.get("moe_intermediate_size"):
             writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
         if c.get("shared_expert_intermediate_size"):
@@ -332,7 +338,7 @@ def convert(directory, out, matrix=None, by_expert=False):
         x = np.ascontiguousarray(adjacent_pairs(x, heads) if heads else x, np.float32)
         if arch.startswith("gemma") and new.endswith("norm.weight"):
             x = x + np.float32(1)
-        kind = matrix_type if x.ndim >= 2 and "ffn_gate_inp" not in new else T.F32
+        kind = matrix_type if x.ndim >= 2 and "ffn_gate_inp" not in new and not new.endswith("bias") else T.F32
         raw, kind = matrix and matrix(name.rsplit(".", 1)[0], x, heads) or (quantize(x, kind), kind)
         writer.add_tensor(new, raw, raw_dtype=kind)
     finish(writer, out)
@@ -404,6 +410,57 @@ def make_by_layer(out):
     write_expected("by_layer", out, [0, vocab - 1] + rng.integers(0, vocab, 46).tolist())
 
 
+def make_deepseek_q8_0(out):
+    """A DeepSeek-V3 of which every matrix but the router is Q8_0, made here, with the heads' keys and values apart."""
+    rng = np.random.Generator(np.random.PCG64(22))
+    heads, rank, rot, nope, value, width, ff, experts, vocab = 4, 32, 16, 32, 32, 64, 32, 4, 96
+    writer = gguf.GGUFWriter(out, "deepseek2")
+    writer.add_name("deepseek_q8_0")
+    writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    c = dict(model_type="deepseek_v3", max_position_embeddings=128, hidden_size=width, num_hidden_layers=2,
+             intermediate_size=64, num_attention_heads=heads, rms_norm_eps=1e-6, vocab_size=vocab, kv_lora_rank=rank,
+             qk_nope_head_dim=nope, qk_rope_head_dim=rot, v_head_dim=value, q_lora_rank=32, n_routed_experts=experts,
+             num_experts_per_tok=2, moe_intermediate_size=ff, n_group=1, topk_group=1, n_shared_experts=1,
+             routed_scaling_factor=1.5, norm_topk_prob=True, first_k_dense_replace=1,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16,
+                                  mscale_all_dim=1.0))
+    add_architecture(writer, c, rope_of(c), 16)
+    writer.add_tokenizer_model("none")
+
+    def add(name, *shape, kind=T.Q8_0):
+        x = (rng.standard_normal(shape) * 0.25 + (len(shape) == 1)).astype(np.float32)
+        kind = T.F32 if len(shape) == 1 else kind
+        writer.add_tensor(f"{name}.weight", quantize(x, kind), raw_dtype=kind)
+
+    add("token_embd", vocab, width)
+    for i in range(2):
+        blk = f"blk.{i}."
+        add(blk + "attn_norm", width)
+        add(blk + "attn_q_a", 32, width)
+        add(blk + "attn_q_a_norm", 32)
+        add(blk + "attn_q_b", heads * (nope + rot), 32)
+        add(blk + "attn_kv_a_mqa", rank + rot, width)
+        add(blk + "attn_kv_a_norm", rank)
+        add(blk + "attn_k_b", heads, rank, nope)
+        add(blk + "attn_v_b", heads, value, rank)
+        add(blk + "attn_output", width, heads * value)
+        add(blk + "ffn_norm", width)
+        parts = (("gate", ff, width), ("up", ff, width), ("down", width, ff))
+        for part, n, k in parts:
+            if i == 0:
+                add(f"{blk}ffn_{part}", *(2 * x if x == ff else x for x in (n, k)))
+            else:
+                add(f"{blk}ffn_{part}_exps", experts, n, k)
+                add(f"{blk}ffn_{part}_shexp", n, k)
+        if i:
+            add(blk + "ffn_gate_inp", experts, width, kind=T.F32)
+    add("output_norm", width)
+    add("output", vocab, width)
+    finish(writer, out)
+    write_expected("deepseek_q8_0", out, [0, vocab - 1] + rng.integers(0, vocab, 46).tolist())
+
+
 def write_expected(name, out, ids):
     y = gguf_numpy.logits(out, ids)
     print(f"  logits std {y.std():.2f}, max {np.abs(y).max():.1f}")
@@ -427,7 +484,7 @@ def check(out, expected):
 
 
 def main():
-    made = {"mixed": make_mixed, "by_layer": make_by_layer}
+    made = {"mixed": make_mixed, "by_layer": make_by_layer, "deepseek_q8_0": make_deepseek_q8_0}
     names = sys.argv[1:]
     if len(names) == 2 and names[1].endswith(".gguf"):
         directory, out = map(pathlib.Path, sys.argv[1:])

@@ -31,6 +31,8 @@ NOTES = {
               "sparsemixer; gguf_numpy.py with these two changes gives its logits to 5.6e-06",
     "qwen2_moe": "its tied head stored a second time, without which llama.cpp refuses this family",
     "mixtral_by_expert": "llama.cpp no longer reads experts one by one",
+    "gpt_oss_whole": "llama.cpp cuts YaRN's blend to whole features, where the published config says that it must not; "
+                     "gguf_numpy.py with that cut gives its logits to 7.8e-06",
     "deepseek_v2": "llama.cpp expects queries in one matrix of models with 26, 27 or 48 layers only",
     "by_layer": "llama.cpp's llama has as many heads in all layers",
 }
@@ -96,7 +98,7 @@ def main():
     quiet = lc.llama_log_callback(lambda level, text, user: None)
     lc.llama_log_set(quiet, ctypes.c_void_p(0))
     names = sys.argv[1:]
-    rows = [row(name) for name in names or FAMILIES + ["mixtral_by_expert", "mixed", "by_layer"]]
+    rows = [row(name) for name in names or FAMILIES + ["mixtral_by_expert", "mixed", "by_layer", "deepseek_q8_0"]]
     print("\n".join(rows))
     if not names:
         (HERE / "peer.tsv").write_text("\n".join(rows) + "\n")

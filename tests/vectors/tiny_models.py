@@ -150,9 +150,17 @@ FAMILIES.update({
     "hunyuan_moe": ("HunYuanMoEV1Config", torch.bfloat16, False, dict(
         {k: v for k, v in SPARSE.items() if k != "num_experts_per_tok"}, intermediate_size=24, num_experts=4, moe_topk=2,
         pad_token_id=0, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, alpha=50.0, factor=1.0))),
-    "gpt_oss": ("GptOssConfig", torch.bfloat16, True, dict(
-        SPARSE, intermediate_size=32, num_local_experts=4, sliding_window=8, tie_word_embeddings=False,
-        layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(YARN, truncate=False))),
+})
+OSS = dict(SPARSE, intermediate_size=32, num_local_experts=4, sliding_window=8, tie_word_embeddings=False,
+           layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(YARN, truncate=False))
+FAMILIES.update({
+    "granitemoe_shared": ("GraniteMoeSharedConfig", torch.bfloat16, True, dict(
+        SPARSE, head_dim=None, intermediate_size=16, num_local_experts=6, shared_intermediate_size=24,
+        attention_multiplier=0.2, embedding_multiplier=6.0, residual_multiplier=0.5, logits_scaling=1.5)),
+    "gpt_oss": ("GptOssConfig", torch.bfloat16, True, OSS),
+    "gpt_oss_whole": ("GptOssConfig", torch.bfloat16, False, dict(  # heads as wide as the published ones
+        OSS, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
+        rope_parameters=dict(YARN, factor=32.0, truncate=False))),
 })
 
 # Latent attention.
@@ -184,6 +192,7 @@ CHANGES = {
                 ("residual multiplier", dict(residual_multiplier=0.4), 0),
                 ("logits scaling", dict(logits_scaling=1.0), 0)],
     "mixtral": [("the second expert", dict(num_experts_per_tok=1), 0)],
+    "gpt_oss_whole": [("YaRN as it is", dict(rope_parameters=dict(YARN, factor=32.0)), 1)],
     "granitemoe": [("the second expert", dict(num_experts_per_tok=1), 0),
                    ("residual multiplier", dict(residual_multiplier=0.4), 0)],
     "phimoe": [("closeness of logits", dict(router_jitter_noise=0.3), 0)],
@@ -273,7 +282,7 @@ def model_class(config):
 
 def load(directory, **changes):
     config = transformers.AutoConfig.from_pretrained(directory)
-    if config.model_type == "gpt_oss":
+    if config.model_type == "gpt_oss" and hasattr(config, "quantization_config"):
         return load_packed(directory, **changes)
     return model_class(config).from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", **changes).eval()
@@ -358,7 +367,7 @@ def make(name):
     model = auto.from_config(config, dtype=dtype)
     initialise(model, seed=sum(name.encode()))
     model.save_pretrained(directory)
-    if config.model_type == "gpt_oss":
+    if name == "gpt_oss":
         pack_experts(directory, seed=len(name))
     if old_keys:
         old_rope_keys(directory / "config.json")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A tiny random llama as quantization packages write it, with logits: tiny/<family>-<what>/.
 
-    python tiny_quantized.py bnb|mlx|gptq|awq|ct|modelopt|hqq [WORK]
+    python tiny_quantized.py bnb|mlx|mlx-lm|gptq|awq|ct|modelopt|hqq [WORK]
 
-One layer of the llama of tiny_models.py with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
+One layer of the llama of tiny_models.py, or of another family (two of DeepSeek-V3: one is dense), with 128 tokens of vocabulary (so that a directory stays below 100 KB), seeded
 alike for all families. expected.bin as tiny_models.py writes it, 24 positions: the logits of transformers in float32
 with every quantized weight replaced by what the package dequantizes it to. What a package does to activations is no
 property of its checkpoint and is left out.
@@ -11,11 +11,12 @@ property of its checkpoint and is left out.
 bnb   from_pretrained with BitsAndBytesConfig on the CPU, then save_pretrained
 gptq  gptqmodel's packer (make_gptq.py) on weights rounded to nearest: no calibration, the same files
 awq   autoawq's packer (make_awq.py) likewise
-ct    compressed-tensors' compressors on scales of the extremes (make_ct.py); fp8-block: blocks that transformers reads
+ct    compressed-tensors' compressors on scales of the extremes (make_ct.py); fp8-block*: blocks that transformers reads
 modelopt  NVFP4QTensor (make_modelopt.py)
 hqq   hqq-3-pt: AutoHQQHFModel.quantize_model and save_quantized; hqq-4: HQQLinear's encoded state_dict under HqqConfig, the
       files of transformers 4 (5 writes none: "not available yet")
 mlx   mlx.core.quantize of what mlx-lm's predicate takes: embeddings and linear layers whose columns the group divides
+mlx-lm  its load_model, quantize_model and save_model: experts as stacks, DeepSeek's keys and values of the heads as two
 """
 import json
 import pathlib
@@ -28,14 +29,22 @@ import numpy as np
 import torch
 import transformers
 
-from tiny_models import FAMILIES, TINY, initialise, load, logits_of
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES, TINY, initialise, load, logits_of, old_rope_keys, pack_experts
 
 N_TOKENS = 24
+# A DeepSeek-V3 whose every row 32 divides.
+SPARSE_LATENT = dict(num_hidden_layers=2, intermediate_size=32, hidden_size=64, moe_intermediate_size=32, q_lora_rank=32,
+                     kv_lora_rank=32, qk_nope_head_dim=32, qk_rope_head_dim=32, v_head_dim=32, n_routed_experts=4,
+                     n_group=2, topk_group=1, num_experts_per_tok=2)
+LATENT_NAMES = ("proj", "kv_a_proj_with_mqa")
 
 
 def base(directory, family="llama", **changes):
     settings = {**FAMILIES[family][3], "num_hidden_layers": 1, "vocab_size": 128, "bos_token_id": 1,
                 "eos_token_id": 2, "pad_token_id": None, **changes}
+    if settings.get("head_dim", 0) is None:
+        del settings["head_dim"]
     config = getattr(transformers, FAMILIES[family][0])(**settings)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     initialise(model, 31)
@@ -44,14 +53,16 @@ def base(directory, family="llama", **changes):
 
 
 def write_expected(source, target, vocab, dequantized, limit=100_000):
-    """dequantized: {"model.layers.0.mlp.up_proj": float32 [N, K]}"""
-    model = load(source)
+    """dequantized: {"model.layers.0.mlp.up_proj": float32 [N, K]}, or parameters by their own name"""
+    tensors = {name: w.float() for name, w in load_file(source / "model.safetensors").items()}
     for name, w in dequantized.items():
-        module = model.get_submodule(name)
-        assert module.weight.shape == w.shape and not torch.equal(module.weight, w), name
-        module.weight = torch.nn.Parameter(w)  # a tied head keeps its own
-        if name == "model.embed_tokens" and model.config.tie_word_embeddings:
-            model.lm_head.weight = module.weight
+        key = name if name in tensors else f"{name}.weight"
+        assert tensors[key].shape == w.shape and not torch.equal(tensors[key], w), name
+        tensors[key] = w.contiguous()
+    with tempfile.TemporaryDirectory() as whole:
+        shutil.copy(source / "config.json", whole)
+        save_file(tensors, pathlib.Path(whole) / "model.safetensors", metadata={"format": "pt"})
+        model = load(whole)
     ids = np.random.default_rng(5).integers(0, vocab, N_TOKENS).astype("<i4")
     ids[:2] = 0, vocab - 1
     logits = logits_of(model, ids.tolist())
@@ -145,14 +156,81 @@ def mlx(work):
         write_expected(source, target, vocab, found)
 
 
+def published(name, w, tensors):
+    """Names and shapes that Hugging Face has for what mlx-lm calls `name`."""
+    front, _, part = name.rpartition(".")
+    if part == "embed_q":  # keys turned around, beside the values of the same heads
+        both = torch.cat([w.swapaxes(1, 2), tensors[f"{front}.unembed_out"]], dim=1)
+        return {f"{front}.kv_b_proj": both.reshape(-1, both.shape[2])}
+    if part == "unembed_out":
+        return {}
+    if front.endswith("switch_mlp") and f"{front.removesuffix('.switch_mlp')}.router.layer" in tensors:  # Granite
+        front = front.removesuffix("switch_mlp")
+        if part == "gate_proj":
+            return {f"{front}input_linear": torch.cat([w, tensors[f"{front}switch_mlp.up_proj"]], dim=1)}
+        return {f"{front}output_linear": w} if part == "down_proj" else {}
+    if front.endswith("switch_mlp"):
+        one = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}[part] if "block_sparse_moe" in front else part
+        return {f"{front.removesuffix('switch_mlp')}experts.{e}.{one}": x for e, x in enumerate(w)}
+    if front.endswith("mlp.experts"):  # gpt-oss
+        if part == "down_proj":
+            return {name: w.swapaxes(1, 2)}
+        if part == "up_proj":
+            return {}
+        rows = torch.stack([w, tensors[f"{front}.up_proj"]], dim=2).reshape(w.shape[0], -1, w.shape[2])
+        return {f"{front}.gate_up_proj": rows.swapaxes(1, 2)}
+    return {name: w}
+
+
+def mlx_lm(work):
+    import mlx.core as mx
+    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+    wide = dict(hidden_size=64, vocab_size=96)
+    for name, family, bits, changes in (
+            ("mlx-lm-qwen3-moe", "qwen3_moe", 4, dict(moe_intermediate_size=32)),
+            ("mlx-lm-mixtral", "mixtral", 3, dict(intermediate_size=32)),
+            ("mlx-lm-phimoe", "phimoe", 4, dict(intermediate_size=32)),
+            ("mlx-lm-granitemoe", "granitemoe", 4, dict(intermediate_size=64, num_local_experts=4)),
+            ("mlx-lm-gpt-oss", "gpt_oss", 8, dict(num_hidden_layers=2)),
+            ("mlx-lm-deepseek", "deepseek_v3", 4, SPARSE_LATENT)):
+        source, target = work / name, fresh(name)
+        vocab = base(source, family, **{**wide, **changes})
+        old_rope_keys(source / "config.json")
+        settings = json.loads((source / "config.json").read_text())
+        if family == "qwen3_moe":  # whose published configurations say so
+            settings["num_experts"] = settings.pop("num_local_experts")
+            (source / "config.json").write_text(json.dumps(settings))
+        plain = source
+        if family == "gpt_oss":
+            plain = work / "plain"
+            shutil.copytree(source, plain)
+            pack_experts(source, 1)
+        model, config = load_model(source)
+        model, config = quantize_model(model, config, 32, bits)
+        save_model(target, model)
+        save_config(config, target / "config.json")
+        for extra in ("model.safetensors.index.json", "README.md"):
+            (target / extra).unlink(missing_ok=True)
+        tensors, found = mx.load(str(target / "model.safetensors")), {}
+        for key in [k for k in tensors if k.endswith(".scales")]:
+            module, how = key.removesuffix(".scales"), config["quantization"]
+            how = how.get(module, {k: how[k] for k in ("group_size", "bits", "mode")})
+            parts = [tensors[f"{module}.{s}"] for s in ("weight", "scales", "biases") if f"{module}.{s}" in tensors]
+            parts = [p.astype(mx.float32) if p.dtype == mx.bfloat16 else p for p in parts]
+            found[module] = torch.tensor(np.array(mx.dequantize(*parts, **how, dtype=mx.float32)))
+        out = {}
+        for module, w in found.items():
+            out.update(published(module, w, found))
+        write_expected(plain, target, vocab, out)
+
+
 # ---------------------------------------------------------------- GPTQ, AWQ
 
 
 def packed(source, target, vocab, config, pack, names=("proj",), limit=100_000):
     """pack(module, w float32 [N][K]) gives the parts of a linear layer and "<module>.expected"."""
-    import safetensors.torch
     tensors, found = {}, {}
-    for key, w in safetensors.torch.load_file(source / "model.safetensors").items():
+    for key, w in load_file(source / "model.safetensors").items():
         module = key.rsplit(".", 1)[0]
         if not module.endswith(names):
             tensors[key] = w
@@ -160,7 +238,7 @@ def packed(source, target, vocab, config, pack, names=("proj",), limit=100_000):
         parts = pack(module, w.float())
         found[module] = parts.pop(f"{module}.expected")
         tensors.update({k: v.contiguous() for k, v in parts.items()})
-    safetensors.torch.save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     settings = json.loads((source / "config.json").read_text())
     settings["quantization_config"] = config
     (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
@@ -184,6 +262,9 @@ def gptq(work):
     packed(work / "base", fresh("gptq-3"), vocab, config(3, 32, False, "gptq"), pack(3, False, v1))
     packed(work / "base", fresh("gptq-8"), vocab, {**config(8, 32, True, "gptq"), "lm_head": True},
            pack(8, True, v1), ("proj", "lm_head"))
+    base(work / "deepseek", "deepseek_v3", **SPARSE_LATENT)
+    packed(work / "deepseek", fresh("gptq-4-deepseek"), 128, config(4, 32, True, "gptq"), pack(4, True, v1),
+           LATENT_NAMES, 220_000)
     target = fresh("gptq-4-phi3")
     shutil.copy(TINY / "phi3" / "tokenizer.json", target)
     packed(work / "phi3", target, 336, config(4, 32, True, "gptq"), pack(4, True, v1), limit=220_000)
@@ -231,6 +312,10 @@ def ct(work):
     packed(work, fresh("fp8-block"), vocab, {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3",
                                              "weight_block_size": [48, 48], "modules_to_not_convert": ["lm_head"]},
            blocks)
+    base(work / "deepseek", "deepseek_v3", num_hidden_layers=2)
+    packed(work / "deepseek", fresh("fp8-block-deepseek"), vocab, {
+        "quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [20, 20]},
+           lambda module, w: blocks(module, w, 20), LATENT_NAMES)
 
 
 def modelopt(work):
@@ -277,7 +362,7 @@ def main():
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     work = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    {"bnb": bnb, "mlx": mlx, "gptq": gptq, "awq": awq, "ct": ct, "modelopt": modelopt, "hqq": hqq}[sys.argv[1]](work)
+    {"bnb": bnb, "mlx": mlx, "mlx-lm": mlx_lm, "gptq": gptq, "awq": awq, "ct": ct, "modelopt": modelopt, "hqq": hqq}[sys.argv[1]](work)
 
 
 if __name__ == "__main__":
