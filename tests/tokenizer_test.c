@@ -885,6 +885,36 @@ static void many_long_runs_are_within_the_budget(void **state) {
     free(s);
 }
 
+/* Patterns that look from every digit to the end of its number: one number of a megabyte, and many of them. */
+static void numbers_in_threes_take_linear_time(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"\\d{1,3}(?=(?:\\d{3})*\\b)", "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))",
+                                           "(?=(\\d{3})+(?!\\d))"};
+    enum { BIG = 1 << 20 };
+    char *s = malloc(BIG);
+    assert_non_null(s);
+    for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k++)
+        for (size_t run = 1000; run <= BIG; run *= 1000) {
+            sr_stages stages = {.n = 0};
+            sr_err err = {0};
+            sr_work w = {.err = &err, .scan.text_bytes = BIG};
+            if (sr_stages_add_regex(&stages, patterns[k], &err) != SR_OK) fail_msg("%s", err.msg);
+            for (size_t i = 0; i < BIG; i++) s[i] = i % (run + 1) < run ? '7' : ' ';
+            assert_true(sr_buffer_add(&w.text, s, BIG) && sr_spans_add(&w.spans, 0, BIG, -1, true));
+            clock_t start = clock();
+            if (sr_stage_run(&w, &stages.v[0]) != SR_OK) fail_msg("%s: %s", patterns[k], err.msg);
+            double spent = (double)(clock() - start) / CLOCKS_PER_SEC;
+            assert_true(w.spans.n > BIG / 4);
+            if (spent > 1) fail_msg("%s on runs of %zu digits: %.1f s", patterns[k], run, spent);
+            sr_buffer_free(&w.text);
+            free(w.spans.v);
+            free(w.other_spans.v);
+            sr_scan_free(&w.scan);
+            sr_regex_free(stages.v[0].regex);
+        }
+    free(s);
+}
+
 /* A vocabulary of 128 thousand pieces and 280 thousand merges, about 10 MB. */
 static void a_large_vocabulary_is_ready_at_once(void **state) {
     enum { N_VOCAB = 128000, N_MERGES = 280000 };
@@ -982,6 +1012,7 @@ int main(void) {
         cmocka_unit_test(gguf_phi3_special_tokens_swallow_space),
         cmocka_unit_test(gguf_every_cut_and_flip_is_survived),
         cmocka_unit_test(a_megabyte_of_anything_takes_linear_time),
+        cmocka_unit_test(numbers_in_threes_take_linear_time),
         cmocka_unit_test(many_long_runs_are_within_the_budget),
         cmocka_unit_test_setup_teardown(a_large_vocabulary_is_ready_at_once, make_scratch, remove_scratch),
     };

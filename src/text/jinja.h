@@ -436,7 +436,6 @@ jvalue sr_j_pprint(jenv *e, jvalue self, jargs *a);
  */
 
 bool sr_j_is_space(uint32_t cp);
-bool sr_j_is_decimal(uint32_t cp);
 bool sr_j_is_alnum(uint32_t cp);
 typedef enum jcase { J_UPPER, J_LOWER, J_TITLE } jcase;
 void sr_j_put_case(jenv *e, uint32_t cp, jcase to);

@@ -29,7 +29,7 @@ static bool is_word(uint32_t cp) {
     return cp == '_' || sr_j_is_alnum(cp);
 }
 static bool is_letter(uint32_t cp) {
-    return is_word(cp) && !sr_j_is_decimal(cp);
+    return is_word(cp) && !sr_char_is_decimal(cp);
 }
 static bool is_word_mark(uint32_t cp) {
     return is_word(cp) || (cp < 0x80 && cp && strchr("!\"'&.,?", (int)cp));

@@ -66,7 +66,7 @@ static bool is_superscript(uint32_t cp) { /* digits for Python beside the decima
     return cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0x2070 && cp <= 0x2089) || (cp >= 0x2460 && cp <= 0x2468);
 }
 static bool is_digit(uint32_t cp) {
-    return sr_j_is_decimal(cp) || is_superscript(cp);
+    return sr_char_is_decimal(cp) || is_superscript(cp);
 }
 static bool is_alpha(uint32_t cp) {
     return sr_j_is_alnum(cp) && !sr_char_is_number(cp);
@@ -93,7 +93,7 @@ static jvalue all(jvalue self, bool (*is)(uint32_t cp), bool empty) {
 CLASS(isalnum, all(self, sr_j_is_alnum, false))
 CLASS(isalpha, all(self, is_alpha, false))
 CLASS(isascii, all(self, is_ascii, true))
-CLASS(isdecimal, all(self, sr_j_is_decimal, false))
+CLASS(isdecimal, all(self, sr_char_is_decimal, false))
 CLASS(isdigit, all(self, is_digit, false))
 CLASS(isnumeric, all(self, sr_char_is_number, false))
 CLASS(isspace, all(self, sr_j_is_space, false))

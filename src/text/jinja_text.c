@@ -4,10 +4,6 @@
 #include "text/jinja.h"
 #include "text/unicode.h"
 
-bool sr_j_is_decimal(uint32_t cp) {
-    return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_ND;
-}
-
 bool sr_j_is_alnum(uint32_t cp) {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
     return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || sr_char_is_number(cp);

@@ -185,7 +185,9 @@ static sr_status pre_tokenizer(sr_loader *l, const sr_json *object, const sr_jso
         s->kind = SR_STAGE_SPLIT;
         s->invert = sr_json_flag(object, "invert", false);
         sr_status status = behavior_field(l, object, &s->behavior);
-        return status == SR_OK ? pattern_field(l, object, &s->regex) : status;
+        if (status == SR_OK) status = pattern_field(l, object, &s->regex);
+        if (status == SR_OK) sr_stage_recognize(s);
+        return status;
     }
     if (sr_json_equals(type, "Digits")) {
         s->kind = SR_STAGE_CHARS;

@@ -64,6 +64,12 @@ struct sr_regex {
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"    \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define WORD "[" WORD_RANGES "]"
+
+bool sr_regex_is_word(uint32_t cp) { /* as WORD */
+    bool joiner = cp == 0x200C || cp == 0x200D;
+    return (sr_char_is_word(cp) && !joiner) || cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0xBC && cp <= 0xBE);
+}
+
 #if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40
 #define ALPHABETIC "\\p{Alphabetic}"
 #else
@@ -486,6 +492,10 @@ void sr_regex_free(sr_regex *re) {
     pcre2_code_free(re->code);
     free(re->pattern);
     free(re);
+}
+
+bool sr_regex_is(const sr_regex *re, const char *pattern) {
+    return re->code && re->n == strlen(pattern) && !memcmp(re->pattern, pattern, re->n);
 }
 
 static bool start(sr_scan *scan) {

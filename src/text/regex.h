@@ -24,6 +24,10 @@ typedef struct sr_scan {
  * and what cannot be translated or compiled. */
 sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex **re, sr_err *err);
 void sr_regex_free(sr_regex *re);
+/* Whether it was compiled from this text. */
+bool sr_regex_is(const sr_regex *re, const char *pattern);
+/* What \w stands for in these patterns. */
+bool sr_regex_is_word(uint32_t cp);
 
 /* First match at or after `from` in the well-formed text[0..n). *found tells whether there is one.
  * SR_LIMIT: this text needs more match steps than allowed; the message names the pattern. */
