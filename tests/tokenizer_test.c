@@ -28,11 +28,16 @@ static void json_metaspace_equals_reference(void **state) {
 }
 static void json_splits_equal_reference(void **state) {
     (void)state;
-    compare_json((const char *const[]){
-        "split_removed", "split_removed_invert", "split_isolated", "split_isolated_invert",
-        "split_merged_with_previous", "split_merged_with_previous_invert", "split_merged_with_next",
-        "split_merged_with_next_invert", "split_contiguous", "split_contiguous_invert", "split_string",
-        "split_empty_match", "split_syntax", "whitespace", "whitespace_split", "digits", "affixes", NULL});
+    compare_json((const char *const[]){"split_removed", "split_removed_invert", "split_isolated",
+                                       "split_isolated_invert", "split_merged_with_previous",
+                                       "split_merged_with_previous_invert", "split_merged_with_next",
+                                       "split_merged_with_next_invert", "split_contiguous", "split_contiguous_invert",
+                                       "split_string", "split_empty_match", "split_syntax", "whitespace",
+                                       "whitespace_split", "digits", "affixes", "unicode_scripts", NULL});
+}
+static void json_decoders_equal_reference(void **state) {
+    (void)state;
+    compare_json((const char *const[]){"bpe_decoder", "ctc", "ctc_plain", NULL});
 }
 static void json_normalizers_equal_reference(void **state) {
     (void)state;
@@ -366,7 +371,7 @@ static void json_names_what_is_wrong(void **state) {
         {"{" MODEL ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[1]}}", SR_CORRUPT, "objects"},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"content\":\"x\",\"pattern\":{\"Glob\":\"x\"}}}", SR_CORRUPT,
          "pattern"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", SR_UNSUPPORTED, "UnicodeScripts"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"NoSuchSplit\"}}", SR_UNSUPPORTED, "NoSuchSplit"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Sideways\",\"pattern\":{\"String\":\"x\"}}}",
          SR_UNSUPPORTED, "Sideways"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"}}}", SR_UNSUPPORTED, "(a"},
@@ -376,7 +381,12 @@ static void json_names_what_is_wrong(void **state) {
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", SR_CORRUPT, "replacement"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"maybe\"}}",
          SR_UNSUPPORTED, "maybe"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", SR_UNSUPPORTED, "CTC"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"NoSuchDecoder\"}}", SR_UNSUPPORTED, "NoSuchDecoder"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", SR_CORRUPT, "CTC's pad_token or"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"\"}}", SR_CORRUPT, "BPEDecoder's suffix"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"BPEDecoder\",\"suffix\":\"b\"},"
+         "{\"type\":\"Fuse\"}]}}",
+         SR_UNSUPPORTED, "behind ByteLevel, WordPiece, BPEDecoder or CTC the decoder \"Fuse\""},
         {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":\"Fuse\"}]}}",
          SR_UNSUPPORTED, "Fuse"},
         {"{" MODEL ",\"post_processor\":{\"type\":\"Magic\"}}", SR_UNSUPPORTED, "Magic"},
@@ -823,6 +833,7 @@ static void a_megabyte_of_anything_takes_linear_time(void **state) {
                                         "cl100k",
                                         "kimi",
                                         "added_flags_normalized",
+                                        "unicode_scripts",
                                         "normal_nfkc",
                                         "spm.gguf",
                                         "spm_naive.gguf",
@@ -978,6 +989,7 @@ static void a_large_vocabulary_is_ready_at_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_byte_level_equals_reference),
+        cmocka_unit_test(json_decoders_equal_reference),
         cmocka_unit_test(json_metaspace_equals_reference),
         cmocka_unit_test(json_splits_equal_reference),
         cmocka_unit_test(json_normalizers_equal_reference),

@@ -118,17 +118,153 @@ static const char *const long_names[][2] = {{"letter", "L"},
                                             {"space", "White_Space"},
                                             {"math_symbol", "Sm"},
                                             {"currency_symbol", "Sc"}};
-static const char *const scripts[] = {"han",       "hiragana", "katakana",   "hangul",   "latin",    "greek",
-                                      "cyrillic",  "arabic",   "hebrew",     "thai",     "bengali",  "tamil",
-                                      "telugu",    "kannada",  "devanagari", "gujarati", "gurmukhi", "malayalam",
-                                      "sinhala",   "georgian", "armenian",   "khmer",    "lao",      "myanmar",
-                                      "mongolian", "tibetan",  "ethiopic",   "bopomofo"};
+/* Of Unicode 9, as the package knows them; the most frequent ones first. */
+static const char *const scripts[] = {"Latin",
+                                      "Common",
+                                      "Han",
+                                      "Hiragana",
+                                      "Katakana",
+                                      "Adlam",
+                                      "Ahom",
+                                      "Anatolian_Hieroglyphs",
+                                      "Arabic",
+                                      "Armenian",
+                                      "Avestan",
+                                      "Balinese",
+                                      "Bamum",
+                                      "Bassa_Vah",
+                                      "Batak",
+                                      "Bengali",
+                                      "Bhaiksuki",
+                                      "Bopomofo",
+                                      "Brahmi",
+                                      "Braille",
+                                      "Buginese",
+                                      "Buhid",
+                                      "Canadian_Aboriginal",
+                                      "Carian",
+                                      "Caucasian_Albanian",
+                                      "Chakma",
+                                      "Cham",
+                                      "Cherokee",
+                                      "Coptic",
+                                      "Cuneiform",
+                                      "Cypriot",
+                                      "Cyrillic",
+                                      "Deseret",
+                                      "Devanagari",
+                                      "Duployan",
+                                      "Egyptian_Hieroglyphs",
+                                      "Elbasan",
+                                      "Ethiopic",
+                                      "Georgian",
+                                      "Glagolitic",
+                                      "Gothic",
+                                      "Grantha",
+                                      "Greek",
+                                      "Gujarati",
+                                      "Gurmukhi",
+                                      "Hangul",
+                                      "Hanunoo",
+                                      "Hatran",
+                                      "Hebrew",
+                                      "Imperial_Aramaic",
+                                      "Inherited",
+                                      "Inscriptional_Pahlavi",
+                                      "Inscriptional_Parthian",
+                                      "Javanese",
+                                      "Kaithi",
+                                      "Kannada",
+                                      "Kayah_Li",
+                                      "Kharoshthi",
+                                      "Khmer",
+                                      "Khojki",
+                                      "Khudawadi",
+                                      "Lao",
+                                      "Lepcha",
+                                      "Limbu",
+                                      "Linear_A",
+                                      "Linear_B",
+                                      "Lisu",
+                                      "Lycian",
+                                      "Lydian",
+                                      "Mahajani",
+                                      "Malayalam",
+                                      "Mandaic",
+                                      "Manichaean",
+                                      "Marchen",
+                                      "Meetei_Mayek",
+                                      "Mende_Kikakui",
+                                      "Meroitic_Cursive",
+                                      "Meroitic_Hieroglyphs",
+                                      "Miao",
+                                      "Modi",
+                                      "Mongolian",
+                                      "Mro",
+                                      "Multani",
+                                      "Myanmar",
+                                      "Nabataean",
+                                      "New_Tai_Lue",
+                                      "Newa",
+                                      "Nko",
+                                      "Ogham",
+                                      "Ol_Chiki",
+                                      "Old_Hungarian",
+                                      "Old_Italic",
+                                      "Old_North_Arabian",
+                                      "Old_Permic",
+                                      "Old_Persian",
+                                      "Old_South_Arabian",
+                                      "Old_Turkic",
+                                      "Oriya",
+                                      "Osage",
+                                      "Osmanya",
+                                      "Pahawh_Hmong",
+                                      "Palmyrene",
+                                      "Pau_Cin_Hau",
+                                      "Phags_Pa",
+                                      "Phoenician",
+                                      "Psalter_Pahlavi",
+                                      "Rejang",
+                                      "Runic",
+                                      "Samaritan",
+                                      "Saurashtra",
+                                      "Sharada",
+                                      "Shavian",
+                                      "Siddham",
+                                      "SignWriting",
+                                      "Sinhala",
+                                      "Sora_Sompeng",
+                                      "Sundanese",
+                                      "Syloti_Nagri",
+                                      "Syriac",
+                                      "Tagalog",
+                                      "Tagbanwa",
+                                      "Tai_Le",
+                                      "Tai_Tham",
+                                      "Tai_Viet",
+                                      "Takri",
+                                      "Tamil",
+                                      "Tangut",
+                                      "Telugu",
+                                      "Thaana",
+                                      "Thai",
+                                      "Tibetan",
+                                      "Tifinagh",
+                                      "Tirhuta",
+                                      "Ugaritic",
+                                      "Vai",
+                                      "Warang_Citi",
+                                      "Yi"};
+
+static char folded(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == ' ' ? '_' : c;
+}
 
 static bool same_name(const char *a, size_t n, const char *b) {
     size_t i = 0;
     for (; i < n && b[i]; i++) {
-        char c = a[i] >= 'A' && a[i] <= 'Z' ? (char)(a[i] + 32) : a[i] == ' ' ? '_' : a[i];
-        if (c != b[i]) return false;
+        if (folded(a[i]) != folded(b[i])) return false;
     }
     return i == n && !b[i];
 }
@@ -485,6 +621,27 @@ sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex
               0; /* without JIT the interpreter does the same */
     *out = re;
     return SR_OK;
+}
+
+sr_status sr_regex_compile_scripts(sr_regex **out, sr_err *err) {
+    static const char any[] = "[ \\p{Cn}\\p{Co}]";
+    sr_buffer b = {NULL, 0, 0};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts && ok; i++) {
+        char set[128], text[512];
+        if (!strcmp(scripts[i], "Hiragana") || !strcmp(scripts[i], "Katakana")) continue;
+        snprintf(set, sizeof set,
+                 !strcmp(scripts[i], "Han")      ? "[\\p{%s}\\p{Hiragana}\\p{Katakana}\\x{30fc}]"
+                 : !strcmp(scripts[i], "Common") ? "[\\p{%s}&&[^ \\x{30fc}]]"
+                                                 : "\\p{%s}",
+                 scripts[i]);
+        int n = snprintf(text, sizeof text, "%s%s(?:%s|%s)*+", i ? "|" : "", set, set, any);
+        ok = sr_buffer_add(&b, text, (size_t)n);
+    }
+    sr_status status =
+        ok ? sr_regex_compile(b.at, b.n, false, out, err) : sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
+    sr_buffer_free(&b);
+    return status;
 }
 
 void sr_regex_free(sr_regex *re) {

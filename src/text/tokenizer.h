@@ -134,6 +134,8 @@ struct sr_tokenizer {
 
     sr_piece *bytes;    /* [n_vocab] what an id stands for in mid-text */
     bool fffd_per_byte; /* decoding: byte tokens that do not make a character give one U+FFFD each */
+    bool space_between; /* decoding: a space at the end of a token is written when another token follows */
+    bool repeats_merge; /* decoding: a token right behind itself adds nothing */
     sr_lead lead;
     const char *lead_text;
     size_t lead_len; /* bytes of lead_text */

@@ -428,6 +428,21 @@ def split_all():
 
 # ---------------------------------------------------------------- SentencePiece
 
+def rare_all():
+    """Pre-tokenizers and decoders that few files have."""
+    P, D = pre_tokenizers, decoders
+    base = json.load(open(os.path.join(HERE, "split_removed", "tokenizer.json"), encoding="utf-8"))
+    save("unicode_scripts", spec_of(base, pre=P.UnicodeScripts(), decoder=D.Fuse()))
+    ends = train(P.Whitespace(), 300, special=["<unk>"], unk_token="<unk>", end_of_word_suffix="</w>")
+    save("bpe_decoder", spec_of(ends, pre=P.Whitespace(), decoder=D.BPEDecoder("</w>")))
+    letters = {c: i for i, c in enumerate(["<pad>", "|", "<s>", "n't", " ."] + list("etaoinshrdlucmfwypvbgk'."))}
+    model = {"model": {"type": "WordLevel", "vocab": letters, "unk_token": "<pad>"}}
+    for cleanup in (True, False):
+        ctc = spec_of({**base, **model}, pre=P.Split(Regex("."), "isolated"), decoder=D.CTC("<pad>", "|", cleanup))
+        ctc["added_tokens"] = added(2, ("<s>", "special"))
+        save("ctc" if cleanup else "ctc_plain", ctc)
+
+
 def spm_model():
     out = io.BytesIO()
     lines = [x for x in CORPUS.split("\n") if x]
@@ -875,6 +890,8 @@ def fuzz_seeds():
         "splits": ({"pre_tokenizer": j(P.Sequence([P.Split(Regex(p), b) for p, b in zip(
             [r"\w+|\b|[^\S\n]", r"[a-z&&[^b]]", r"\p{Han}{1,3}+|(?m:.)", r"[[:punct:]]|\h", r"a{,2}|\x{41}"],
             ["removed", "merged_with_next", "contiguous", "isolated", "merged_with_previous"])] + [P.Digits(True), P.Punctuation(), P.Whitespace()]))}, {}),
+        "rare": ({"pre_tokenizer": j(P.UnicodeScripts()), "decoder": j(D.BPEDecoder("</w>"))}, {"end_of_word_suffix": "</w>"}),
+        "ctc": ({"decoder": j(D.CTC("<unk>", "▁", True))}, {}),
         "normal": ({"normalizer": j(N.Sequence([N.NFKD(), N.StripAccents(), N.Lowercase(), N.Strip(), N.Replace(Regex("b+|$"), "ab")]))}, {}),
     }
     for name, (parts, model) in seeds.items():
@@ -935,6 +952,7 @@ if __name__ == "__main__":
     vocab_all()
     metaspace_all()
     split_all()
+    rare_all()
     spm_all()
     pieces_all()
     ranks_all()
