@@ -23,6 +23,11 @@ endforeach()
 target_sources(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps/cli/split.c ${PROJECT_SOURCE_DIR}/apps/cli/output.c)
 target_include_directories(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps)
 
+# It runs the command.
+if(TARGET sirocco)
+  add_dependencies(terminal_test sirocco)
+endif()
+
 # The hub of hub_test, for scripts.
 add_executable(hub_server ${PROJECT_SOURCE_DIR}/tests/hub_server.c)
 target_include_directories(hub_server PRIVATE src tests)

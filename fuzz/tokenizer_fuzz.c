@@ -1,6 +1,7 @@
-/* A tokenizer.json or a GGUF file; or a line "tokenizer.model", "tekken.json" or "x.tiktoken" with such a file behind
- * it. After tokenizer.json a zero byte and a text for it may follow. Opening must end in a tokenizer or an error; then
- * ids must be in range, decode to UTF-8, and be the same when asked for twice. */
+/* A tokenizer.json or a GGUF file; or a line "tokenizer.model", "tekken.json", "x.tiktoken" or "vocab.json" with such a
+ * file behind it. After tokenizer.json a zero byte and a text for it may follow, after vocab.json one and merges.txt.
+ * Opening must end in a tokenizer or an error; then ids must be in range, decode to UTF-8, and be the same when asked
+ * for twice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,8 +42,8 @@ static void use(const sr_tokenizer *t, const char *text, size_t n, unsigned flag
 
 /* The name in the first line, NULL: none of these. */
 static const char *named(const uint8_t *data, size_t size) {
-    static const char *const names[] = {"tokenizer.model", "tekken.json", "x.tiktoken"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"tokenizer.model", "tekken.json", "x.tiktoken", "vocab.json"};
+    for (int i = 0; i < 4; i++) {
         size_t n = strlen(names[i]);
         if (size > n + 1 && !memcmp(data, names[i], n) && data[n] == '\n') return names[i];
     }
@@ -70,6 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         .tokenizer = {data + skip, size - skip},
                         .tokenizer_name = name,
                         .tokenizer_config = {(const uint8_t *)config, sizeof config - 1}};
+        const uint8_t *zero = strcmp(name, "vocab.json") ? NULL : memchr(data + skip, 0, size - skip);
+        if (zero) {
+            file.tokenizer.size = (size_t)(zero - data) - skip;
+            file.merges = (sr_map){zero + 1, size - skip - file.tokenizer.size - 1};
+        }
         status = sr_tokenizer_create(&file, &t, &err);
     } else {
         const uint8_t *zero = size ? memchr(data, 0, size) : NULL;

@@ -1387,7 +1387,8 @@ static void attack_21_templates_that_reach_for_the_program(void **state) {
     (void)state;
     refuse_template("{{ ''.__class__.__mro__[1].__subclasses__() }}", "'__class__' is undefined");
     refuse_template("{{ messages.__init__.__globals__['os'].popen('id').read() }}", "'__init__' is undefined");
-    refuse_template("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "'cycler' is undefined");
+    refuse_template("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "'__init__' is undefined");
+    refuse_template("{{ '{0.__class__.__mro__}'.format('') }}", "'__class__' is undefined");
     refuse_template("{{ self._TemplateReference__context.x }}", "'self' is undefined");
     refuse_template("{% for x in ().__class__.__base__.__subclasses__() %}{% endfor %}", "'__class__' is undefined");
     refuse_template("{{ messages | map(attribute='__class__.__mro__') | list }}", "'__class__' is undefined");

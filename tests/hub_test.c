@@ -421,9 +421,33 @@ static void tokenizer_alone_leaves_the_weights(void **state) {
         assert_int_equal(requests(f, others[i], NULL), 1);
         assert_int_equal(requests(f, "model.safetensors", NULL), 0);
     }
+    /* two files, which nobody needs beside a better one */
+    for (int i = 0; i < 2; i++) {
+        char repo[32], path[64];
+        snprintf(repo, sizeof repo, "org/pair%d", i);
+        const char *const files[] = {"config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer.json"};
+        for (int k = 0; k < 5 - i; k++) {
+            snprintf(path, sizeof path, "%s/%s", repo, files[k]);
+            put_line(f, path, path);
+        }
+        int before = requests(f, "merges.txt", NULL);
+        resolves(f, repo);
+        assert_int_equal(requests(f, "merges.txt", NULL) - before, i);
+        assert_int_equal(requests(f, "model.safetensors", NULL), 0);
+    }
     f->o.tokenizer_only = false;
     resolves(f, "org/tiny");
     has_weights(f);
+}
+
+static void a_template_for_tools_comes_along(void **state) {
+    struct fixture *f = *state;
+    put_line(f, "org/tiny/additional_chat_templates/tool_use.jinja", "with tools");
+    put_line(f, "org/tiny/onnx/tool_use.jinja", "not read");
+    resolves(f, "org/tiny");
+    assert_int_equal(requests(f, "additional_chat_templates/tool_use.jinja", NULL), 1);
+    assert_int_equal(requests(f, "onnx", NULL), 0);
+    holds(strcat(f->path, "/additional_chat_templates/tool_use.jinja"), "with tools", 10);
 }
 
 /* ---------------------------------------------------------------- GGUF */
@@ -981,6 +1005,7 @@ int main(int argc, char **argv) {
         WITH_HUB(shards_are_those_of_the_index),
         WITH_HUB(pickles_are_fetched_where_there_is_nothing_else),
         WITH_HUB(tokenizer_alone_leaves_the_weights),
+        WITH_HUB(a_template_for_tools_comes_along),
         WITH_HUB(gguf_is_chosen_by_its_type),
         WITH_HUB(uqff_is_chosen_by_its_type),
         WITH_HUB(gguf_beside_safetensors_wants_a_word),

@@ -287,6 +287,19 @@ static void check_open_fails(const char *path, sr_status status, const char *wor
 
 #define NAMED "[{\"name\":\"default\",\"template\":\"D{{x}}\"},{\"name\":\"tool_use\",\"template\":\"T{{x}}\"}]"
 
+static void filters_of_jinja_that_are_not_here_are_named(void **state) {
+    static const char *const names[] = {"random", "urlize", "filesizeformat", "striptags", "urlencode", "xmlattr"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char template[64], word[80];
+        snprintf(word, sizeof word, "the filter '%s', which Jinja has", names[i]);
+        snprintf(template, sizeof template, "{{ 'a' | %s }}", names[i]);
+        check_fails(template, "{}", SR_UNSUPPORTED, word);
+        snprintf(template, sizeof template, "{{ ['a'] | map('%s') | list }}", names[i]);
+        check_fails(template, "{}", SR_UNSUPPORTED, word);
+    }
+}
+
 static void templates_of_a_directory_have_their_order(void **state) {
     const char *dir = *state;
     write_text(in(dir, "config.json"), "{}");
@@ -374,11 +387,13 @@ static void attack_21_there_is_nothing_behind_a_value(void **state) {
                                           "self",
                                           "config",
                                           "request",
-                                          "cycler",
-                                          "joiner",
+                                          "cycler.__init__",
+                                          "joiner().__self__",
+                                          "'{0.__class__}'.format(s)",
+                                          "'{0[__class__]}'.format(x)",
+                                          "'{a.__globals__}'.format(a=range)",
                                           "lipsum",
                                           "self.__init__ if self else ''",
-                                          "s.format",
                                           "s.encode",
                                           "d.update",
                                           "d.setdefault",
@@ -397,9 +412,9 @@ static void attack_21_there_is_nothing_behind_a_value(void **state) {
                                          "namespace.__init__.__globals__",
                                          "raise_exception.__globals__['os']",
                                          "(s|attr('__class__')|attr('x')).y",
-                                         "''.format.__globals__",
+                                         "''.format.__globals__.x",
                                          "request['application']['__globals__']",
-                                         "'{0.__class__}'.format(1)",
+                                         "'{0.__class__.x}'.format(1)",
                                          "'%(__class__)s' % s",
                                          "l|map(attribute='__class__.__mro__')|list",
                                          "l|sort(attribute='__class__.x')",
@@ -475,6 +490,16 @@ static void attack_22_steps_memory_and_text_are_bounded(void **state) {
         "{% set s = 'x' * 100000 %}{% for i in range(100000) %}{{ s[99999] }}{% endfor %}",
         "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
         "{{ [1] | batch(10**9, 0) | list | length }}",
+        "{{ [1] | slice(10**9) | list | length }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{:01000000000,}'.format(1) }}",
+        "{{ '{:é>{}}'.format('a', 10**9) }}",
+        "{{ '{:.1000000000f}'.format(1) }}",
+        "{{ '{:.1000000000}'.format(1.5) }}",
+        "{{ 1 | center(10**9) }}",
+        "{{ ('a' * 100000000) | wordwrap(1) }}",
+        "{% set l = range(99999) | list %}{% for i in l %}{{ l | groupby(0, default=1) | length }}{% endfor %}",
+        "{% set l = range(99999) | list %}{% for i in l %}{{ l | pprint | length }}{% endfor %}",
         "{{ ('[' * 100) | from_json }}"};
     for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) check_limit(templates[i]);
 }
@@ -488,6 +513,7 @@ static void attack_22_depth_is_bounded(void **state) {
         "{% set n = namespace(x=[]) %}{% for i in range(100000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}",
         "{% set n = namespace(x={}) %}{% for i in range(10000) %}{% set n.x = {'a': n.x} %}{% endfor %}{{ n.x | "
         "tojson }}",
+        "{% set n = namespace(x=[]) %}{% for i in range(10000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x | pprint }}",
         "{% set n = namespace(x=[], y=[]) %}{% for i in range(10000) %}{% set n.x = [n.x] %}{% set n.y = [n.y] "
         "%}{% endfor %}{{ n.x == n.y }}",
         "{% set n = namespace(x=[], y=[1]) %}{% for i in range(10000) %}{% set n.x = [n.x] %}{% set n.y = [n.y] "
@@ -594,6 +620,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(templates_of_a_directory_have_their_order, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(templates_of_gguf_know_its_tokens, make_scratch, remove_scratch),
         cmocka_unit_test(attack_21_there_is_nothing_behind_a_value),
+        cmocka_unit_test(filters_of_jinja_that_are_not_here_are_named),
         cmocka_unit_test(attack_22_steps_memory_and_text_are_bounded),
         cmocka_unit_test(attack_22_depth_is_bounded),
         cmocka_unit_test(templates_that_are_too_long_are_refused),

@@ -27,6 +27,13 @@ static void tekken_equals_reference(void **state) {
     compare("tekken", "tekken/expected.bin", SR_TOKENIZE_NO_SPECIAL);
 }
 
+static void vocabulary_with_merges_equals_reference(void **state) {
+    (void)state;
+    compare("vocab_gpt2", "vocab_gpt2/expected.bin", 0);
+    compare("vocab_qwen2", "vocab_qwen2/expected.bin", 0);
+    compare("vocab_neox", "vocab_neox/expected.bin", 0);
+}
+
 /* ---------------------------------------------------------------- files, written here */
 
 static void write_in(const char *dir, const char *name, const struct bytes *b) {
@@ -117,6 +124,45 @@ static void a_directory_is_read_by_its_best_file(void **state) {
     }
     drop(&ranks);
     drop(&model);
+}
+
+static void vocabulary_with_merges_names_what_is_wrong(void **state) {
+    static const struct {
+        const char *vocab, *merges, *file, *word;
+    } bad[] = {
+        {"[]", "a b", "vocab.json", "object"},
+        {"{}", "a b", "vocab.json", "empty"},
+        {"{\"a\":0,", "a b", "vocab.json", ""},
+        {"{\"a\":0}x", "a b", "vocab.json", "white space"},
+        {"{\"a\":-1}", "a b", "vocab.json", "\"a\": found the id -1"},
+        {"{\"a\":0.5}", "a b", "vocab.json", "0.5"},
+        {"{\"a\":9999999999}", "a b", "vocab.json", "9999999999"},
+        {"{\"a\":500000000}", "a b", "vocab.json", "large gaps"},
+        {"{\"a\":0,\"b\":0}", "a b", "vocab.json", "id 0 a second time"},
+        {"{\"a\":0,\"a\":1}", "a b", "vocab.json", "\"a\" as token 0 and a second time"},
+        {"{\"a\":0,\"b\":1,\"ab\":2}", "#version: 0.2\na  b\n", "merges.txt", "line 2"},
+        {"{\"a\":0,\"b\":1,\"ab\":2}", "a b\nab\n", "merges.txt", "line 2: found \"ab\""},
+        {"{\"a\":0,\"b\":1,\"ab\":2}", "a b\nb a\n", "merges.txt", "merge 1: \"ba\""},
+        {"version https://git-lfs.github.com/spec/v1\n", "a b", "vocab.json", "Git LFS"},
+    };
+    sr_tokenizer *t;
+    sr_err err;
+    write_text(in(*state, "config.json"), "{}");
+    write_text(in(*state, "vocab.json"), "{\"a\":0}");
+    check_dir(*state, "no merges", SR_UNSUPPORTED, "found no tokenizer", "merges.txt");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text(in(*state, "vocab.json"), bad[i].vocab);
+        write_text(in(*state, "merges.txt"), bad[i].merges);
+        check_dir(*state, bad[i].vocab, SR_CORRUPT, bad[i].file, bad[i].word);
+    }
+    /* a gap in the ids, lines of DOS, an empty line, the last one without its end */
+    write_text(in(*state, "vocab.json"), "{\"a\":0,\"b\":1,\"ab\":3,\"abab\":4}");
+    write_text(in(*state, "merges.txt"), "a b\r\n\r\nab ab");
+    if (open_dir(*state, &t, &err) != SR_OK) fail_msg("%s", err.msg);
+    struct ids got = tokenize(t, "ababab", 6, 0);
+    check_ids("merged", (struct text){(char *)(uintptr_t) "ababab", 6}, got, (const int32_t[]){4, 3}, 2);
+    free(got.v);
+    sr_tokenizer_free(t);
 }
 
 /* What a user types never becomes a control token, whatever the pieces around it are. */
@@ -657,6 +703,8 @@ int main(void) {
         cmocka_unit_test(sentencepiece_equals_reference),
         cmocka_unit_test(tiktoken_equals_reference),
         cmocka_unit_test(tekken_equals_reference),
+        cmocka_unit_test(vocabulary_with_merges_equals_reference),
+        cmocka_unit_test_setup_teardown(vocabulary_with_merges_names_what_is_wrong, make_scratch, remove_scratch),
         WITH_FILES(a_directory_is_read_by_its_best_file),
         WITH_FILES(text_does_not_forge_control_tokens),
         WITH_FILES(sentencepiece_names_what_is_wrong),

@@ -28,11 +28,16 @@ static void json_metaspace_equals_reference(void **state) {
 }
 static void json_splits_equal_reference(void **state) {
     (void)state;
-    compare_json((const char *const[]){
-        "split_removed", "split_removed_invert", "split_isolated", "split_isolated_invert",
-        "split_merged_with_previous", "split_merged_with_previous_invert", "split_merged_with_next",
-        "split_merged_with_next_invert", "split_contiguous", "split_contiguous_invert", "split_string",
-        "split_empty_match", "split_syntax", "whitespace", "whitespace_split", "digits", "affixes", NULL});
+    compare_json((const char *const[]){"split_removed", "split_removed_invert", "split_isolated",
+                                       "split_isolated_invert", "split_merged_with_previous",
+                                       "split_merged_with_previous_invert", "split_merged_with_next",
+                                       "split_merged_with_next_invert", "split_contiguous", "split_contiguous_invert",
+                                       "split_string", "split_empty_match", "split_syntax", "whitespace",
+                                       "whitespace_split", "digits", "affixes", "unicode_scripts", NULL});
+}
+static void json_decoders_equal_reference(void **state) {
+    (void)state;
+    compare_json((const char *const[]){"bpe_decoder", "ctc", "ctc_plain", NULL});
 }
 static void json_normalizers_equal_reference(void **state) {
     (void)state;
@@ -366,7 +371,7 @@ static void json_names_what_is_wrong(void **state) {
         {"{" MODEL ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[1]}}", SR_CORRUPT, "objects"},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"content\":\"x\",\"pattern\":{\"Glob\":\"x\"}}}", SR_CORRUPT,
          "pattern"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", SR_UNSUPPORTED, "UnicodeScripts"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"NoSuchSplit\"}}", SR_UNSUPPORTED, "NoSuchSplit"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Sideways\",\"pattern\":{\"String\":\"x\"}}}",
          SR_UNSUPPORTED, "Sideways"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"}}}", SR_UNSUPPORTED, "(a"},
@@ -376,7 +381,12 @@ static void json_names_what_is_wrong(void **state) {
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", SR_CORRUPT, "replacement"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"maybe\"}}",
          SR_UNSUPPORTED, "maybe"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", SR_UNSUPPORTED, "CTC"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"NoSuchDecoder\"}}", SR_UNSUPPORTED, "NoSuchDecoder"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", SR_CORRUPT, "CTC's pad_token or"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"\"}}", SR_CORRUPT, "BPEDecoder's suffix"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"BPEDecoder\",\"suffix\":\"b\"},"
+         "{\"type\":\"Fuse\"}]}}",
+         SR_UNSUPPORTED, "behind ByteLevel, WordPiece, BPEDecoder or CTC the decoder \"Fuse\""},
         {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":\"Fuse\"}]}}",
          SR_UNSUPPORTED, "Fuse"},
         {"{" MODEL ",\"post_processor\":{\"type\":\"Magic\"}}", SR_UNSUPPORTED, "Magic"},
@@ -823,6 +833,7 @@ static void a_megabyte_of_anything_takes_linear_time(void **state) {
                                         "cl100k",
                                         "kimi",
                                         "added_flags_normalized",
+                                        "unicode_scripts",
                                         "normal_nfkc",
                                         "spm.gguf",
                                         "spm_naive.gguf",
@@ -882,6 +893,36 @@ static void many_long_runs_are_within_the_budget(void **state) {
             }
         sr_tokenizer_free(t);
     }
+    free(s);
+}
+
+/* Patterns that look from every digit to the end of its number: one number of a megabyte, and many of them. */
+static void numbers_in_threes_take_linear_time(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"\\d{1,3}(?=(?:\\d{3})*\\b)", "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))",
+                                           "(?=(\\d{3})+(?!\\d))"};
+    enum { BIG = 1 << 20 };
+    char *s = malloc(BIG);
+    assert_non_null(s);
+    for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k++)
+        for (size_t run = 1000; run <= BIG; run *= 1000) {
+            sr_stages stages = {.n = 0};
+            sr_err err = {0};
+            sr_work w = {.err = &err, .scan.text_bytes = BIG};
+            if (sr_stages_add_regex(&stages, patterns[k], &err) != SR_OK) fail_msg("%s", err.msg);
+            for (size_t i = 0; i < BIG; i++) s[i] = i % (run + 1) < run ? '7' : ' ';
+            assert_true(sr_buffer_add(&w.text, s, BIG) && sr_spans_add(&w.spans, 0, BIG, -1, true));
+            clock_t start = clock();
+            if (sr_stage_run(&w, &stages.v[0]) != SR_OK) fail_msg("%s: %s", patterns[k], err.msg);
+            double spent = (double)(clock() - start) / CLOCKS_PER_SEC;
+            assert_true(w.spans.n > BIG / 4);
+            if (spent > 1) fail_msg("%s on runs of %zu digits: %.1f s", patterns[k], run, spent);
+            sr_buffer_free(&w.text);
+            free(w.spans.v);
+            free(w.other_spans.v);
+            sr_scan_free(&w.scan);
+            sr_regex_free(stages.v[0].regex);
+        }
     free(s);
 }
 
@@ -948,6 +989,7 @@ static void a_large_vocabulary_is_ready_at_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_byte_level_equals_reference),
+        cmocka_unit_test(json_decoders_equal_reference),
         cmocka_unit_test(json_metaspace_equals_reference),
         cmocka_unit_test(json_splits_equal_reference),
         cmocka_unit_test(json_normalizers_equal_reference),
@@ -982,6 +1024,7 @@ int main(void) {
         cmocka_unit_test(gguf_phi3_special_tokens_swallow_space),
         cmocka_unit_test(gguf_every_cut_and_flip_is_survived),
         cmocka_unit_test(a_megabyte_of_anything_takes_linear_time),
+        cmocka_unit_test(numbers_in_threes_take_linear_time),
         cmocka_unit_test(many_long_runs_are_within_the_budget),
         cmocka_unit_test_setup_teardown(a_large_vocabulary_is_ready_at_once, make_scratch, remove_scratch),
     };

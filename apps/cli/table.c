@@ -88,8 +88,7 @@ const cli_command cli_commands[] = {
      .description =
          "Prints the ids and pieces of a text, from the command line or from standard input. PATH is a model "
          "or only its vocabulary (a vocabulary-only GGUF; a directory with tokenizer.json, tekken.json, "
-         "tokenizer.model "
-         "or a .tiktoken file).",
+         "tokenizer.model, a .tiktoken file, or vocab.json with merges.txt).",
      .examples = "sirocco tokenize model.gguf \"Hello world\"\tids and pieces\n"
                  "sirocco tokenize --json path/to/model < text.txt\tfrom standard input, as JSON\n"
                  "sirocco tokenize --no-special model.gguf \"<s>\"\tspecial tokens as plain text\n",

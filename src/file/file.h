@@ -112,6 +112,7 @@ typedef struct sr_file {
     int n_values;
     sr_map tokenizer;                      /* the raw file; empty when the directory has none */
     const char *tokenizer_name;            /* of that file, without its directory; NULL when there is none */
+    sr_map merges;                         /* raw: merges.txt, where that file is vocab.json */
     sr_map tokenizer_config, added_tokens; /* raw, where the tokenizer's file is not tokenizer.json, which has it all */
     sr_arena arena;
     struct sr_names {

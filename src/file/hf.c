@@ -86,7 +86,8 @@ static bool first_tiktoken(void *ctx, const char *name) {
     return !f->failed;
 }
 
-/* tokenizer.json wins, as in transformers; then what it converts: tekken.json, SentencePiece's or tiktoken's file. */
+/* tokenizer.json wins, as in transformers; then what it converts: tekken.json, SentencePiece's or tiktoken's file, or a
+ * vocabulary with its merges. */
 static sr_status open_tokenizer(sr_file *file, const char *dir, sr_err *err) {
     static const char *const names[] = {"tokenizer.json", "tekken.json",  "tokenizer.model",
                                         "spm.model",      "spiece.model", "tiktoken.model"};
@@ -101,6 +102,11 @@ static sr_status open_tokenizer(sr_file *file, const char *dir, sr_err *err) {
         if (first.failed) return no_memory(dir, err);
         if (s == SR_OK && first.name) s = map_beside(file, dir, first.name, &file->tokenizer, err);
         if (file->tokenizer.size) file->tokenizer_name = first.name;
+    }
+    if (s == SR_OK && !file->tokenizer.size) s = map_beside(file, dir, "merges.txt", &file->merges, err);
+    if (s == SR_OK && file->merges.size) {
+        s = map_beside(file, dir, "vocab.json", &file->tokenizer, err);
+        if (file->tokenizer.size) file->tokenizer_name = "vocab.json";
     }
     if (s != SR_OK || !file->tokenizer_name || file->tokenizer_name == names[0]) return s;
     s = map_beside(file, dir, "tokenizer_config.json", &file->tokenizer_config, err);

@@ -26,6 +26,7 @@ void sr_file_close(sr_file *file) {
     for (int i = 0; i < file->n_shards; i++)
         if (!file->shard[i].borrowed) sr_map_close(&file->shard[i].map);
     sr_map_close(&file->tokenizer);
+    sr_map_close(&file->merges);
     sr_map_close(&file->tokenizer_config);
     sr_map_close(&file->added_tokens);
     sr_names_free(&file->part_names);

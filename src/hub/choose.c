@@ -243,10 +243,15 @@ static bool is_tokenizer(const char *path) {
     return ends_with(path, ".tiktoken");
 }
 
-static bool has_tokenizer(const hub_list *l) {
+/* In one file, without which a vocabulary and its merges are wanted. */
+static bool has_whole_tokenizer(const hub_list *l) {
     for (int i = 0; i < l->n; i++)
         if (at_top(&l->at[i]) && is_tokenizer(l->at[i].path)) return true;
     return false;
+}
+
+static bool has_tokenizer(const hub_list *l) {
+    return has_whole_tokenizer(l) || (sr_hub_list_find(l, "vocab.json") && sr_hub_list_find(l, "merges.txt"));
 }
 
 static bool is_small_text(const hub_file *f) {
@@ -256,6 +261,10 @@ static bool is_small_text(const hub_file *f) {
 }
 
 static void want_small_texts(hub_list *l) {
+    hub_file *merges = has_whole_tokenizer(l) ? NULL : sr_hub_list_find(l, "merges.txt");
+    hub_file *template = sr_hub_list_find(l, "additional_chat_templates/tool_use.jinja");
+    if (merges && merges->size <= SMALL_TEXT) merges->wanted = true;
+    if (template && template->size <= SMALL_TEXT) template->wanted = true;
     for (int i = 0; i < l->n; i++) l->at[i].wanted = l->at[i].wanted || is_small_text(&l->at[i]);
 }
 

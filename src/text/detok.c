@@ -20,6 +20,8 @@ struct sr_detok {
     char *out;
     size_t cap; /* of held and out */
     bool first, stopped;
+    bool space; /* one that waits for the next token */
+    int32_t latest;
     int lead_left;
 };
 
@@ -86,7 +88,8 @@ void sr_detok_free(sr_detok *d) {
 void sr_detok_reset(sr_detok *d, bool at_start) {
     d->n_raw = d->n_held = 0;
     d->first = at_start;
-    d->stopped = false;
+    d->stopped = d->space = false;
+    d->latest = -1;
     d->lead_left = at_start && d->t->lead == SR_LEAD_STRIP ? d->t->lead_n : 0;
     for (int i = 0; i < d->n_stops; i++) d->stops[i].state = 0;
 }
@@ -177,7 +180,8 @@ static void release(sr_detok *d, bool all, const char **text, size_t *n) {
 
 bool sr_detok_push(sr_detok *d, int32_t id, const char **text, size_t *n) {
     const sr_tokenizer *t = d->t;
-    if (d->stopped || id < 0 || id >= t->vocab.n || t->flags[id] & SR_TOKEN_SPECIAL) {
+    bool silent = id < 0 || id >= t->vocab.n || t->flags[id] & SR_TOKEN_SPECIAL;
+    if (d->stopped || silent || (t->repeats_merge && id == d->latest)) {
         d->out[0] = 0;
         *text = d->out;
         *n = 0;
@@ -187,9 +191,13 @@ bool sr_detok_push(sr_detok *d, int32_t id, const char **text, size_t *n) {
     bool drop = d->first && t->lead == SR_LEAD_METASPACE;
     if (drop || (d->first && t->lead == SR_LEAD_PIECE)) p = &t->vocab.piece[id];
     d->first = false;
+    d->latest = id;
+    if (d->space) character(d, " ", 1);
+    d->space = t->space_between && p->n && p->text[p->n - 1] == ' ';
     /* bytes of byte tokens never join those of text */
     if (t->fffd_per_byte && !(t->flags[id] & SR_TOKEN_BYTE)) drain(d, true);
-    for (uint32_t i = 0; i < p->n && !d->stopped;) {
+    uint32_t n_bytes = p->n - d->space;
+    for (uint32_t i = 0; i < n_bytes && !d->stopped;) {
         if (drop && p->n - i >= t->lead_len && !memcmp(p->text + i, t->lead_text, t->lead_len)) {
             i += (uint32_t)t->lead_len;
             continue;

@@ -1,6 +1,7 @@
 /* Inside of sr_template: an interpreter of Jinja 3.1 as chat templates use it. jinja_lex.c and jinja_parse.c make a
  * tree of the text, jinja_eval.c walks it; jinja_value.c and jinja_print.c know what Python does with values,
- * jinja_filters.c and jinja_methods.c are tables of what a template can call. template.c is the way in.
+ * jinja_filters.c and jinja_methods.c are tables of what a template can call, jinja_format.c and jinja_layout.c what is
+ * longer of that. template.c is the way in.
  *
  * Nothing is freed in between: all of a rendering lives in one arena with a limit in bytes, text in progress in one
  * buffer. So a failure may leave from any depth (sr_j_fail), and no function below reports one. */
@@ -31,7 +32,8 @@ typedef enum jkind {
     J_NAMESPACE,
     J_LOOP,
     J_MACRO,
-    J_CALLABLE
+    J_CALLABLE,
+    J_CYCLER
 } jkind;
 
 typedef enum jflavor { J_LIST, J_TUPLE, J_RANGE, J_KEYS, J_VALUES, J_ITEMS, J_GENERATOR } jflavor;
@@ -45,7 +47,7 @@ typedef struct jvalue {
         int64_t i;
         double f;
         const char *s;            /* J_STRING, J_BIG: UTF-8, may hold zeros; J_UNDEFINED: what is missing, or NULL */
-        struct jseq *seq;         /* J_SEQ */
+        struct jseq *seq;         /* J_SEQ, J_CYCLER */
         struct jdict *dict;       /* J_DICT, J_NAMESPACE */
         struct jloop *loop;       /* J_LOOP */
         struct jmacro *macro;     /* J_MACRO */
@@ -57,7 +59,8 @@ typedef struct jseq {
     jflavor flavor;
     uint32_t n, cap;
     jvalue *v;                 /* a generator is empty once it was read */
-    int64_t start, stop, step; /* J_RANGE, for printing */
+    int64_t start, stop, step; /* J_RANGE, for printing; of a J_CYCLER start is the current place */
+    bool group;                /* a J_TUPLE whose two values are also called grouper and list */
 } jseq;
 
 typedef struct jpair {
@@ -108,6 +111,8 @@ const jbuiltin *sr_j_test(jvalue name);
 const jbuiltin *sr_j_global(jvalue name);
 const jbuiltin *sr_j_method(jvalue self, jvalue name);
 const jbuiltin *sr_j_row(const jbuiltin *table, jvalue name);
+/* "found the filter 'x', which ..." */
+_Noreturn void sr_j_no_such(jenv *e, const char *what, jvalue name);
 
 /* ---------------------------------------------------------------- the tree */
 
@@ -402,22 +407,36 @@ uint32_t sr_j_count_chars(const char *s, size_t n);
 void sr_j_put_bytes(jenv *e, const char *s, size_t n);
 void sr_j_put_literal(jenv *e, const char *s);
 void sr_j_put_char(jenv *e, uint32_t cp);
+void sr_j_put_times(jenv *e, char c, int64_t n);
+enum { J_NUMBER = 512 };
+/* printf of one double with a point in any locale. */
+void sr_j_digits(char to[J_NUMBER], const char *fmt, int precision, double d);
 /* Everything that was written since e->out.n was `from`, as a string; the writing goes back to there. */
 jvalue sr_j_take(jenv *e, size_t from);
 void sr_j_print(jenv *e, jvalue v);                 /* str(v) */
 void sr_j_repr(jenv *e, jvalue v);                  /* repr(v) */
 jvalue sr_j_text(jenv *e, jvalue v);                /* str(v) as a value; a string stays what it is */
 jvalue sr_j_escape(jenv *e, jvalue v);              /* & < > ' " as entities, unless v is safe; the result is safe */
-jvalue sr_j_format(jenv *e, jvalue f, jvalue args); /* f % args */
 jvalue sr_j_tojson(jenv *e, jvalue self, jargs *a); /* the filter */
 /* What int(text, base) and float(text) accept. */
 bool sr_j_parse_int(jenv *e, jvalue s, int base, int64_t *i);
 bool sr_j_parse_float(jvalue s, double *d);
 
+/* ---------------------------------------------------------------- jinja_format.c */
+
+jvalue sr_j_format(jenv *e, jvalue f, jvalue args);     /* f % args */
+jvalue sr_j_str_format(jenv *e, jvalue self, jargs *a); /* the method */
+
+/* ---------------------------------------------------------------- jinja_layout.c: filters */
+
+jvalue sr_j_wordwrap(jenv *e, jvalue self, jargs *a);
+jvalue sr_j_pprint(jenv *e, jvalue self, jargs *a);
+
 /* ---------------------------------------------------------------- jinja_text.c: characters as Python's str sees them
  */
 
 bool sr_j_is_space(uint32_t cp);
+bool sr_j_is_alnum(uint32_t cp);
 typedef enum jcase { J_UPPER, J_LOWER, J_TITLE } jcase;
 void sr_j_put_case(jenv *e, uint32_t cp, jcase to);
 bool sr_j_is_case(jvalue s, jcase of);         /* has letters of this case and of no other */

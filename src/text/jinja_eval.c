@@ -249,9 +249,7 @@ static jvalue eval_filter(jenv *e, const jnode *n, const jvalue *block) {
     else
         self = block ? eval_filter(e, n->k[0], block) : eval(e, n->k[0]);
     e->at = n->at;
-    if (!n->builtin)
-        sr_j_fail(e, SR_UNSUPPORTED, "found the %s '%s', which does not exist here",
-                  n->kind == N_FILTER ? "filter" : "test", sr_j_shown(n->v.u.s, n->v.n));
+    if (!n->builtin) sr_j_no_such(e, n->kind == N_FILTER ? "filter" : "test", n->v);
     eval_args(e, n->k[1], &a);
     e->at = n->at;
     return sr_j_call_builtin(e, n->builtin, self, &a);

@@ -26,17 +26,21 @@ static int64_t whole(jenv *e, const jargs *a, int i, int64_t otherwise) {
 
 /* item.a.0.b for "a.0.b"; a missing step takes the default. */
 static jvalue follow(jenv *e, jvalue item, jvalue path, jvalue otherwise) {
-    if (path.kind != J_STRING) return path.kind == J_NONE || path.kind == J_ABSENT ? item : sr_j_item(e, item, path);
-    for (size_t from = 0; from <= path.n;) {
-        const char *dot = memchr(path.u.s + from, '.', path.n - from);
-        size_t to = dot ? (size_t)(dot - path.u.s) : path.n;
-        jvalue part = sr_j_part(path, from, to);
-        int64_t i;
-        bool digits = part.n > 0;
-        for (size_t k = from; k < to; k++) digits &= path.u.s[k] >= '0' && path.u.s[k] <= '9';
-        item = sr_j_item(e, item, digits && sr_j_parse_int(e, part, 10, &i) ? sr_j_int(i) : part);
-        if (item.kind == J_UNDEFINED && otherwise.kind != J_ABSENT && otherwise.kind != J_NONE) item = otherwise;
-        from = to + 1;
+    bool named = path.kind == J_STRING, instead = otherwise.kind != J_ABSENT && otherwise.kind != J_NONE;
+    if (path.kind == J_NONE || path.kind == J_ABSENT) return item;
+    for (size_t from = 0, to = 0; from <= (named ? path.n : 0); from = to + 1) {
+        jvalue part = path;
+        if (named) {
+            const char *dot = memchr(path.u.s + from, '.', path.n - from);
+            int64_t i;
+            to = dot ? (size_t)(dot - path.u.s) : path.n;
+            part = sr_j_part(path, from, to);
+            bool digits = part.n > 0;
+            for (size_t k = from; k < to; k++) digits &= path.u.s[k] >= '0' && path.u.s[k] <= '9';
+            if (digits && sr_j_parse_int(e, part, 10, &i)) part = sr_j_int(i);
+        }
+        item = sr_j_item(e, item, part);
+        if (item.kind == J_UNDEFINED && instead) item = otherwise;
     }
     return item;
 }
@@ -250,6 +254,44 @@ static jvalue f_batch(jenv *e, jvalue self, jargs *a) {
     return sr_j_of_seq(out);
 }
 
+/* Equal keys in the order of the sorted keys; the key that is shown is the first one as it is spelled. */
+static jvalue f_groupby(jenv *e, jvalue self, jargs *a) {
+    uint32_t n;
+    const jvalue *v = sr_j_iterate(e, self, &n);
+    jpair *pair = sr_j_alloc(e, n, sizeof *pair);
+    jseq *out = sr_j_seq(e, J_LIST, 0), *group = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        pair[i] = (jpair){fold(e, follow(e, v[i], a->slot[0], a->slot[1]), flag(a, 2)), v[i]};
+    sr_j_sort(e, pair, n, sizeof *pair, up);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!i || !sr_j_equal(e, pair[i].key, pair[i - 1].key)) {
+            group = sr_j_seq(e, J_LIST, 0);
+            jvalue both = sr_j_pair(e, follow(e, pair[i].value, a->slot[0], a->slot[1]), sr_j_of_seq(group));
+            both.u.seq->group = true;
+            sr_j_push(e, out, both);
+        }
+        sr_j_push(e, group, pair[i].value);
+    }
+    return sr_j_of_seq(out);
+}
+
+static jvalue f_slice(jenv *e, jvalue self, jargs *a) {
+    uint32_t n;
+    const jvalue *v = sr_j_iterate(e, self, &n);
+    int64_t slices = whole(e, a, 0, 1);
+    jseq *out = sr_j_seq(e, J_GENERATOR, 0);
+    if (!slices) sr_j_fail(e, SR_INVALID, "found 0 slices, expected at least one");
+    for (int64_t k = 0, at = 0; k < slices; k++) {
+        bool one_more = k < n % slices;
+        jseq *part = sr_j_seq(e, J_LIST, 0);
+        sr_j_charge(e, 1);
+        for (int64_t i = n / slices + one_more; i > 0; i--) sr_j_push(e, part, v[at++]);
+        if (given(a, 1) && a->slot[1].kind != J_NONE && !one_more) sr_j_push(e, part, a->slot[1]);
+        sr_j_push(e, out, sr_j_of_seq(part));
+    }
+    return sr_j_of_seq(out);
+}
+
 /* The arguments behind the first `n`, for the filter or test that a filter calls. */
 static jargs rest(const jargs *a, uint32_t n) {
     return (jargs){.at = a->at + n, .n = a->n - n, .keyword = a->keyword, .n_keywords = a->n_keywords};
@@ -261,11 +303,19 @@ static jvalue keyword(const jargs *a, const char *name) {
     return absent;
 }
 
+void sr_j_no_such(jenv *e, const char *what, jvalue name) {
+    static const char *const jinjas[] = {"random", "urlize", "filesizeformat", "striptags", "urlencode", "xmlattr"};
+    for (size_t i = 0; i < sizeof jinjas / sizeof *jinjas; i++)
+        if (sr_j_is(name, jinjas[i]))
+            sr_j_fail(e, SR_UNSUPPORTED, "found the %s '%s', which Jinja has but prompts do without: not supported",
+                      what, jinjas[i]);
+    sr_j_fail(e, SR_UNSUPPORTED, "found the %s '%s', which does not exist here", what,
+              name.kind == J_STRING ? sr_j_shown(name.u.s, name.n) : sr_j_type(name));
+}
+
 static const jbuiltin *row_of(jenv *e, jvalue name, const jbuiltin *(*find)(jvalue name), const char *what) {
     const jbuiltin *b = name.kind == J_STRING ? find(name) : NULL;
-    if (!b)
-        sr_j_fail(e, SR_UNSUPPORTED, "found the %s '%s', which does not exist here", what,
-                  name.kind == J_STRING ? sr_j_shown(name.u.s, name.n) : sr_j_type(name));
+    if (!b) sr_j_no_such(e, what, name);
     return b;
 }
 
@@ -379,6 +429,42 @@ static jvalue f_indent(jenv *e, jvalue self, jargs *a) {
     return text;
 }
 
+static jvalue f_center(jenv *e, jvalue self, jargs *a) {
+    jvalue text = sr_j_text(e, self), width = sr_j_int(whole(e, a, 0, 80));
+    return sr_j_call_builtin(e, sr_j_method(text, sr_j_string("center", 6)), text, &(jargs){.at = &width, .n = 1});
+}
+
+static jvalue f_truncate(jenv *e, jvalue self, jargs *a) {
+    int64_t most = whole(e, a, 0, 255), leeway = given(a, 3) && a->slot[3].kind != J_NONE ? whole(e, a, 3, 5) : 5;
+    jvalue end = given(a, 2) ? sr_j_text(e, a->slot[2]) : sr_j_string("...", 3);
+    int64_t n = sr_j_length(e, self), kept = most - sr_j_length(e, end);
+    if (kept < 0 || leeway < 0)
+        sr_j_fail(e, SR_INVALID, "found the length %lld for truncate, expected room for the end '%s' and leeway >= 0",
+                  (long long)most, sr_j_shown(end.u.s, end.n));
+    if (n <= most + leeway) return self;
+    if (self.kind != J_STRING)
+        sr_j_fail(e, SR_INVALID, "found a value of type '%s' for truncate, expected a string", sr_j_type(self));
+    jvalue text = sr_j_slice(e, self, absent, sr_j_int(kept), absent);
+    int64_t space = flag(a, 1) ? -1 : sr_j_search(e, text, sr_j_string(" ", 1), 0, true);
+    return sr_j_binary(e, T_ADD, space < 0 ? text : sr_j_part(text, 0, (size_t)space), end);
+}
+
+static jvalue f_wordcount(jenv *e, jvalue self, jargs *a) {
+    jvalue s = sr_j_text(e, self);
+    int64_t n = 0;
+    bool inside = false;
+    (void)a;
+    for (size_t i = 0; i < s.n;) {
+        uint32_t cp;
+        i += sr_utf8_get(s.u.s + i, &cp);
+        bool word = cp == '_' || sr_j_is_alnum(cp);
+        n += word && !inside;
+        inside = word;
+    }
+    sr_j_charge(e, s.n);
+    return sr_j_int(n);
+}
+
 static jvalue f_string(jenv *e, jvalue self, jargs *a) {
     (void)a;
     return sr_j_text(e, self);
@@ -394,6 +480,13 @@ static jvalue f_safe(jenv *e, jvalue self, jargs *a) {
 static jvalue f_escape(jenv *e, jvalue self, jargs *a) {
     (void)a;
     return sr_j_escape(e, self);
+}
+
+static jvalue f_forceescape(jenv *e, jvalue self, jargs *a) {
+    jvalue s = sr_j_text(e, self);
+    (void)a;
+    s.safe = false;
+    return sr_j_escape(e, s);
 }
 
 static jvalue f_format(jenv *e, jvalue self, jargs *a) {
@@ -493,6 +586,7 @@ static const jbuiltin filters[] = {{"abs", "", 0, f_abs},
                                    {"attr", "name", 1, f_attr},
                                    {"batch", "linecount fill_with", 1, f_batch},
                                    {"capitalize", "", 0, f_capitalize},
+                                   {"center", "width", 0, f_center},
                                    {"count", "", 0, f_length},
                                    {"d", "default_value boolean", 0, f_default},
                                    {"default", "default_value boolean", 0, f_default},
@@ -501,8 +595,10 @@ static const jbuiltin filters[] = {{"abs", "", 0, f_abs},
                                    {"escape", "", 0, f_escape},
                                    {"first", "", 0, f_first},
                                    {"float", "default", 0, f_float},
+                                   {"forceescape", "", 0, f_forceescape},
                                    {"format", "*", 0, f_format},
                                    {"from_json", "", 0, f_from_json},
+                                   {"groupby", "attribute default case_sensitive", 1, f_groupby},
                                    {"indent", "width first blank", 0, f_indent},
                                    {"int", "default base", 0, f_int},
                                    {"items", "", 0, f_items},
@@ -514,6 +610,7 @@ static const jbuiltin filters[] = {{"abs", "", 0, f_abs},
                                    {"map", "*", 0, f_map},
                                    {"max", "case_sensitive attribute", 0, f_max},
                                    {"min", "case_sensitive attribute", 0, f_min},
+                                   {"pprint", "", 0, sr_j_pprint},
                                    {"reject", "*", 0, f_reject},
                                    {"rejectattr", "*", 0, f_rejectattr},
                                    {"replace", "old new count", 2, f_replace},
@@ -522,14 +619,18 @@ static const jbuiltin filters[] = {{"abs", "", 0, f_abs},
                                    {"safe", "", 0, f_safe},
                                    {"select", "*", 0, f_select},
                                    {"selectattr", "*", 0, f_selectattr},
+                                   {"slice", "slices fill_with", 1, f_slice},
                                    {"sort", "reverse case_sensitive attribute", 0, f_sort},
                                    {"string", "", 0, f_string},
                                    {"sum", "attribute start", 0, f_sum},
                                    {"title", "", 0, f_title},
                                    {"tojson", "ensure_ascii indent separators sort_keys", 0, sr_j_tojson},
                                    {"trim", "chars", 0, f_trim},
+                                   {"truncate", "length killwords end leeway", 0, f_truncate},
                                    {"unique", "case_sensitive attribute", 0, f_unique},
                                    {"upper", "", 0, f_upper},
+                                   {"wordcount", "", 0, f_wordcount},
+                                   {"wordwrap", "width break_long_words wrapstring break_on_hyphens", 0, sr_j_wordwrap},
                                    {0}};
 
 /* ---------------------------------------------------------------- tests */

@@ -2,7 +2,6 @@
  * anything but values: no attribute is ever looked up in the program. */
 #include <stdio.h>
 #include <time.h>
-#include <utf8proc.h>
 
 #include "text/jinja.h"
 #include "text/unicode.h"
@@ -63,21 +62,14 @@ static jvalue s_swapcase(jenv *e, jvalue self, jargs *a) {
     return like(sr_j_take(e, from), self);
 }
 
-static bool is_decimal(uint32_t cp) {
-    return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_ND;
-}
 static bool is_superscript(uint32_t cp) { /* digits for Python beside the decimal ones, of those in use */
     return cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0x2070 && cp <= 0x2089) || (cp >= 0x2460 && cp <= 0x2468);
 }
 static bool is_digit(uint32_t cp) {
-    return is_decimal(cp) || is_superscript(cp);
+    return sr_char_is_decimal(cp) || is_superscript(cp);
 }
 static bool is_alpha(uint32_t cp) {
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
-}
-static bool is_alnum(uint32_t cp) {
-    return is_alpha(cp) || sr_char_is_number(cp);
+    return sr_j_is_alnum(cp) && !sr_char_is_number(cp);
 }
 static bool is_ascii(uint32_t cp) {
     return cp < 0x80;
@@ -98,10 +90,10 @@ static jvalue all(jvalue self, bool (*is)(uint32_t cp), bool empty) {
         sr_j_charge(e, self.n);                                                                                        \
         return expression;                                                                                             \
     }
-CLASS(isalnum, all(self, is_alnum, false))
+CLASS(isalnum, all(self, sr_j_is_alnum, false))
 CLASS(isalpha, all(self, is_alpha, false))
 CLASS(isascii, all(self, is_ascii, true))
-CLASS(isdecimal, all(self, is_decimal, false))
+CLASS(isdecimal, all(self, sr_char_is_decimal, false))
 CLASS(isdigit, all(self, is_digit, false))
 CLASS(isnumeric, all(self, sr_char_is_number, false))
 CLASS(isspace, all(self, sr_j_is_space, false))
@@ -345,6 +337,7 @@ static const jbuiltin of_str[] = {{"capitalize", "", 0, s_capitalize},
                                   {"count", "SUB START END", 1, s_count},
                                   {"endswith", "SUFFIX START END", 1, s_endswith},
                                   {"find", "SUB START END", 1, s_find},
+                                  {"format", "*", 0, sr_j_str_format},
                                   {"index", "SUB START END", 1, s_index},
                                   {"isalnum", "", 0, s_isalnum},
                                   {"isalpha", "", 0, s_isalpha},
@@ -512,8 +505,56 @@ jvalue sr_j_loop_attr(jenv *e, jloop *loop, jvalue name) {
     return (jvalue){.kind = J_ABSENT};
 }
 
+/* ---------------------------------------------------------------- cycler, joiner */
+
+static jvalue cycler_next(jenv *e, jvalue self, jargs *a) {
+    jseq *items = self.u.seq;
+    (void)e;
+    (void)a;
+    jvalue v = items->v[items->start];
+    items->start = (items->start + 1) % items->n;
+    return v;
+}
+static jvalue cycler_reset(jenv *e, jvalue self, jargs *a) {
+    (void)e;
+    (void)a;
+    self.u.seq->start = 0;
+    return sr_j_none();
+}
+
+static const jbuiltin of_cycler[] = {{"next", "", 0, cycler_next}, {"reset", "", 0, cycler_reset}, {0}};
+
+static jvalue g_cycler(jenv *e, jvalue self, jargs *a) {
+    (void)self;
+    if (!a->n || a->n_keywords) sr_j_fail(e, SR_INVALID, "found no values for cycler(), expected some");
+    jseq *items = sr_j_seq(e, J_LIST, a->n);
+    for (uint32_t i = 0; i < a->n; i++) sr_j_push(e, items, a->at[i]);
+    return (jvalue){.kind = J_CYCLER, .u.seq = items};
+}
+
+/* self: the text, and once it was asked for the text again. */
+static jvalue joiner_next(jenv *e, jvalue self, jargs *a) {
+    jseq *text = self.u.seq;
+    (void)a;
+    if (text->n == 2) return text->v[1];
+    sr_j_push(e, text, text->v[0]);
+    return sr_j_string("", 0);
+}
+
+static jvalue g_joiner(jenv *e, jvalue self, jargs *a) {
+    static const jbuiltin next = {"joiner", "", 0, joiner_next};
+    jseq *text = sr_j_seq(e, J_LIST, 2);
+    jcallable *c = sr_j_alloc(e, 1, sizeof *c);
+    (void)self;
+    sr_j_push(e, text, a->slot[0].kind == J_ABSENT ? sr_j_string(", ", 2) : a->slot[0]);
+    *c = (jcallable){&next, sr_j_of_seq(text)};
+    return (jvalue){.kind = J_CALLABLE, .u.callee = c};
+}
+
 const jbuiltin *sr_j_method(jvalue self, jvalue name) {
     switch (self.kind) {
+    case J_CYCLER:
+        return sr_j_row(of_cycler, name);
     case J_STRING:
         return sr_j_row(of_str, name);
     case J_DICT:
@@ -637,7 +678,9 @@ static jvalue g_strftime(jenv *e, jvalue self, jargs *a) {
     return sr_j_take(e, from);
 }
 
-static const jbuiltin globals[] = {{"dict", "*", 0, g_dict},
+static const jbuiltin globals[] = {{"cycler", "*", 0, g_cycler},
+                                   {"dict", "*", 0, g_dict},
+                                   {"joiner", "sep", 0, g_joiner},
                                    {"namespace", "*", 0, g_namespace},
                                    {"raise_exception", "message", 1, g_raise},
                                    {"range", "start stop step", 1, g_range},

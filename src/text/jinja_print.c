@@ -26,7 +26,7 @@ void sr_j_put_char(jenv *e, uint32_t cp) {
     sr_j_put_bytes(e, to, sr_utf8_put(cp, to));
 }
 
-static void put_times(jenv *e, char c, int64_t n) {
+void sr_j_put_times(jenv *e, char c, int64_t n) {
     char run[64];
     memset(run, c, sizeof run);
     for (; n > 0; n -= (int64_t)sizeof run) sr_j_put_bytes(e, run, n < (int64_t)sizeof run ? (size_t)n : sizeof run);
@@ -34,11 +34,8 @@ static void put_times(jenv *e, char c, int64_t n) {
 
 /* ---------------------------------------------------------------- numbers */
 
-enum { NUMBER = 512 };
-
-/* printf of one double with a point in any locale. */
-static void number(char to[NUMBER], const char *fmt, int precision, double d) {
-    snprintf(to, NUMBER, fmt, precision, d);
+void sr_j_digits(char to[J_NUMBER], const char *fmt, int precision, double d) {
+    snprintf(to, J_NUMBER, fmt, precision, d);
     const char *point = localeconv()->decimal_point;
     char *at = *point && strcmp(point, ".") != 0 ? strstr(to, point) : NULL;
     if (!at) return;
@@ -47,7 +44,7 @@ static void number(char to[NUMBER], const char *fmt, int precision, double d) {
 }
 
 bool sr_j_parse_float(jvalue s, double *d) {
-    char copy[NUMBER], *end;
+    char copy[J_NUMBER], *end;
     size_t n = 0;
     const char *point = localeconv()->decimal_point, *p = s.u.s, *stop = s.u.s + s.n;
     while (p < stop && ((*p >= 9 && *p <= 13) || *p == ' ')) p++;
@@ -113,7 +110,7 @@ bool sr_j_parse_int(jenv *e, jvalue s, int base, int64_t *i) {
 
 /* The shortest digits that read back as the same double; an exponent below -4 and from 16 on. */
 static void put_float(jenv *e, double d, bool json) {
-    char text[NUMBER], digit[32];
+    char text[J_NUMBER], digit[32];
     if (!isfinite(d)) {
         sr_j_put_literal(e, isnan(d) ? json ? "NaN" : "nan"
                             : d < 0  ? json ? "-Infinity" : "-inf"
@@ -125,7 +122,7 @@ static void put_float(jenv *e, double d, bool json) {
     /* 15 digits survive a double, so the zeros behind a shorter number do too; not so where it is subnormal */
     for (int n = fabs(d) < 0x1p-1021 ? 1 : 15; n <= 17; n++) {
         double back;
-        number(text, "%.*e", n - 1, d);
+        sr_j_digits(text, "%.*e", n - 1, d);
         if (sr_j_parse_float(sr_j_string(text, strlen(text)), &back) && back == d) break;
     }
     const char *exponent = strchr(text, 'e');
@@ -142,12 +139,12 @@ static void put_float(jenv *e, double d, bool json) {
         sr_j_put_literal(e, text);
     } else if (at < 0) {
         sr_j_put_literal(e, "0.");
-        put_times(e, '0', -at - 1);
+        sr_j_put_times(e, '0', -at - 1);
         sr_j_put_bytes(e, digit, (size_t)n);
     } else {
         int whole = n < at + 1 ? n : at + 1;
         sr_j_put_bytes(e, digit, (size_t)whole);
-        put_times(e, '0', at + 1 - whole);
+        sr_j_put_times(e, '0', at + 1 - whole);
         sr_j_put_literal(e, ".");
         sr_j_put_bytes(e, digit + whole, (size_t)(n - whole));
         if (n == whole) sr_j_put_literal(e, "0");
@@ -273,6 +270,9 @@ void sr_j_repr(jenv *e, jvalue v) {
         sr_j_put_literal(e, "<Macro ");
         repr_string(e, v.u.macro->node->v);
         sr_j_put_literal(e, ">");
+        break;
+    case J_CYCLER:
+        sr_j_put_literal(e, "<Cycler>");
         break;
     default:
         sr_j_put_literal(e, "<function ");
@@ -466,174 +466,4 @@ jvalue sr_j_tojson(jenv *e, jvalue self, jargs *a) {
     size_t from = e->out.n;
     json(&d, self, 0);
     return sr_j_take(e, from);
-}
-
-/* ---------------------------------------------------------------- "%d of %s" % (...) */
-
-struct spec {
-    bool left, plus, blank, alternate, zero;
-    int64_t width, precision; /* -1: none */
-};
-
-static void put_padded(jenv *e, const struct spec *s, jvalue text, bool number) {
-    int64_t pad = s->width - sr_j_count_chars(text.u.s, text.n);
-    size_t sign = number && text.n && strchr("+- ", text.u.s[0]) ? 1 : 0;
-    if (!s->left && !s->zero) put_times(e, ' ', pad);
-    sr_j_put_bytes(e, text.u.s, sign);
-    if (!s->left && s->zero) put_times(e, number ? '0' : ' ', pad);
-    sr_j_put_bytes(e, text.u.s + sign, text.n - sign);
-    if (s->left) put_times(e, ' ', pad);
-}
-
-static void put_whole(jenv *e, const struct spec *s, jvalue v, char letter) {
-    int64_t i;
-    char digits[32], sign[4] = "";
-    if (v.kind == J_FLOAT && strchr("diu", letter) && v.u.f > -0x1p63 && v.u.f < 0x1p63) v = sr_j_int((int64_t)v.u.f);
-    if (!sr_j_whole(v, &i))
-        sr_j_fail(e, SR_INVALID, "found a '%s' for %%%c, expected a whole number", sr_j_type(v), letter);
-    unsigned long long u = i < 0 ? 0 - (unsigned long long)i : (unsigned long long)i;
-    snprintf(sign, sizeof sign, "%s%s", i < 0 ? "-" : s->plus ? "+" : s->blank ? " " : "", "");
-    snprintf(digits, sizeof digits,
-             letter == 'x'   ? "%llx"
-             : letter == 'X' ? "%llX"
-             : letter == 'o' ? "%llo"
-                             : "%llu",
-             u);
-    size_t from = e->out.n;
-    sr_j_put_literal(e, sign);
-    if (s->alternate && strchr("xXo", letter)) sr_j_put_literal(e, letter == 'x' ? "0x" : letter == 'X' ? "0X" : "0o");
-    put_times(e, '0', s->precision - (int64_t)strlen(digits));
-    sr_j_put_literal(e, digits);
-    put_padded(e, s, sr_j_take(e, from), true);
-}
-
-static void put_real(jenv *e, const struct spec *s, jvalue v, char letter) {
-    double d;
-    char text[NUMBER], fmt[8] = {'%'}, *at = fmt + 1;
-    if (!sr_j_number(v, &d)) sr_j_fail(e, SR_INVALID, "found a '%s' for %%%c, expected a number", sr_j_type(v), letter);
-    if (s->precision > 100)
-        sr_j_fail(e, SR_LIMIT, "found a precision of %lld, expected at most 100", (long long)s->precision);
-    if (s->plus) *at++ = '+';
-    if (s->blank) *at++ = ' ';
-    if (s->alternate) *at++ = '#';
-    memcpy(at, (char[]){'.', '*', letter, 0}, 4);
-    number(text, fmt, s->precision < 0 ? 6 : (int)s->precision, d);
-    struct spec pad = *s;
-    pad.zero = pad.zero && isfinite(d);
-    put_padded(e, &pad, sr_j_string(text, strlen(text)), true);
-}
-
-static void put_converted(jenv *e, const struct spec *s, jvalue v, char letter, bool escape) {
-    size_t from = e->out.n;
-    jvalue text = v;
-    if (letter == 's') {
-        text = sr_j_text(e, v);
-    } else {
-        sr_j_repr(e, v);
-        text = sr_j_take(e, from);
-    }
-    if (escape) text = sr_j_escape(e, text);
-    if (s->precision >= 0 && s->precision < (int64_t)text.n)
-        text = sr_j_slice(e, text, sr_j_none(), sr_j_int(s->precision), sr_j_none());
-    put_padded(e, s, text, false);
-}
-
-struct formats {
-    jvalue args;
-    const jvalue *at; /* [n]: of a tuple, else the one value */
-    uint32_t n, used;
-    bool escape;
-};
-
-static jvalue next_arg(jenv *e, struct formats *f) {
-    if (f->used >= f->n) sr_j_fail(e, SR_INVALID, "found %u values for a format, expected more", f->n);
-    return f->at[f->used++];
-}
-
-static int64_t read_size(jenv *e, struct formats *f, const char **p, const char *end) {
-    int64_t v = 0;
-    if (*p < end && **p == '*') {
-        ++*p;
-        if (!sr_j_whole(next_arg(e, f), &v)) sr_j_fail(e, SR_INVALID, "found no whole number for '*' of a format");
-    }
-    for (; *p < end && **p >= '0' && **p <= '9'; ++*p) v = v < INT32_MAX ? v * 10 + (**p - '0') : v;
-    return v;
-}
-
-static void put_spec(jenv *e, struct formats *f, const char **at, const char *end) {
-    struct spec s = {.precision = -1};
-    const char *p = *at;
-    jvalue v = {.kind = J_ABSENT};
-    if (p < end && *p == '(') {
-        const char *close = memchr(p, ')', (size_t)(end - p));
-        if (!close || f->args.kind != J_DICT)
-            sr_j_fail(e, SR_INVALID, "found %%(name) in a format, expected a dict of values");
-        jpair *pair = sr_j_find(e, f->args.u.dict, sr_j_string(p + 1, (size_t)(close - p - 1)));
-        if (!pair) sr_j_fail(e, SR_INVALID, "found no value for %%(%s)", sr_j_shown(p + 1, (size_t)(close - p - 1)));
-        v = pair->value;
-        p = close + 1;
-    }
-    for (; p < end && *p && strchr("-+ #0", *p); p++) {
-        s.left |= *p == '-';
-        s.plus |= *p == '+';
-        s.blank |= *p == ' ';
-        s.alternate |= *p == '#';
-        s.zero |= *p == '0';
-    }
-    s.width = read_size(e, f, &p, end);
-    if (s.width < 0) {
-        s.left = true;
-        s.width = -s.width;
-    }
-    if (p < end && *p == '.') {
-        p++;
-        s.precision = read_size(e, f, &p, end);
-    }
-    char letter = p < end ? *p : 0;
-    if (!letter || !strchr("sraduixXoeEfFgGc%", letter))
-        sr_j_fail(e, SR_INVALID, "found a format with '%%%c', expected one of s r d i f e g x o c",
-                  letter ? letter : ' ');
-    *at = p + 1;
-    if (letter == '%') {
-        sr_j_put_literal(e, "%");
-        return;
-    }
-    if (v.kind == J_ABSENT) v = next_arg(e, f);
-    int64_t cp;
-    if (letter == 'c' && sr_j_whole(v, &cp)) {
-        size_t from = e->out.n;
-        sr_j_put_char(e, cp >= 0 && cp <= 0x10FFFF ? (uint32_t)cp : 0xFFFD);
-        put_padded(e, &s, sr_j_take(e, from), false);
-    } else if (strchr("srac", letter)) {
-        put_converted(e, &s, v, letter == 'c' ? 's' : letter, f->escape);
-    } else if (strchr("duixXo", letter)) {
-        put_whole(e, &s, v, letter);
-    } else {
-        put_real(e, &s, v, letter);
-    }
-}
-
-jvalue sr_j_format(jenv *e, jvalue format, jvalue args) {
-    struct formats f = {.args = args, .at = &args, .n = 1, .escape = format.safe};
-    if (sr_j_is_seq(args, J_TUPLE)) {
-        f.at = args.u.seq->v;
-        f.n = args.u.seq->n;
-    }
-    size_t from = e->out.n;
-    const char *p = format.u.s, *end = p + format.n;
-    while (p < end) {
-        const char *percent = memchr(p, '%', (size_t)(end - p));
-        sr_j_put_bytes(e, p, (size_t)((percent ? percent : end) - p));
-        if (!percent) break;
-        p = percent + 1;
-        sr_j_charge(e, 1);
-        put_spec(e, &f, &p, end);
-    }
-    if (f.used < f.n && args.kind != J_DICT && args.kind != J_SEQ)
-        sr_j_fail(e, SR_INVALID, "found more values than a format has places for");
-    if (f.used < f.n && sr_j_is_seq(args, J_TUPLE))
-        sr_j_fail(e, SR_INVALID, "found %u values for a format, expected %u", f.n, f.used);
-    jvalue text = sr_j_take(e, from);
-    text.safe = format.safe;
-    return text;
 }

@@ -4,6 +4,11 @@
 #include "text/jinja.h"
 #include "text/unicode.h"
 
+bool sr_j_is_alnum(uint32_t cp) {
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || sr_char_is_number(cp);
+}
+
 bool sr_j_is_space(uint32_t cp) {
     return sr_char_is_space(cp) || (cp >= 0x1C && cp <= 0x1F);
 }

@@ -6,8 +6,9 @@
 #include "text/unicode.h"
 
 const char *sr_j_type(jvalue v) {
-    static const char *const names[] = {"", "Undefined", "NoneType",  "bool",        "int",   "int",     "float", "str",
-                                        "", "dict",      "Namespace", "LoopContext", "Macro", "function"};
+    static const char *const names[] = {"",          "Undefined",   "NoneType", "bool",     "int",
+                                        "int",       "float",       "str",      "",         "dict",
+                                        "Namespace", "LoopContext", "Macro",    "function", "Cycler"};
     static const char *const flavors[] = {"list",        "tuple",      "range",    "dict_keys",
                                           "dict_values", "dict_items", "generator"};
     return v.kind == J_SEQ ? flavors[v.u.seq->flavor] : names[v.kind];
@@ -272,6 +273,8 @@ bool sr_j_equal(jenv *e, jvalue a, jvalue b) {
         return a.u.macro == b.u.macro;
     case J_CALLABLE:
         return a.u.callee == b.u.callee;
+    case J_CYCLER:
+        return a.u.seq == b.u.seq;
     default: /* None, undefined */
         return true;
     }
@@ -425,6 +428,14 @@ static bool attribute(jenv *e, jvalue v, jvalue name, jvalue *out) {
     if (v.kind == J_LOOP) {
         *out = sr_j_loop_attr(e, v.u.loop, name);
         if (out->kind != J_ABSENT) return true;
+    }
+    if (v.kind == J_CYCLER && sr_j_is(name, "current")) {
+        *out = v.u.seq->v[v.u.seq->start];
+        return true;
+    }
+    if (v.kind == J_SEQ && v.u.seq->group && (sr_j_is(name, "grouper") || sr_j_is(name, "list"))) {
+        *out = v.u.seq->v[sr_j_is(name, "list")];
+        return true;
     }
     if (v.kind == J_MACRO && sr_j_is(name, "name")) {
         *out = v.u.macro->node->v;

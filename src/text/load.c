@@ -2,8 +2,6 @@
 
 #include <math.h>
 
-#include "file/file.h"
-
 sr_status sr_load_no_memory(sr_loader *l) {
     return sr_fail(l->err, SR_NOMEM, "%s: out of memory", l->where);
 }
@@ -279,20 +277,42 @@ sr_status sr_load_added(sr_loader *l, const sr_json *object, sr_added *a) {
     return SR_OK;
 }
 
-/* Whether the configuration names a text as one of its special tokens. */
-static bool is_named(const sr_file *file, const char *s, size_t n) {
+bool sr_load_named(const sr_file *file, sr_named *at, const char **text, size_t *n) {
     static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token",
                                        "sep_token", "cls_token", "mask_token"};
+    enum { N_KEYS = 2 * (sizeof keys / sizeof *keys) };
     char key[64];
-    const char *text;
-    size_t len;
-    for (size_t i = 0; i < 2 * (sizeof keys / sizeof *keys); i++) {
+    while (at->key < N_KEYS) {
+        int i = at->key++;
         strcpy(key, "tokenizer_config.");
         strcat(strcat(key, keys[i / 2]), i % 2 ? ".content" : "");
-        if (sr_value_string(file, key, &text, &len, NULL) && len == n && !memcmp(text, s, n)) return true;
+        if (sr_value_string(file, key, text, n, NULL)) return true;
     }
-    sr_array more = sr_array_over(sr_file_value(file, "tokenizer_config.additional_special_tokens"));
-    while (sr_array_string(&more, &text, &len))
+    if (at->key++ == N_KEYS)
+        at->list = sr_array_over(sr_file_value(file, "tokenizer_config.additional_special_tokens"));
+    return sr_array_string(&at->list, text, n);
+}
+
+void sr_load_special(sr_tokenizer *t, int32_t id, const char *text, size_t n) {
+    t->added[t->n_added++] = (sr_added){.id = id, .text = text, .n = (uint32_t)n, .special = true};
+    t->vocab.piece[id] = t->bytes[id] = (sr_piece){text, (uint32_t)n};
+    t->flags[id] |= SR_TOKEN_SPECIAL;
+}
+
+bool sr_load_is_word(const char *words, const char *word, size_t n) {
+    while (*words) {
+        size_t len = strcspn(words, " ");
+        if (len == n && !memcmp(words, word, n)) return true;
+        words += len + (words[len] == ' ');
+    }
+    return false;
+}
+
+static bool is_named(const sr_file *file, const char *s, size_t n) {
+    sr_named at = {0};
+    const char *text;
+    size_t len;
+    while (sr_load_named(file, &at, &text, &len))
         if (len == n && !memcmp(text, s, n)) return true;
     return false;
 }

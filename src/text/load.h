@@ -1,5 +1,6 @@
 /* What the loaders of tokenizers share. load_json.c reads tokenizer.json, load_gguf.c the keys of a GGUF file,
- * load_sentencepiece.c SentencePiece's tokenizer.model, load_ranks.c the files of tiktoken and tekken.json. */
+ * load_sentencepiece.c SentencePiece's tokenizer.model, load_ranks.c the files of tiktoken and tekken.json,
+ * load_vocab.c vocab.json with merges.txt. */
 #ifndef SR_TEXT_LOAD_H
 #define SR_TEXT_LOAD_H
 
@@ -19,6 +20,7 @@ sr_status sr_load_gguf(sr_loader *l);
 sr_status sr_load_sentencepiece(sr_loader *l);
 sr_status sr_load_tiktoken(sr_loader *l);
 sr_status sr_load_tekken(sr_loader *l);
+sr_status sr_load_vocab(sr_loader *l);
 
 sr_status sr_load_no_memory(sr_loader *l);
 /* "%s: WHAT is not EXPECTED" */
@@ -89,6 +91,17 @@ sr_status sr_pairs_add(sr_loader *l, sr_pairs *p, const char *left, size_t n_lef
 sr_status sr_pairs_end(sr_loader *l, sr_pairs *p, sr_status status);
 
 /* ---- the rest of a model directory ---- */
+
+/* The texts that tokenizer_config.json names as special tokens, one after the other; zero it before the first. */
+typedef struct sr_named {
+    int key;
+    sr_array list;
+} sr_named;
+bool sr_load_named(const sr_file *file, sr_named *at, const char **text, size_t *n);
+/* Makes a token special and looked for in texts, which t->added has room for. */
+void sr_load_special(sr_tokenizer *t, int32_t id, const char *text, size_t n);
+/* Whether `word` is one of words with spaces between. */
+bool sr_load_is_word(const char *words, const char *word, size_t n);
 
 /* Reads the fields of one added token, whose object was just entered, into *a; its id is not read. */
 sr_status sr_load_added(sr_loader *l, const sr_json *object, sr_added *a);

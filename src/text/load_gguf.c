@@ -135,9 +135,8 @@ static const pre_tokenizer pre_tokenizers[] = {
      false,
      false,
      "deepseek-llm"},
-    /* numbers in threes from the right: the run first, so that its length is looked at once */
-    {{"\\p{N}+", "^\\p{N}{1,2}(?=(?:\\p{N}{3})*$)|\\p{N}{3}", ASIAN, DEEPSEEK_WORDS}, false, false, "afmoe"},
-    {{"\\p{N}+", "(?=(?:\\d{3})+(?!\\d))"}, false, false, "superbpe"},
+    {{"\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))", ASIAN, DEEPSEEK_WORDS}, false, false, "afmoe"},
+    {{"\\p{N}+", "(?=(\\d{3})+(?!\\d))"}, false, false, "superbpe"},
     {{"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false, "falcon"},
     {{" ?" NOT_BLOOM}, false, false, "bloom poro-chat gpt3-finnish"},
     {{" ?" NOT_BLOOM, "\\p{N}"}, false, false, "viking"},

@@ -185,7 +185,9 @@ static sr_status pre_tokenizer(sr_loader *l, const sr_json *object, const sr_jso
         s->kind = SR_STAGE_SPLIT;
         s->invert = sr_json_flag(object, "invert", false);
         sr_status status = behavior_field(l, object, &s->behavior);
-        return status == SR_OK ? pattern_field(l, object, &s->regex) : status;
+        if (status == SR_OK) status = pattern_field(l, object, &s->regex);
+        if (status == SR_OK) sr_stage_recognize(s);
+        return status;
     }
     if (sr_json_equals(type, "Digits")) {
         s->kind = SR_STAGE_CHARS;
@@ -210,6 +212,11 @@ static sr_status pre_tokenizer(sr_loader *l, const sr_json *object, const sr_jso
         s->behavior = SR_SPLIT_REMOVED;
         s->invert = true;
         return sr_regex_compile(words, sizeof words - 1, false, &s->regex, l->err);
+    } else if (sr_json_equals(type, "UnicodeScripts")) {
+        s->kind = SR_STAGE_SPLIT;
+        s->behavior = SR_SPLIT_REMOVED;
+        s->invert = true;
+        return sr_regex_compile_scripts(&s->regex, l->err);
     } else if (sr_json_equals(type, "Metaspace")) {
         if (!replacement(l, object, &s->text, &s->n))
             return sr_load_corrupt(l, "Metaspace's replacement", "one character");
@@ -592,6 +599,9 @@ typedef struct decoding {
     sr_stage replace[8];
     int n_replace;
     bool byte_level, byte_fallback, fused, words, cleanup;
+    bool alone;                   /* BPEDecoder or CTC: no other one beside it */
+    const char *silent, *between; /* CTC's pad_token and word_delimiter_token, NULL: not CTC */
+    size_t n_silent, n_between;
     const char *prefix; /* of pieces that continue a word, where words */
     size_t n_prefix;
     int strip_start, strip_stop; /* each token, before Fuse */
@@ -600,14 +610,34 @@ typedef struct decoding {
 } decoding;
 static sr_status decoder(sr_loader *l, const sr_json *object, const sr_json_value *type, decoding *d) {
     sr_tokenizer *t = l->t;
-    if (d->byte_level || d->words) return unsupported(l, "behind ByteLevel or WordPiece the decoder", type);
+    bool begun = d->byte_fallback || d->fused || d->n_replace || d->strip_text;
+    if (d->byte_level || d->words || d->alone)
+        return unsupported(l, "behind ByteLevel, WordPiece, BPEDecoder or CTC the decoder", type);
     if (sr_json_equals(type, "ByteLevel")) {
         d->byte_level = true;
     } else if (sr_json_equals(type, "ByteFallback")) {
         d->byte_fallback = true;
+    } else if (sr_json_equals(type, "BPEDecoder")) {
+        size_t n;
+        const char *suffix = sr_json_text(l, object, "suffix", &n);
+        if (!suffix || !n) return sr_load_corrupt(l, "BPEDecoder's suffix", "a string of some characters");
+        if (begun) return unsupported(l, "behind other decoders the decoder", type);
+        d->alone = t->space_between = true;
+        sr_stage *s = &d->replace[d->n_replace++];
+        s->kind = SR_STAGE_REPLACE;
+        s->text = " ";
+        s->n = 1;
+        return sr_regex_compile(suffix, n, true, &s->regex, l->err);
+    } else if (sr_json_equals(type, "CTC")) {
+        if (begun) return unsupported(l, "behind other decoders the decoder", type);
+        d->alone = t->repeats_merge = true;
+        d->cleanup = sr_json_flag(object, "cleanup", true);
+        d->silent = sr_json_text(l, object, "pad_token", &d->n_silent);
+        d->between = sr_json_text(l, object, "word_delimiter_token", &d->n_between);
+        if (!d->silent || !d->between || !d->n_between)
+            return sr_load_corrupt(l, "CTC's pad_token or word_delimiter_token", "a string");
     } else if (sr_json_equals(type, "WordPiece")) {
-        if (d->byte_fallback || d->fused || d->n_replace || d->strip_text)
-            return unsupported(l, "behind other decoders the decoder", type);
+        if (begun) return unsupported(l, "behind other decoders the decoder", type);
         d->words = true;
         d->cleanup = sr_json_flag(object, "cleanup", true);
         d->prefix = sr_json_text(l, object, "prefix", &d->n_prefix);
@@ -671,12 +701,34 @@ static sr_status decoder(sr_loader *l, const sr_json *object, const sr_json_valu
     return SR_OK;
 }
 
-/* decoders/wordpiece.rs: a piece without the prefix is a word of its own, behind a space that punctuation and English
- * suffixes lose. `out` has room for one byte more than the piece. */
-static uint32_t word_bytes(const decoding *d, const char *s, size_t n, char *out) {
+/* Replaces all `from` of text[0..n) by something not longer, in place: its length. */
+static size_t shortened(char *text, size_t n, const char *from, size_t n_from, const char *to, size_t n_to) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n;) {
+        bool hit = n - i >= n_from && !memcmp(text + i, from, n_from);
+        if (hit)
+            memcpy(text + kept, to, n_to);
+        else
+            text[kept] = text[i];
+        kept += hit ? n_to : 1;
+        i += hit ? n_from : 1;
+    }
+    return kept;
+}
+
+/* decoders/wordpiece.rs, cleanup: punctuation and English suffixes lose the space in front of them. */
+static size_t cleaned_up(char *text, size_t n) {
     static const char *const tight[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
                                            {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
                                            {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t k = 0; k < sizeof tight / sizeof *tight; k++)
+        n = shortened(text, n, tight[k][0], strlen(tight[k][0]), tight[k][1], strlen(tight[k][1]));
+    return n;
+}
+
+/* WordPiece: a piece without the prefix is a word of its own, behind a space. `out` has room for one byte more than the
+ * piece. */
+static uint32_t word_bytes(const decoding *d, const char *s, size_t n, char *out) {
     if (n >= d->n_prefix && !memcmp(s, d->prefix, d->n_prefix)) {
         memcpy(out, s + d->n_prefix, n - d->n_prefix);
         n -= d->n_prefix;
@@ -685,20 +737,15 @@ static uint32_t word_bytes(const decoding *d, const char *s, size_t n, char *out
         memcpy(out + 1, s, n);
         n++;
     }
-    for (size_t k = 0; d->cleanup && k < sizeof tight / sizeof *tight; k++) {
-        size_t from = strlen(tight[k][0]), to = strlen(tight[k][1]), kept = 0;
-        for (size_t i = 0; i < n;) {
-            bool hit = n - i >= from && !memcmp(out + i, tight[k][0], from);
-            if (hit)
-                memcpy(out + kept, tight[k][1], to); /* never longer than what it replaces */
-            else
-                out[kept] = out[i];
-            kept += hit ? to : 1;
-            i += hit ? from : 1;
-        }
-        n = kept;
-    }
-    return (uint32_t)n;
+    return (uint32_t)(d->cleanup ? cleaned_up(out, n) : n);
+}
+
+/* decoders/ctc.rs */
+static uint32_t ctc_bytes(const decoding *d, const char *s, size_t n, char *out) {
+    memcpy(out, s, n);
+    if (d->n_silent) n = shortened(out, n, d->silent, d->n_silent, "", 0);
+    if (!d->cleanup) return (uint32_t)n;
+    return (uint32_t)shortened(out, cleaned_up(out, n), d->between, d->n_between, " ", 1);
 }
 
 static sr_status decoders(sr_loader *l, const sr_json *object, decoding *d) {
@@ -769,6 +816,8 @@ static sr_status token_bytes(sr_loader *l, decoding *d) {
             }
         } else if (d->words && n) {
             len = word_bytes(d, s, n, out);
+        } else if (d->between && n) {
+            len = ctc_bytes(d, s, n, out);
         } else if (n) {
             memcpy(out, s, n);
             len = n;

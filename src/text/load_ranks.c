@@ -45,13 +45,6 @@ static sr_status check_bytes(sr_loader *l) {
     return SR_OK;
 }
 
-/* A special token that the file itself has, or stands for. */
-static void add_special(sr_tokenizer *t, int32_t id, const char *text, size_t n) {
-    t->added[t->n_added++] = (sr_added){.id = id, .text = text, .n = (uint32_t)n, .special = true};
-    t->vocab.piece[id] = t->bytes[id] = (sr_piece){text, (uint32_t)n};
-    t->flags[id] |= SR_TOKEN_SPECIAL;
-}
-
 /* ---------------------------------------------------------------- tiktoken */
 
 /* What the programs have in code that models with rank files are published with: by tokenizer_config.json's
@@ -87,11 +80,7 @@ static const struct publisher *find_publisher(sr_loader *l) {
         return &publishers[qwen ? 1 : 0];
     }
     for (int i = 0; i < N_PUBLISHERS; i++)
-        for (const char *at = publishers[i].classes; *at;) {
-            size_t len = strcspn(at, " ");
-            if (len == n && !memcmp(at, name, n)) return &publishers[i];
-            at += len + (at[len] == ' ');
-        }
+        if (sr_load_is_word(publishers[i].classes, name, n)) return &publishers[i];
     sr_log(SR_LOG_WARNING, "%s: tokenizer_class is \"%.*s\": using Llama 3's split, which may be wrong", l->where,
            (int)(n < 60 ? n : 60), name);
     return &publishers[0];
@@ -170,7 +159,7 @@ static sr_status read_tiktoken(sr_loader *l, sr_filler *f, sr_buffer *b) {
         int len = snprintf(extra, sizeof extra, "<|extra_%d|>", i - n_named);
         const char *name = i < n_named ? p->special[i] : sr_arena_strndup(&t->arena, extra, (size_t)len);
         if (!name) return sr_load_no_memory(l);
-        if (name[0]) add_special(t, n_ranks + i, name, strlen(name));
+        if (name[0]) sr_load_special(t, n_ranks + i, name, strlen(name));
     }
     if ((status = sr_append_more_added(l)) != SR_OK) return status;
     if (p->bos) t->bos = sr_find_token(t, p->bos, strlen(p->bos));
@@ -244,14 +233,14 @@ static sr_status read_special(sr_loader *l, const sr_json *list, int32_t n) {
             if (!text || !len || len > SR_MAX_ADDED_LEN)
                 return sr_fail(l->err, SR_CORRUPT, "%s: special_tokens entry %d: found no token_str of 1 to %d bytes",
                                l->where, listed, SR_MAX_ADDED_LEN);
-            add_special(t, (int32_t)rank, text, len);
+            sr_load_special(t, (int32_t)rank, text, len);
             sr_json_leave(&j);
         }
         if (kind != SR_JSON_END) return sr_load_corrupt(l, "special_tokens", "an array of objects");
     } else {
         int32_t known = (int32_t)(sizeof old_special / sizeof *old_special);
         for (; listed < known && listed < n; listed++)
-            add_special(t, listed, old_special[listed], strlen(old_special[listed]));
+            sr_load_special(t, listed, old_special[listed], strlen(old_special[listed]));
     }
     for (int32_t id = 0; id < n; id++) {
         char name[32];
@@ -259,7 +248,7 @@ static sr_status read_special(sr_loader *l, const sr_json *list, int32_t n) {
         int len = snprintf(name, sizeof name, "<SPECIAL_%d>", (int)id);
         const char *text = sr_arena_strndup(&t->arena, name, (size_t)len);
         if (!text) return sr_load_no_memory(l);
-        add_special(t, id, text, (size_t)len);
+        sr_load_special(t, id, text, (size_t)len);
     }
     return SR_OK;
 }

@@ -64,6 +64,12 @@ struct sr_regex {
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"    \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define WORD "[" WORD_RANGES "]"
+
+bool sr_regex_is_word(uint32_t cp) { /* as WORD */
+    bool joiner = cp == 0x200C || cp == 0x200D;
+    return (sr_char_is_word(cp) && !joiner) || cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0xBC && cp <= 0xBE);
+}
+
 #if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40
 #define ALPHABETIC "\\p{Alphabetic}"
 #else
@@ -112,17 +118,153 @@ static const char *const long_names[][2] = {{"letter", "L"},
                                             {"space", "White_Space"},
                                             {"math_symbol", "Sm"},
                                             {"currency_symbol", "Sc"}};
-static const char *const scripts[] = {"han",       "hiragana", "katakana",   "hangul",   "latin",    "greek",
-                                      "cyrillic",  "arabic",   "hebrew",     "thai",     "bengali",  "tamil",
-                                      "telugu",    "kannada",  "devanagari", "gujarati", "gurmukhi", "malayalam",
-                                      "sinhala",   "georgian", "armenian",   "khmer",    "lao",      "myanmar",
-                                      "mongolian", "tibetan",  "ethiopic",   "bopomofo"};
+/* Of Unicode 9, as the package knows them; the most frequent ones first. */
+static const char *const scripts[] = {"Latin",
+                                      "Common",
+                                      "Han",
+                                      "Hiragana",
+                                      "Katakana",
+                                      "Adlam",
+                                      "Ahom",
+                                      "Anatolian_Hieroglyphs",
+                                      "Arabic",
+                                      "Armenian",
+                                      "Avestan",
+                                      "Balinese",
+                                      "Bamum",
+                                      "Bassa_Vah",
+                                      "Batak",
+                                      "Bengali",
+                                      "Bhaiksuki",
+                                      "Bopomofo",
+                                      "Brahmi",
+                                      "Braille",
+                                      "Buginese",
+                                      "Buhid",
+                                      "Canadian_Aboriginal",
+                                      "Carian",
+                                      "Caucasian_Albanian",
+                                      "Chakma",
+                                      "Cham",
+                                      "Cherokee",
+                                      "Coptic",
+                                      "Cuneiform",
+                                      "Cypriot",
+                                      "Cyrillic",
+                                      "Deseret",
+                                      "Devanagari",
+                                      "Duployan",
+                                      "Egyptian_Hieroglyphs",
+                                      "Elbasan",
+                                      "Ethiopic",
+                                      "Georgian",
+                                      "Glagolitic",
+                                      "Gothic",
+                                      "Grantha",
+                                      "Greek",
+                                      "Gujarati",
+                                      "Gurmukhi",
+                                      "Hangul",
+                                      "Hanunoo",
+                                      "Hatran",
+                                      "Hebrew",
+                                      "Imperial_Aramaic",
+                                      "Inherited",
+                                      "Inscriptional_Pahlavi",
+                                      "Inscriptional_Parthian",
+                                      "Javanese",
+                                      "Kaithi",
+                                      "Kannada",
+                                      "Kayah_Li",
+                                      "Kharoshthi",
+                                      "Khmer",
+                                      "Khojki",
+                                      "Khudawadi",
+                                      "Lao",
+                                      "Lepcha",
+                                      "Limbu",
+                                      "Linear_A",
+                                      "Linear_B",
+                                      "Lisu",
+                                      "Lycian",
+                                      "Lydian",
+                                      "Mahajani",
+                                      "Malayalam",
+                                      "Mandaic",
+                                      "Manichaean",
+                                      "Marchen",
+                                      "Meetei_Mayek",
+                                      "Mende_Kikakui",
+                                      "Meroitic_Cursive",
+                                      "Meroitic_Hieroglyphs",
+                                      "Miao",
+                                      "Modi",
+                                      "Mongolian",
+                                      "Mro",
+                                      "Multani",
+                                      "Myanmar",
+                                      "Nabataean",
+                                      "New_Tai_Lue",
+                                      "Newa",
+                                      "Nko",
+                                      "Ogham",
+                                      "Ol_Chiki",
+                                      "Old_Hungarian",
+                                      "Old_Italic",
+                                      "Old_North_Arabian",
+                                      "Old_Permic",
+                                      "Old_Persian",
+                                      "Old_South_Arabian",
+                                      "Old_Turkic",
+                                      "Oriya",
+                                      "Osage",
+                                      "Osmanya",
+                                      "Pahawh_Hmong",
+                                      "Palmyrene",
+                                      "Pau_Cin_Hau",
+                                      "Phags_Pa",
+                                      "Phoenician",
+                                      "Psalter_Pahlavi",
+                                      "Rejang",
+                                      "Runic",
+                                      "Samaritan",
+                                      "Saurashtra",
+                                      "Sharada",
+                                      "Shavian",
+                                      "Siddham",
+                                      "SignWriting",
+                                      "Sinhala",
+                                      "Sora_Sompeng",
+                                      "Sundanese",
+                                      "Syloti_Nagri",
+                                      "Syriac",
+                                      "Tagalog",
+                                      "Tagbanwa",
+                                      "Tai_Le",
+                                      "Tai_Tham",
+                                      "Tai_Viet",
+                                      "Takri",
+                                      "Tamil",
+                                      "Tangut",
+                                      "Telugu",
+                                      "Thaana",
+                                      "Thai",
+                                      "Tibetan",
+                                      "Tifinagh",
+                                      "Tirhuta",
+                                      "Ugaritic",
+                                      "Vai",
+                                      "Warang_Citi",
+                                      "Yi"};
+
+static char folded(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == ' ' ? '_' : c;
+}
 
 static bool same_name(const char *a, size_t n, const char *b) {
     size_t i = 0;
     for (; i < n && b[i]; i++) {
-        char c = a[i] >= 'A' && a[i] <= 'Z' ? (char)(a[i] + 32) : a[i] == ' ' ? '_' : a[i];
-        if (c != b[i]) return false;
+        if (folded(a[i]) != folded(b[i])) return false;
     }
     return i == n && !b[i];
 }
@@ -481,11 +623,36 @@ sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex
     return SR_OK;
 }
 
+sr_status sr_regex_compile_scripts(sr_regex **out, sr_err *err) {
+    static const char any[] = "[ \\p{Cn}\\p{Co}]";
+    sr_buffer b = {NULL, 0, 0};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts && ok; i++) {
+        char set[128], text[512];
+        if (!strcmp(scripts[i], "Hiragana") || !strcmp(scripts[i], "Katakana")) continue;
+        snprintf(set, sizeof set,
+                 !strcmp(scripts[i], "Han")      ? "[\\p{%s}\\p{Hiragana}\\p{Katakana}\\x{30fc}]"
+                 : !strcmp(scripts[i], "Common") ? "[\\p{%s}&&[^ \\x{30fc}]]"
+                                                 : "\\p{%s}",
+                 scripts[i]);
+        int n = snprintf(text, sizeof text, "%s%s(?:%s|%s)*+", i ? "|" : "", set, set, any);
+        ok = sr_buffer_add(&b, text, (size_t)n);
+    }
+    sr_status status =
+        ok ? sr_regex_compile(b.at, b.n, false, out, err) : sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
+    sr_buffer_free(&b);
+    return status;
+}
+
 void sr_regex_free(sr_regex *re) {
     if (!re) return;
     pcre2_code_free(re->code);
     free(re->pattern);
     free(re);
+}
+
+bool sr_regex_is(const sr_regex *re, const char *pattern) {
+    return re->code && re->n == strlen(pattern) && !memcmp(re->pattern, pattern, re->n);
 }
 
 static bool start(sr_scan *scan) {

@@ -23,7 +23,14 @@ typedef struct sr_scan {
 /* Compiles a pattern of n bytes, well-formed UTF-8; `literal`: it stands for itself. SR_UNSUPPORTED names the pattern
  * and what cannot be translated or compiled. */
 sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex **re, sr_err *err);
+/* One that matches a run of one script, and the spaces and characters without a script in and behind it; kana and the
+ * prolonged sound mark are Han (pre_tokenizers/unicode_scripts at 3ba8ad00). */
+sr_status sr_regex_compile_scripts(sr_regex **re, sr_err *err);
 void sr_regex_free(sr_regex *re);
+/* Whether it was compiled from this text. */
+bool sr_regex_is(const sr_regex *re, const char *pattern);
+/* What \w stands for in these patterns. */
+bool sr_regex_is_word(uint32_t cp);
 
 /* First match at or after `from` in the well-formed text[0..n). *found tells whether there is one.
  * SR_LIMIT: this text needs more match steps than allowed; the message names the pattern. */

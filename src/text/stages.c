@@ -17,7 +17,31 @@ sr_status sr_stages_add_regex(sr_stages *s, const char *pattern, sr_err *err) {
     if (!stage) return SR_LIMIT;
     stage->kind = SR_STAGE_SPLIT;
     stage->behavior = SR_SPLIT_ISOLATED;
-    return sr_regex_compile(pattern, strlen(pattern), false, &stage->regex, err);
+    sr_status status = sr_regex_compile(pattern, strlen(pattern), false, &stage->regex, err);
+    if (status == SR_OK) sr_stage_recognize(stage);
+    return status;
+}
+
+/* Published patterns that cut numbers in threes from the right, each by looking from there to the end of the number. */
+static const struct sr_threes {
+    const char *pattern;
+    bool (*is)(uint32_t cp); /* the digits */
+    bool alone;              /* only of numbers that no letter follows */
+    bool between;            /* cut in front of each three alone: the digits before them are no piece of their own */
+} threes[] = {{"\\d{1,3}(?=(?:\\d{3})*\\b)", sr_char_is_decimal, true, false},
+              {"\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))", sr_char_is_number, false, false},
+              {"(?=(\\d{3})+(?!\\d))", sr_char_is_decimal, false, true}};
+
+void sr_stage_recognize(sr_stage *stage) {
+    for (size_t i = 0; i < sizeof threes / sizeof *threes; i++) {
+        if (stage->behavior != SR_SPLIT_ISOLATED || stage->invert || !sr_regex_is(stage->regex, threes[i].pattern))
+            continue;
+        sr_regex_free(stage->regex);
+        stage->regex = NULL;
+        stage->kind = SR_STAGE_THREES;
+        stage->threes = &threes[i];
+        return;
+    }
 }
 
 bool sr_spans_add(sr_spans *s, uint32_t at, uint32_t n, int32_t id, bool first) {
@@ -115,6 +139,38 @@ static void split_chars(cutter *c) {
     if (prev < end) cut_event(c, prev, end, false);
 }
 
+static void split_threes(cutter *c) {
+    const struct sr_threes *t = c->stage->threes;
+    const char *text = c->w->text.at;
+    uint32_t prev = c->span->at, end = c->span->at + c->span->n, cp = 0, len;
+    for (uint32_t at = prev; at < end; at += len) {
+        len = sr_utf8_get(text + at, &cp);
+        if (!t->is(cp)) continue;
+        uint32_t n = 0, behind = at;
+        for (; behind < end; behind += len, n++) {
+            len = sr_utf8_get(text + behind, &cp);
+            if (!t->is(cp)) break;
+        }
+        bool skip = t->alone && behind < end && sr_regex_is_word(cp);
+        for (uint32_t digit = 0, from = at; !skip && digit < n; digit++) {
+            len = sr_utf8_get(text + at, &cp);
+            at += len;
+            if (t->between && (n - digit) % 3 == 0) {
+                if (prev < at - len) cut_event(c, prev, at - len, false);
+                cut_event(c, at - len, at - len, true);
+                prev = at - len;
+            } else if (!t->between && (n - digit) % 3 == 1) {
+                if (prev < from) cut_event(c, prev, from, false);
+                cut_event(c, from, at, true);
+                prev = from = at;
+            }
+        }
+        at = behind;
+        len = 0;
+    }
+    if (prev < end) cut_event(c, prev, end, false);
+}
+
 static sr_status run_split(sr_work *w, const sr_stage *stage) {
     w->other_spans.n = 0;
     for (size_t i = 0; i < w->spans.n; i++) {
@@ -127,7 +183,9 @@ static sr_status run_split(sr_work *w, const sr_stage *stage) {
          */
         cutter c = {.w = w, .span = span, .stage = stage, .ok = true};
         sr_status status = SR_OK;
-        if (stage->regex)
+        if (stage->kind == SR_STAGE_THREES)
+            split_threes(&c);
+        else if (stage->regex)
             status = split_regex(&c, w->err);
         else
             split_chars(&c);
@@ -370,6 +428,7 @@ static sr_status run_rewrite(sr_work *w, const sr_stage *stage) {
                 break;
             case SR_STAGE_SPLIT:
             case SR_STAGE_CHARS:
+            case SR_STAGE_THREES:
                 break;
             }
         }
@@ -387,6 +446,7 @@ static sr_status run_rewrite(sr_work *w, const sr_stage *stage) {
 
 sr_status sr_stage_run(sr_work *w, const sr_stage *stage) {
     sr_scan_refill(&w->scan);
-    if (stage->kind == SR_STAGE_SPLIT || stage->kind == SR_STAGE_CHARS) return run_split(w, stage);
+    bool splits = stage->kind == SR_STAGE_SPLIT || stage->kind == SR_STAGE_CHARS || stage->kind == SR_STAGE_THREES;
+    if (splits) return run_split(w, stage);
     return run_rewrite(w, stage);
 }

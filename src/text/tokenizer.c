@@ -182,12 +182,14 @@ static sr_status load(sr_loader *l) {
     }
     if (!name)
         return sr_fail(l->err, SR_UNSUPPORTED,
-                       "%s: found no tokenizer (tokenizer.json, tekken.json, tokenizer.model or *.tiktoken)",
+                       "%s: found no tokenizer (tokenizer.json, tekken.json, tokenizer.model, *.tiktoken or "
+                       "vocab.json with merges.txt)",
                        file->path);
     if (starts(map, "version https://git-lfs"))
         return sr_fail(l->err, SR_CORRUPT, "%s: found a Git LFS pointer: the file itself was not downloaded", name);
     size_t n = strlen(name);
     if (!strcmp(name, "tekken.json")) return sr_load_tekken(l);
+    if (!strcmp(name, "vocab.json")) return sr_load_vocab(l);
     if (n > 5 && !strcmp(name + n - 5, ".json")) return sr_load_json(l);
     bool ranks = map->size && sr_base64_digit((char)map->data[0]) >= 0;
     return ranks || (n > 9 && !strcmp(name + n - 9, ".tiktoken")) ? sr_load_tiktoken(l) : sr_load_sentencepiece(l);

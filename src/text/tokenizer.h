@@ -27,6 +27,7 @@ typedef enum sr_stage_kind {
     /* pre-tokenizers */
     SR_STAGE_SPLIT,       /* regex, behavior, invert */
     SR_STAGE_CHARS,       /* is, behavior: each character of a class is a match */
+    SR_STAGE_THREES,      /* threes: runs of digits, in threes from the right */
     SR_STAGE_SPACE_FIRST, /* a space in front of pieces without one */
     SR_STAGE_METASPACE    /* text (the replacement), scheme */
 } sr_stage_kind;
@@ -54,6 +55,7 @@ typedef struct sr_stage {
     const char *text;
     size_t n;
     bool (*is)(uint32_t cp);
+    const struct sr_threes *threes;
 } sr_stage;
 
 enum {
@@ -132,6 +134,8 @@ struct sr_tokenizer {
 
     sr_piece *bytes;    /* [n_vocab] what an id stands for in mid-text */
     bool fffd_per_byte; /* decoding: byte tokens that do not make a character give one U+FFFD each */
+    bool space_between; /* decoding: a space at the end of a token is written when another token follows */
+    bool repeats_merge; /* decoding: a token right behind itself adds nothing */
     sr_lead lead;
     const char *lead_text;
     size_t lead_len; /* bytes of lead_text */
@@ -140,6 +144,8 @@ struct sr_tokenizer {
 
 /* A zeroed stage at the end of a list; NULL (and `err`) when the list is full. */
 sr_stage *sr_stages_add(sr_stages *s, sr_err *err);
+/* Gives a split by a pattern that would look ahead from every digit a stage that does the same in one pass. */
+void sr_stage_recognize(sr_stage *stage);
 /* Adds an isolated split by a pattern of Oniguruma's syntax. */
 sr_status sr_stages_add_regex(sr_stages *s, const char *pattern, sr_err *err);
 /* Builds the tries of t->added. */

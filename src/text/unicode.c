@@ -40,6 +40,10 @@ bool sr_char_is_punct(uint32_t cp) {
     return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
 }
 
+bool sr_char_is_decimal(uint32_t cp) {
+    return category(cp) == UTF8PROC_CATEGORY_ND;
+}
+
 bool sr_char_is_mark(uint32_t cp) {
     utf8proc_category_t c = category(cp);
     return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;

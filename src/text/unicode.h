@@ -32,6 +32,7 @@ bool sr_utf8_sanitize(const char *text, size_t n, sr_buffer *out);
 
 bool sr_char_is_space(uint32_t cp);      /* property White_Space */
 bool sr_char_is_number(uint32_t cp);     /* categories Nd, Nl, No */
+bool sr_char_is_decimal(uint32_t cp);    /* category Nd */
 bool sr_char_is_punct(uint32_t cp);      /* categories P*, and all ASCII punctuation */
 bool sr_char_is_mark(uint32_t cp);       /* categories M* */
 bool sr_char_is_nonspacing(uint32_t cp); /* category Mn */

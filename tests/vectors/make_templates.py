@@ -780,6 +780,213 @@ loop
 caller
 varargs
 super()
+users | groupby('age')
+users | groupby('age') | map('first') | list
+users | groupby('age') | map(attribute='list') | map('length') | list
+(users | groupby('age'))[0].grouper
+(users | groupby('age'))[1].list[0].name
+(users | groupby('age'))[0] | list
+users | groupby('nosuch')
+users | groupby('nosuch', default='x')
+users | groupby('tags', default=[])
+users | groupby('name')
+[{"k": "b"}, {"k": "B"}, {"k": "a"}, {"k": "B"}] | groupby('k')
+[{"k": "b"}, {"k": "B"}, {"k": "a"}, {"k": "B"}] | groupby('k', case_sensitive=true)
+[(1, 2), (1, 3), (0, 4)] | groupby(0)
+[(1, 2), (3,)] | groupby(1, default='none')
+[(1, 2), (3,)] | map(attribute=1, default=7) | list
+[] | groupby('x')
+mixed | groupby('x')
+n | groupby('x')
+users | groupby
+[1, 2, 3, 4, 5, 6, 7] | slice(3) | list
+[1, 2, 3, 4, 5, 6, 7] | slice(3, 'x') | list
+[1, 2, 3, 4, 5, 6, 7] | slice(3, fill_with=0) | list
+[1, 2, 3] | slice(1) | list
+[1, 2] | slice(5, none) | list
+[1, 2] | slice(5, '-') | list
+[] | slice(2) | list
+'abcd' | slice(3) | list
+l | slice(0) | list
+l | slice(-1) | list
+l | slice | list
+d | slice(2) | list
+n | slice(2) | list
+'foo bar baz qux' | truncate(9)
+'foo bar baz qux' | truncate(9, True)
+'foo bar baz qux' | truncate(11)
+'foo bar baz qux' | truncate(11, False, '...', 0)
+'foo bar baz qux' | truncate(9, end='')
+'foo bar baz qux' | truncate(9, leeway=0, end='…')
+'foobarbazquxfoobar' | truncate(9)
+u * 10 | truncate(20)
+(u * 10) | truncate(20)
+(u * 10) | truncate(20, true, leeway=0)
+s | truncate
+(s * 40) | truncate
+(s * 40) | truncate(length=30, leeway=none)
+s | truncate(2)
+s | truncate(5, leeway=-1)
+s | truncate(3, leeway=0)
+l | truncate
+missing | truncate
+n | truncate
+s | center(20)
+s | center(21) ~ '|'
+s | center(3)
+n | center(5) ~ '|'
+n | center(6) ~ '|'
+s | center | length
+u | center(width=30) ~ '|'
+'a' | center(-5)
+"The quick brown fox jumps over the lazy dog" | wordwrap(10)
+"The quick brown fox jumps over the lazy dog" | wordwrap(width=15, wrapstring='<br>')
+"aaaaaaaaaaaaaaaaaaaaaaaaa bbb" | wordwrap(10)
+"aaaaaaaaaaaaaaaaaaaaaaaaa bbb" | wordwrap(10, false)
+"a well-known state-of-the-art thing -- and so--on, e-mail x-y-z 1-2-3 -x--y" | wordwrap(6)
+"a well-known state-of-the-art thing -- and so--on, e-mail x-y-z 1-2-3 -x--y" | wordwrap(6, break_on_hyphens=false)
+"a well-known state-of-the-art thing -- and so--on, e-mail x-y-z 1-2-3 -x--y" | wordwrap(9, false, '|')
+"a well-known state-of-the-art thing -- and so--on, e-mail x-y-z 1-2-3 -x--y" | wordwrap(1)
+"well-knownwell-knownwell---known ---- a-b ab-cd ab-c a-bc ab--cd" | wordwrap(7)
+"-----------a------- b" | wordwrap(5)
+"ab cdefghij" | wordwrap(3)
+"  leading and   inner   space  \n\n second line\n" | wordwrap(8)
+"  leading and   inner   space  \n\n second line\n" | wordwrap(8, wrapstring='/')
+"\t tabs\tand\u00a0nbsp \u2003 em\u3000wide spaces \u00a0 end" | wordwrap(5)
+u * 4 | wordwrap(7)
+(u * 4) | wordwrap(7)
+lines | wordwrap(3)
+empty | wordwrap(3)
+spaces | wordwrap(4)
+" " | wordwrap(1)
+("word " * 30) | wordwrap
+s | wordwrap(0)
+s | wordwrap(-1)
+n | wordwrap(3)
+missing | wordwrap(3)
+"e.g. don't \"quote\" a&b-cd ¿x²-yz _a_-_b_ don't-stop" | wordwrap(4)
+n | pprint
+s | pprint
+q | pprint
+missing | pprint
+nothing | pprint
+l | pprint
+d | pprint
+users | pprint
+users * 3 | pprint
+(users * 3) | pprint
+tool | pprint
+[tool, tool] | pprint
+{"long": "word " * 30, "b": ["x" * 50, "y" * 50], "a": ("t" * 90,)} | pprint
+("word " * 30) | pprint
+(("word " * 30) ~ "\nline two\n" ~ ("w" * 100)) | pprint
+[("word " * 30), ("a" * 100) ~ " b\n" ~ "c"] | pprint
+(1, "x" * 100, [1, 2, {"k": "v" * 70}]) | pprint
+{1: "a" * 40, "x": "b" * 40, none: 2} | length
+range(100) | list | pprint
+{"z": 1, "a": {"y": 1, "b": 2}} | pprint
+[] | pprint
+() | pprint
+{} | pprint
+("a" * 78) | pprint
+("a" * 79) | pprint
+(u * 12) | pprint
+(("é\t" * 20) ~ ' end') | pprint
+users | groupby('age') | pprint
+{"k" * 90: "v" * 90} | pprint
+[[[[["deep " * 20]]]]] | pprint
+s | wordcount
+"a-b c_d don't 1.5 é²" | wordcount
+empty | wordcount
+n | wordcount
+"<a>" | safe | forceescape
+q | forceescape
+'random' is filter and false
+"{} and {}".format(1, 'b')
+"{0} {1} {0}".format('a', 'b')
+"{x} {y}".format(x=1, y='z')
+"{} {x}".format(1, x=2)
+"{} {0}".format(1)
+"{0} {}".format(1)
+"{}".format()
+"{1}".format(1)
+"{x}".format()
+"{{}} {{{}}}".format(1)
+"{".format(1)
+"}".format(1)
+"{}}".format(1)
+"{0.name} {0[age]} {0.tags[0]}".format(users[0])
+"{0[1]} {0[0]}".format(l)
+"{0[-1]}".format(l)
+"{0.nosuch}".format(d)
+"{0[nosuch]}".format(d)
+"{a[b][c]}".format(a={'b': {'c': 5}})
+"{0[a b]}".format(weird)
+"{0[}".format(l)
+"{0.}".format(l)
+"{0[0]x}".format(l)
+"{!r} {!s} {0!r}".format('a', 'b')
+"{!r}|{!s}".format('a\n', 'b')
+"{!x}".format(1)
+"{!r:>8}|".format('a')
+"{}{}{}{}".format(none, true, 1.5, [1, 'a'])
+"{}".format(missing)
+"{:5}".format(missing)
+"{:5}".format(none)
+"{:5}".format([1])
+"{:>5}|{:<5}|{:^5}|{:5}|".format('a', 'b', 'c', 'd')
+"{:>5}|{:<5}|{:^5}|{:5}|{:=5}|".format(1, 2, 3, 4, -5)
+"{:*>6}|{:é^6}|{:->6}|{:0<4}|".format('a', 'b', 3, 4)
+"{:=5}".format('a')
+"{:+} {:+} {: } {:-}".format(1, -1, 1, 1)
+"{:+}".format('a')
+"{:05}|{:05}|{:05.1f}|{:05}|{:+06}".format(42, -42, 3.14159, 'a', 7)
+"{:,} {:,} {:_} {:,.2f} {:010,} {:011,} {:012,d}".format(1234567, -123, 1234567, 9876543.219, 12345, 12345, 12345)
+"{:,}".format('a')
+"{:x} {:X} {:#x} {:#X} {:o} {:#o} {:b} {:#b} {:#010b} {:08b} {:_b} {:_x}".format(255, 255, 255, 255, 8, 8, 5, 5, 5, 5, 1023, 1048575)
+"{:,x}".format(255)
+"{:c}{:c}|{:5c}|".format(65, 8364, 66)
+"{:c}".format(-1)
+"%c" % 1114112
+"{:d} {:d} {:5d}|{:n}".format(5, true, 6, 1234)
+"{:d}".format(1.5)
+"{:d}".format('a')
+"{:s}|{:.2s}|{:8.2s}|".format('abc', 'abc', 'abc')
+"{:s}".format(1)
+"{:f} {:.2f} {:.0f} {:10.3f}| {:<10.3f}| {:e} {:.2e} {:E} {:g} {:G} {:%} {:.1%}".format(1.5, 2.675, 2.5, 3.14159, 3.14159, 12345.678, 0.00012, 1e10, 1e20, 1e-10, 0.25, 0.1234)
+"{:f} {:.1f} {:e} {:%} {:g}".format(1, 2, 3, 4, 1000000)
+"{:.3} {:.3} {:.3} {:.10} {:.1} {:.2} {:.0}".format(3.14159, 1234567.0, 2.0, 0.1, 5.0, 150.0, 7.0)
+"{:.3} {:.2} {:.4} {:.1} {:.3} {:.5}|{:10.3}|{:<10.3}|{:+.3}".format(150.0, 100.0, 1500.0, 0.0, 999.9, 99999.5, 1e5, 1e-5, 120.0)
+"{:10}|{:<10}|{:^10}|{:010}".format(2.5, 2.5, 2.5, -2.5)
+"{} {:} {:5} {:f} {:.2f}".format(1e21, 1e-7, 1e16, 1e15, 1e3)
+"{:.3}".format(5)
+"{:.}".format(5.5)
+"{:#.0f} {:#g}".format(5.0, 5.0)
+"{:5}|{:<6}|{:>6}|{:d}|{}".format(true, false, true, false, true)
+"{:{}}|{:{}.{}}|{:{a}{w}}|".format('x', 5, 3.14159, 8, 3, 'y', a='^', w=7)
+"{:{:{}}}".format('x', 5, 3)
+"{:zz}".format(1)
+"{:10.5zz}".format(1.0)
+"{:%}".format('a')
+"{a.b}".format(a=namespace(b=3))
+"{0.upper}".format('a') is string
+"{0.__class__}".format('a')
+("<{}>" | safe).format('<b>')
+("<{:>6}>" | safe).format('<b>' | safe)
+"{} {}".format(*[1, 2])
+"{a}".format(**{'a': 3})
+"{:<10}|{:>8}".format(users[0].name, "€ 5")
+cycler()
+cycler('a', 'b').next()
+cycler('a', 'b').current
+cycler('a', 'b').nosuch
+cycler(x=1)
+joiner()()
+joiner('|')() ~ '.'
+joiner(sep='-')()
+cycler is defined and joiner is defined
+joiner() is callable
+lipsum is defined and false
 """.strip("\n").split("\n")
 
 # With statements; "\n" of the text is a newline.
@@ -854,6 +1061,12 @@ STATEMENTS = [
     "{% if t %}{{ 1 | nosuchfilter }}{% endif %}", "{% for x in users | sort(attribute='name') %}{{ x.name }}{% endfor %}", "{%- for x in l -%}\n  {{ x }}\n{%- endfor -%}\n",
     "{% for x in l %}\n{{ x }}\n{% endfor %}\n", "{% for x in l -%}\n  {{ x }}\n{%- if not loop.last %}, {% endif %}\n{%- endfor %}", "a{% set x = 1 %}\nb", "a\n{%- set x = 1 %}\nb", "{{ 1 }} \n {%- set x = 1 -%} \n b",
     "{% set  x  =  1  %}{{x}}", "{%set x=1%}{{x}}", "{% for\nx\nin\nl %}{{\nx\n}}{% endfor %}", "{{ s\n  | upper\n  | length }}", "{{ n }}\u2028{{ n }}", "日本語 {{ u }} 🙂",
+    "{% set c = cycler('odd', 'even') %}{% for x in l %}{{ c.next() }}{{ c.current }} {% endfor %}{{ c.reset() }}{{ c.next() }}",
+    "{% set j = joiner() %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}", "{% set j = joiner('; ') %}{% if t %}{{ j() }}a{% endif %}{% if t %}{{ j() }}b{% endif %}{{ j() }}c",
+    "{% set c = cycler(1) %}{% for x in l %}{% set d = c %}{{ d.next() }}{% endfor %}{{ c == c }}", "{% set j = joiner() %}{{ j(1) }}",
+    "{% for g in users | groupby('age') %}{{ g.grouper }}: {% for u in g.list %}{{ u.name }} {% endfor %}{% endfor %}", "{% for age, us in users | groupby('age', default=0) %}{{ age }}{{ us | length }};{% endfor %}",
+    "{% for column in range(7) | slice(3, '-') %}{{ column | join(',') }};{% endfor %}", "{% filter wordwrap(9) %}a line that is long enough to wrap{% endfilter %}",
+    "{% filter truncate(12) %}a line that is long enough to cut{% endfilter %}", "{% set f = '{}-{}' %}{{ f.format('a', n) }}{{ '%s' | format('x') }}",
 ]
 
 

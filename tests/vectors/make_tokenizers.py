@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes tests/vectors/tokenizer/: small tokenizers and what the reference packages do with hard texts.
 
-    pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 tiktoken==0.14.0 mistral-common==1.13.1
+    pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 tiktoken==0.14.0 mistral-common==1.13.1 \
+        transformers==5.24.0
     python tests/vectors/make_tokenizers.py
 
 Deterministic, except that training by `sentencepiece` is only deterministic on one version. tokenizer/README.md says
@@ -23,6 +24,7 @@ import tiktoken
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import (Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors,
                         trainers)
+from transformers import GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer")
 CORPUS = open(os.path.join(HERE, "corpus.txt"), encoding="utf-8").read()
@@ -303,6 +305,30 @@ def byte_level_all():
         write_gpt2_gguf(name, s)
 
 
+def vocab_all():
+    """vocab.json with merges.txt, which the classes of transformers read."""
+    words, base = (json.load(open(os.path.join(HERE, name, "tokenizer.json")))["model"] for name in ("gpt2", "qwen2"))
+    n = len(base["vocab"])
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool>"]
+    decoder = {str(n + i): {"content": c, "special": i < 3, "lstrip": i == 2, "rstrip": i == 1} for i, c in enumerate(names)}
+    for name, kind, model, files in (
+            ("vocab_gpt2", GPT2Tokenizer, {**words, "vocab": {**words["vocab"], "<|endoftext|>": len(words["vocab"])}}, {}),
+            ("vocab_qwen2", Qwen2Tokenizer, base, {
+                "added_tokens": {c: n + i for i, c in enumerate(names)},
+                "tokenizer_config": {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": {"__type": "AddedToken", "content": "<|endoftext|>", "special": True},
+                                     "additional_special_tokens": names[1:3]}}),
+            ("vocab_neox", GPTNeoXTokenizer, base, {
+                "tokenizer_config": {"tokenizer_class": "GPTNeoXTokenizer", "add_prefix_space": True, "added_tokens_decoder": decoder}})):
+        d = os.path.join(HERE, name)
+        os.makedirs(d, exist_ok=True)
+        for stem, content in {"vocab": model["vocab"], **files}.items():
+            with open(os.path.join(d, stem + ".json"), "w", encoding="utf-8") as f:
+                json.dump(content, f, ensure_ascii=stem == "vocab_qwen2", separators=(",", ":"))
+        with open(os.path.join(d, "merges.txt"), "w", encoding="utf-8") as f:
+            f.write("#version: 0.2\n" + "".join(" ".join(m) + "\n" for m in (m.split(" ") if isinstance(m, str) else m for m in model["merges"])))
+        expect(kind.from_pretrained(d).backend_tokenizer, os.path.join(d, "expected.bin"))
+
+
 def splits_all():
     """Pieces of every text under lists of patterns: pre-NAME are those that GGUF files call NAME."""
     sets = {"pre-" + k: v for k, v in {**PRE, **MORE_PRE}.items()}
@@ -401,6 +427,21 @@ def split_all():
 
 
 # ---------------------------------------------------------------- SentencePiece
+
+def rare_all():
+    """Pre-tokenizers and decoders that few files have."""
+    P, D = pre_tokenizers, decoders
+    base = json.load(open(os.path.join(HERE, "split_removed", "tokenizer.json"), encoding="utf-8"))
+    save("unicode_scripts", spec_of(base, pre=P.UnicodeScripts(), decoder=D.Fuse()))
+    ends = train(P.Whitespace(), 300, special=["<unk>"], unk_token="<unk>", end_of_word_suffix="</w>")
+    save("bpe_decoder", spec_of(ends, pre=P.Whitespace(), decoder=D.BPEDecoder("</w>")))
+    letters = {c: i for i, c in enumerate(["<pad>", "|", "<s>", "n't", " ."] + list("etaoinshrdlucmfwypvbgk'."))}
+    model = {"model": {"type": "WordLevel", "vocab": letters, "unk_token": "<pad>"}}
+    for cleanup in (True, False):
+        ctc = spec_of({**base, **model}, pre=P.Split(Regex("."), "isolated"), decoder=D.CTC("<pad>", "|", cleanup))
+        ctc["added_tokens"] = added(2, ("<s>", "special"))
+        save("ctc" if cleanup else "ctc_plain", ctc)
+
 
 def spm_model():
     out = io.BytesIO()
@@ -849,6 +890,8 @@ def fuzz_seeds():
         "splits": ({"pre_tokenizer": j(P.Sequence([P.Split(Regex(p), b) for p, b in zip(
             [r"\w+|\b|[^\S\n]", r"[a-z&&[^b]]", r"\p{Han}{1,3}+|(?m:.)", r"[[:punct:]]|\h", r"a{,2}|\x{41}"],
             ["removed", "merged_with_next", "contiguous", "isolated", "merged_with_previous"])] + [P.Digits(True), P.Punctuation(), P.Whitespace()]))}, {}),
+        "rare": ({"pre_tokenizer": j(P.UnicodeScripts()), "decoder": j(D.BPEDecoder("</w>"))}, {"end_of_word_suffix": "</w>"}),
+        "ctc": ({"decoder": j(D.CTC("<unk>", "▁", True))}, {}),
         "normal": ({"normalizer": j(N.Sequence([N.NFKD(), N.StripAccents(), N.Lowercase(), N.Strip(), N.Replace(Regex("b+|$"), "ab")]))}, {}),
     }
     for name, (parts, model) in seeds.items():
@@ -879,6 +922,8 @@ def fuzz_seeds():
         open(os.path.join(d, name), "wb").write(b"tokenizer.model\n" + m.SerializeToString())
     ranks = {**{bytes([b]): b for b in range(256)}, b"ab": 256, b" a": 257, b"bab": 258}
     open(os.path.join(d, "tiktoken"), "wb").write(b"x.tiktoken\n" + b"".join(base64.b64encode(k) + b" %d\n" % v for k, v in ranks.items()))
+    pieces = json.dumps({**vocab, "aab": len(vocab)}, separators=(",", ":")).encode()
+    open(os.path.join(d, "vocab"), "wb").write(b"vocab.json\n" + pieces + b"\0#version: 0.2\na b\na ab\n")
     tekken = {"config": {"pattern": r"\p{L}+|\s+|.", "default_vocab_size": 262, "default_num_special_tokens": 4},
               "vocab": [{"rank": v, "token_bytes": base64.b64encode(k).decode(), "token_str": None} for k, v in ranks.items()],
               "special_tokens": [{"rank": 1, "token_str": "<s>", "is_control": True}]}
@@ -904,8 +949,10 @@ if __name__ == "__main__":
     write_texts()
     splits_all()
     byte_level_all()
+    vocab_all()
     metaspace_all()
     split_all()
+    rare_all()
     spm_all()
     pieces_all()
     ranks_all()
