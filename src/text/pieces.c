@@ -9,8 +9,8 @@ sr_status sr_pieces_index(sr_tokenizer *t, sr_err *err) {
     int32_t ids[SR_TRIE_BATCH], n = 0;
     uint64_t bytes = 0;
     for (int32_t id = 0; id < t->vocab.n; id++) bytes += t->vocab.piece[id].n;
-    /* about three bytes of four are shared with another piece */
-    if (!sr_trie_reserve(&t->pieces, bytes / 4)) return sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
+    /* half of the bytes and more are shared with another piece */
+    if (!sr_trie_reserve(&t->pieces, bytes / 2)) return sr_fail(err, SR_NOMEM, "tokenizer: out of memory");
     for (int32_t id = 0; id <= t->vocab.n; id++) {
         if (n == SR_TRIE_BATCH || id == t->vocab.n) {
             if (!sr_trie_add_batch(&t->pieces, batch, ids, n))
