@@ -164,14 +164,15 @@ static bool find_any(const sr_checkpoint *ck, const char *const *keys, char *tex
 static const struct {
     const char *label;   /* for people */
     const char *json;    /* for programs */
-    const char *keys[3]; /* GGUF's, Hugging Face's */
+    const char *keys[5]; /* GGUF's, Hugging Face's; ends with NULL */
 } facts[] = {
     {"layers", "n_layer", {"block_count", "num_hidden_layers"}},
     {"d_model", "d_model", {"embedding_length", "hidden_size"}},
     {"d_ff", "d_ff", {"feed_forward_length", "intermediate_size"}},
     {"heads", "n_head", {"head_count", "num_attention_heads"}},
     {"KV heads", "n_kv_head", {"head_count_kv", "num_key_value_heads"}},
-    {"experts", "n_expert", {"expert_count", "num_local_experts"}},
+    {"latent", "kv_latent", {"kv_lora_rank"}},
+    {"experts", "n_expert", {"expert_count", "num_local_experts", "num_experts", "n_routed_experts"}},
     {"context", "n_ctx_train", {"context_length", "max_position_embeddings"}},
     {"vocabulary", "n_vocab", {"vocab_size"}},
 };
