@@ -20,6 +20,9 @@ typedef vf vw;
 #define vw_reduce_max vf_reduce_max
 #define vw_from_f16 vf_from_f16
 #define vw_transpose vf_transpose8
+#define exp_vw exp_vf
+#else
+EXP(vw)
 #endif
 
 /* TILE_ROWS x TILE_KEYS scores are so many registers that a tile's sums stay in them. */
@@ -29,25 +32,6 @@ enum { FOUR = 4, TILE_KEYS = 2 * VW, TILE_ROWS = VW == 16 ? 8 : 4, VALUE_KEYS = 
 #else
 #define TILE(f) f(0) f(1) f(2) f(3)
 #endif
-
-/* exp_vf of rows_kern.h in the wider part. */
-static inline vw exp_vw(vw x) {
-    const vw low = vw_set1(-87.0f);
-    vw in = vw_max(x, low);
-    vw n = vw_round(vw_mul(in, vw_set1(1.44269504088896341f)));
-    vw r = vw_fma(n, vw_set1(-0.693359375f), in);
-    r = vw_fma(n, vw_set1(2.12194440e-4f), r);
-    vw p = vw_set1(1.9875691500e-4f);
-    p = vw_fma(p, r, vw_set1(1.3981999507e-3f));
-    p = vw_fma(p, r, vw_set1(8.3334519073e-3f));
-    p = vw_fma(p, r, vw_set1(4.1665795894e-2f));
-    p = vw_fma(p, r, vw_set1(1.6666665459e-1f));
-    p = vw_fma(p, r, vw_set1(5.0000001201e-1f));
-    p = vw_fma(p, vw_mul(r, r), vw_add(r, vw_set1(1)));
-    vw y = vw_mul(p, vw_pow2(n));
-    vw keep = vw_min(vw_max(vw_mul(vw_sub(x, low), vw_set1(0x1p40f)), vw_set1(0)), vw_set1(1));
-    return vw_mul(y, keep);
-}
 
 /* packed[d][TILE_KEYS] = the first TILE_KEYS keys of k, zeros past n_key: lanes are keys, so that no sum crosses them.
  */

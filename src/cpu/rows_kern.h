@@ -2,24 +2,26 @@
  * Tails go through a zero-padded copy of 8, so that a result does not depend on where a row lies. */
 
 /* exp(x) for x <= 88; below -87 it gives 0. Cody and Waite's reduction, degree 6; relative error below 2e-7. */
-static inline vf exp_vf(vf x) {
-    const vf low = vf_set1(-87.0f);
-    vf in = vf_max(x, low);
-    vf n = vf_round(vf_mul(in, vf_set1(1.44269504088896341f)));
-    vf r = vf_fma(n, vf_set1(-0.693359375f), in);
-    r = vf_fma(n, vf_set1(2.12194440e-4f), r);
-    vf p = vf_set1(1.9875691500e-4f);
-    p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
-    p = vf_fma(p, r, vf_set1(8.3334519073e-3f));
-    p = vf_fma(p, r, vf_set1(4.1665795894e-2f));
-    p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
-    p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
-    p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set1(1)));
-    vf y = vf_mul(p, vf_pow2(n));
-    /* (x - low) is negative for what was clamped: step down to 0 there, exactly */
-    vf keep = vf_min(vf_max(vf_mul(vf_sub(x, low), vf_set1(0x1p40f)), vf_set1(0)), vf_set1(1));
-    return vf_mul(y, keep);
-}
+#define EXP(V)                                                                                                         \
+    static inline V exp_##V(V x) {                                                                                     \
+        const V low = V##_set1(-87.0f);                                                                                \
+        V in = V##_max(x, low);                                                                                        \
+        V n = V##_round(V##_mul(in, V##_set1(1.44269504088896341f)));                                                  \
+        V r = V##_fma(n, V##_set1(-0.693359375f), in);                                                                 \
+        r = V##_fma(n, V##_set1(2.12194440e-4f), r);                                                                   \
+        V p = V##_set1(1.9875691500e-4f);                                                                              \
+        p = V##_fma(p, r, V##_set1(1.3981999507e-3f));                                                                 \
+        p = V##_fma(p, r, V##_set1(8.3334519073e-3f));                                                                 \
+        p = V##_fma(p, r, V##_set1(4.1665795894e-2f));                                                                 \
+        p = V##_fma(p, r, V##_set1(1.6666665459e-1f));                                                                 \
+        p = V##_fma(p, r, V##_set1(5.0000001201e-1f));                                                                 \
+        p = V##_fma(p, V##_mul(r, r), V##_add(r, V##_set1(1)));                                                        \
+        V y = V##_mul(p, V##_pow2(n));                                                                                 \
+        /* (x - low) is negative for what was clamped: step down to 0 there, exactly */                                \
+        V keep = V##_min(V##_max(V##_mul(V##_sub(x, low), V##_set1(0x1p40f)), V##_set1(0)), V##_set1(1));              \
+        return V##_mul(y, keep);                                                                                       \
+    }
+EXP(vf)
 
 static inline vf load_tail(const float *p, int64_t n) {
     float buf[8] = {0};
