@@ -5,7 +5,8 @@
 #   make test      set up, build, run every check
 #   make debug     build with AddressSanitizer and UndefinedBehaviorSanitizer in build-debug, and run the tests there
 #   make fuzz      each fuzz target for FUZZ_SECONDS
-#   make bench     the bench of the command, then the ladders of bench/
+#   make bench     the bench of the command, then the ladders of bench/; PEER=path/to/llama-bench instead compares with
+#                  that program on synthetic files (bench/peer.sh)
 #   make format    clang-format 14 over all C files (format-check only looks)
 #   make docs      docs/formats.md and models.md again, from the tables and the tests; STORY=DIR measures the checkpoints there
 #   make install   PREFIX (also when building) and DESTDIR are honoured
@@ -61,8 +62,12 @@ fuzz:
 
 bench: build
 	@cmake --build build -j $(JOBS) --target ladders
+ifdef PEER
+	PEER="$(PEER)" bench/peer.sh build
+else
 	build/sirocco bench $(ARGS)
 	@for ladder in build/bench-*; do if [ -x "$$ladder" ]; then echo "$$ladder"; "$$ladder" || exit 1; fi; done
+endif
 
 docs: setup
 	@$(call configure,build,release,-DSIROCCO_TESTS=ON)

@@ -454,6 +454,37 @@ is_json
 run 0 bench "$model" --prompt-len 8 --gen-len 4 --iterations 1 --warmup 0
 says '^prefill '
 says '^decode '
+once=(--prompt-len 8 --gen-len 4 --iterations 1 --warmup 0 --threads 1)
+run 0 bench "$model" "${once[@]}" --json
+grep -q ratio "$out" && fail "a ratio to nothing"
+sed 's/"median_tok_s":[^,]*/"median_tok_s":0.5/g' "$out" >"$scratch/old.json"
+run 0 bench "$model" "${once[@]}" --compare "$scratch/old.json" --json
+is_json
+[ "$(grep -o '"old_median_tok_s":0.5,"ratio":' "$out" | wc -l)" -eq 2 ] || fail "expected two ratios"
+awk -F'"median_tok_s":|"ratio":' '{ exit !($2 > 0 && $2 / $3 > 0.499 && $2 / $3 < 0.501) }' "$out" ||
+    fail "ratio is not new / old"
+[ -s "$err" ] && grep -q 'not measured alike' "$err" && fail "the same model and threads"
+# What the old file lacks has a dash; what differs is told.
+sed 's/"tokens":4,/"tokens":5,/; s/"threads":1,/"threads":3,/; s/"isq":null/"isq":"q9"/' "$scratch/old.json" \
+    >"$scratch/other.json"
+run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json"
+says '^test .* old  *ratio$'
+says '^prefill .* 0\.5  *[0-9.]*$'
+says '^decode .* -  *-$'
+warns 'not measured alike: it has isq q9, here null; threads 3, here 1;'
+run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json" --csv
+says ',threads,old_median_tok_s,ratio$'
+says '^prefill,.*,1,0\.500,[0-9.]*$'
+says '^decode,.*,1,,$'
+run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json" --json
+says '"old_median_tok_s":null,"ratio":null'
+run 1 bench "$model" --compare "$scratch/absent"
+for bad in '' '[]' '{}' '{"results":[]}' '{"results":[1]}' '{"results":[{"test":"prefill","tokens":8,"depth":0}]}' \
+    '{"results":[{"test":"prefill","tokens":8,"depth":0,"median_tok_s":1}]' "$(cat "$scratch/old.json") x"; do
+    printf '%s' "$bad" >"$scratch/bad.json"
+    run 1 bench "$model" "${once[@]}" --compare "$scratch/bad.json"
+    warns "bad.json: .*; --compare takes what 'sirocco bench MODEL --json > FILE' wrote"
+done
 
 # ---------------------------------------------------------------- signals and full disks
 

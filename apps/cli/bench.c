@@ -1,7 +1,9 @@
 /* sirocco bench: prefill and decode speed at several lengths, as a share of what the machine can do. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/map.h"
 #include "cli/commands.h"
 #include "cli/open.h"
@@ -12,7 +14,20 @@ typedef struct measurement {
     int32_t n_tokens, depth;
     double least, median, most; /* tokens/s */
     double share;               /* of the probe's limit; 0 when unknown */
+    double old, ratio;          /* the median of --compare and ours over it; NAN without one */
 } measurement;
+
+/* What the results depend on besides this program, as the JSON output spells it. */
+enum { ARCH, PARAMS, BYTES, ISQ, ISA, THREADS, N_FACTS };
+static const char *const fact_name[N_FACTS] = {"arch", "params", "weight_bytes", "isq", "isa", "threads"};
+
+/* The file of --compare. */
+typedef struct old_run {
+    char *text; /* owned; the facts point into it */
+    sr_json_value fact[N_FACTS];
+    measurement *at;
+    int n;
+} old_run;
 
 typedef struct bench {
     const cli_args *args;
@@ -23,6 +38,7 @@ typedef struct bench {
     int32_t n_ctx;
     measurement *result;
     int n_results;
+    old_run old;
     int n_runs, n_runs_all;
     out_progress progress;
 } bench;
@@ -116,13 +132,109 @@ static void find_shares(bench *b) {
     }
 }
 
+/* ---------------------------------------------------------------- comparison with an earlier run */
+
+/* One member of "results", which the reader has just entered. */
+static void read_result(old_run *old, sr_json *j) {
+    sr_json_value key, v;
+    sr_json_kind kind;
+    measurement m = {0};
+    int64_t tokens = -1, depth = -1;
+    while ((kind = sr_json_next_pair(j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR) {
+        if (sr_json_equals(&key, "test") && kind == SR_JSON_STRING)
+            m.test = sr_json_equals(&v, "prefill") ? "prefill" : sr_json_equals(&v, "decode") ? "decode" : NULL;
+        else if (sr_json_equals(&key, "tokens"))
+            sr_json_int64(&v, &tokens);
+        else if (sr_json_equals(&key, "depth"))
+            sr_json_int64(&v, &depth);
+        else if (sr_json_equals(&key, "median_tok_s"))
+            sr_json_double(&v, &m.median);
+        sr_json_skip(j, &v);
+    }
+    if (j->failed) return;
+    if (!m.test || tokens < 1 || tokens > INT32_MAX || depth < 0 || depth > INT32_MAX || !(m.median > 0)) {
+        sr_fail(j->err, SR_CORRUPT, "%s: result %d: expected test, tokens, depth and a median_tok_s above 0", j->where,
+                old->n + 1);
+        j->failed = true;
+        return;
+    }
+    m.n_tokens = (int32_t)tokens;
+    m.depth = (int32_t)depth;
+    old->at = out_alloc(old->at, (size_t)old->n + 1, sizeof *old->at);
+    old->at[old->n++] = m;
+}
+
+static int read_old(old_run *old, const char *path) {
+    enum { MAX_BYTES = 1 << 20 };
+    size_t n;
+    sr_err err = {0};
+    if (sr_file_read(path, MAX_BYTES, &old->text, &n, &err) != SR_OK) return out_failure_about(path, &err);
+    for (int i = 0; i < N_FACTS; i++) old->fact[i] = (sr_json_value){.text = "unknown", .n = strlen("unknown")};
+    sr_json j = sr_json_over(old->text, n, path, &err);
+    sr_json_value key, v;
+    sr_json_kind kind = sr_json_next(&j, &v);
+    if (kind == SR_JSON_OBJECT)
+        while ((kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR) {
+            for (int i = 0; i < N_FACTS; i++)
+                if (sr_json_equals(&key, fact_name[i])) old->fact[i] = v;
+            if (sr_json_equals(&key, "results") && kind == SR_JSON_ARRAY)
+                while (sr_json_next(&j, &v) == SR_JSON_OBJECT && !j.failed) read_result(old, &j);
+            else
+                sr_json_skip(&j, &v);
+        }
+    if (!j.failed && (kind != SR_JSON_END || old->n == 0 || !sr_json_at_end(&j)))
+        sr_fail(&err, SR_CORRUPT, "%s: found something else than one object with results", path);
+    if (err.code == SR_OK) return EXIT_FINE;
+    return out_error(EXIT_FAILED, "%s; --compare takes what 'sirocco bench MODEL --json > FILE' wrote", err.msg);
+}
+
+/* Ratios between unlike runs may be what was asked for, so they are only pointed out. */
+static void warn_of_unlike(const bench *b) {
+    const sr_model_info *info = &b->model.info;
+    char number[3][OUT_NUMBER];
+    snprintf(number[0], OUT_NUMBER, "%lld", (long long)info->n_params);
+    snprintf(number[1], OUT_NUMBER, "%lld", (long long)info->weight_bytes);
+    snprintf(number[2], OUT_NUMBER, "%d", sr_engine_threads(b->model.engine));
+    const char *here[N_FACTS] = {[ARCH] = info->arch,
+                                 [PARAMS] = number[0],
+                                 [BYTES] = number[1],
+                                 [ISQ] = info->isq ? info->isq : "null",
+                                 [ISA] = sr_engine_isa(b->model.engine),
+                                 [THREADS] = number[2]};
+    out_text unlike = {0};
+    for (int i = 0; i < N_FACTS; i++) {
+        const sr_json_value *v = &b->old.fact[i];
+        if (v->n == strlen(here[i]) && memcmp(v->text, here[i], v->n) == 0) continue;
+        char one[160];
+        int n = snprintf(one, sizeof one, "%s%s %.*s, here %s", unlike.n ? "; " : "", fact_name[i],
+                         v->n < 40 ? (int)v->n : 40, v->text, here[i]);
+        out_text_add(&unlike, one, (size_t)n < sizeof one ? (size_t)n : sizeof one - 1);
+    }
+    if (unlike.n)
+        out_warning("%s was not measured alike: it has %s; the ratios show that too", b->args->compare, unlike.at);
+    out_text_free(&unlike);
+}
+
+static void find_ratios(bench *b) {
+    for (int i = 0; i < b->n_results; i++) {
+        measurement *m = &b->result[i];
+        m->old = NAN;
+        for (int k = 0; k < b->old.n; k++) {
+            const measurement *o = &b->old.at[k];
+            if (strcmp(o->test, m->test) == 0 && o->n_tokens == m->n_tokens && o->depth == m->depth) m->old = o->median;
+        }
+        m->ratio = m->median / m->old;
+    }
+}
+
 /* ---------------------------------------------------------------- output */
 
 static void print_table(const bench *b) {
-    static const char *const head[] = {"test", "tokens", "depth", "min tok/s", "median", "max", "share"};
-    out_table t = {.align = "lrrrrrrl"};
-    for (int i = 0; i < 7; i++) out_cell(&t, "%s", head[i]);
-    out_cell(&t, "of");
+    static const char *const head[] = {"test", "tokens", "depth", "min tok/s", "median",
+                                       "max",  "share",  "of",    "old",       "ratio"};
+    bool compare = b->args->compare;
+    out_table t = {.align = compare ? "lrrrrrrlrr" : "lrrrrrrl"};
+    for (int i = 0; i < (compare ? 10 : 8); i++) out_cell(&t, "%s", head[i]);
     for (int i = 0; i < b->n_results; i++) {
         const measurement *m = &b->result[i];
         out_cell(&t, "%s", m->test);
@@ -136,18 +248,31 @@ static void print_table(const bench *b) {
             out_cell(&t, "%.0f GOPS", b->probe.int8_ops_per_s / 1e9);
         else
             out_cell(&t, "%.1f GB/s", b->probe.read_bytes_per_s / 1e9);
+        if (compare && isnan(m->old)) {
+            out_cell(&t, "-");
+            out_cell(&t, "-");
+        } else if (compare) {
+            out_cell(&t, "%.1f", m->old);
+            out_cell(&t, "%.2f", m->ratio);
+        }
     }
     out_table_print(&t, 0);
 }
 
 static void print_csv(const bench *b) {
-    puts("test,tokens,depth,min_tok_s,median_tok_s,max_tok_s,share,weight_bytes,read_bytes_per_s,int8_ops_per_s,isa,"
-         "threads");
+    printf("test,tokens,depth,min_tok_s,median_tok_s,max_tok_s,share,weight_bytes,read_bytes_per_s,int8_ops_per_s,isa,"
+           "threads%s\n",
+           b->args->compare ? ",old_median_tok_s,ratio" : "");
     for (int i = 0; i < b->n_results; i++) {
         const measurement *m = &b->result[i];
-        printf("%s,%d,%d,%.3f,%.3f,%.3f,%.4f,%lld,%.4g,%.4g,%s,%d\n", m->test, m->n_tokens, m->depth, m->least,
-               m->median, m->most, m->share, (long long)b->model.info.weight_bytes, b->probe.read_bytes_per_s,
+        printf("%s,%d,%d,%.3f,%.3f,%.3f,%.4f,%lld,%.4g,%.4g,%s,%d", m->test, m->n_tokens, m->depth, m->least, m->median,
+               m->most, m->share, (long long)b->model.info.weight_bytes, b->probe.read_bytes_per_s,
                b->probe.int8_ops_per_s, sr_engine_isa(b->model.engine), sr_engine_threads(b->model.engine));
+        if (b->args->compare && isnan(m->old))
+            printf(",,");
+        else if (b->args->compare)
+            printf(",%.3f,%.4f", m->old, m->ratio);
+        putchar('\n');
     }
 }
 
@@ -175,6 +300,10 @@ static void print_json(const bench *b) {
         json_real(&j, "median_tok_s", m->median);
         json_real(&j, "max_tok_s", m->most);
         json_real(&j, "share", m->share);
+        if (b->args->compare) {
+            json_real(&j, "old_median_tok_s", m->old);
+            json_real(&j, "ratio", m->ratio);
+        }
         json_close(&j, '}');
     }
     json_close(&j, ']');
@@ -193,13 +322,15 @@ static int64_t largest(const cli_ints *list) {
 
 static int run_all(bench *b) {
     const cli_args *a = b->args;
-    int code = open_model(a, true, &b->model);
+    int code = a->compare ? read_old(&b->old, a->compare) : EXIT_FINE;
+    if (!code) code = open_model(a, true, &b->model);
     if (code) return code;
     int64_t longest = largest(&a->prompt_len), most_gen = largest(&a->gen_len) + 1;
     b->n_ctx = (int32_t)(largest(&a->depth) + (longest > most_gen ? longest : most_gen));
     sr_err err = {0};
     if (sr_session_create(b->model.model, b->n_ctx, &b->session, &err) != SR_OK) return out_failure(&err);
     open_banner(&b->model, b->session);
+    if (a->compare) warn_of_unlike(b);
 
     b->id = out_alloc(NULL, (size_t)b->n_ctx, sizeof *b->id);
     uint64_t x = 1;
@@ -222,6 +353,7 @@ static int run_all(bench *b) {
     out_progress_end(&b->progress);
     if (status != SR_OK) return out_failure(&err);
     find_shares(b);
+    find_ratios(b);
     if (a->json)
         print_json(b);
     else if (a->csv)
@@ -240,5 +372,7 @@ int command_bench(const cli_args *args) {
     open_release(&b.model);
     free(b.id);
     free(b.result);
+    free(b.old.at);
+    free(b.old.text);
     return code;
 }

@@ -63,6 +63,7 @@ typedef struct cli_args {
 
     cli_ints prompt_len, gen_len, depth;
     int64_t iterations, warmup;
+    const char *compare;
 
     bool json, csv, verbose, quiet, help;
     bool man, markdown, complete_bash;

@@ -136,7 +136,9 @@ const cli_command cli_commands[] = {
          "that fits in the cache can exceed it). Without a model the bundled one is used, quantized to 4 bits.",
      .examples = "sirocco bench model.gguf\t512 tokens of prompt, 64 of text\n"
                  "sirocco bench model.gguf --prompt-len 128,512 --depth 0,2048\tseveral lengths\n"
-                 "sirocco bench -m path/to/model --isq q4k --csv > speed.csv\tfor a spreadsheet\n",
+                 "sirocco bench -m path/to/model --isq q4k --csv > speed.csv\tfor a spreadsheet\n"
+                 "sirocco bench model.gguf --json > old.json\tkept, so that later\n"
+                 "sirocco bench model.gguf --compare old.json\tshows what became faster\n",
      .run = command_bench},
     {.name = "doctor",
      .bit = DOCTOR,
@@ -261,6 +263,8 @@ const cli_option cli_options[] = {
      "measurements of each kind"},
     {"warmup", NULL, 0, "N", CLI_INT, BENCH, SECTION_MEASURE, FIELD(warmup), 0, 1000, "1",
      "rounds before the measured ones"},
+    {"compare", NULL, 0, "FILE", CLI_TEXT, BENCH, SECTION_MEASURE, FIELD(compare), 0, 0, NULL,
+     "beside each median the one of an earlier run with --json, and their ratio, new / old"},
     {"no-bos", NULL, 0, NULL, CLI_FLAG, TOKENIZE, SECTION_TEXT, FIELD(no_bos), 0, 0, NULL,
      "leave out the tokens that the model's convention puts around a text"},
     {"no-special", NULL, 0, NULL, CLI_FLAG, TOKENIZE, SECTION_TEXT, FIELD(no_special), 0, 0, NULL,
