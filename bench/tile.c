@@ -245,7 +245,7 @@ static void *make_packed(const sr_kern *kern, const sr_x8 *x) {
 static struct part make_part(const sr_kern *kern, const sr_weight *w, const sr_x8 *x, const void *packed, int64_t row0,
                              int64_t rows, float *y) {
     struct part p = {.kern = kern, .w = w, .x = x, .packed = packed, .row0 = row0, .rows = rows, .y = y};
-    for (p.fast = kern->fast; p.fast->format && strcmp(p.fast->format, w->fmt->name) != 0;) p.fast++;
+    for (p.fast = kern->fast; p.fast->format && strcmp(p.fast->format, w->fmt->name) != 0;) p.fast = sr_fast_next(p.fast);
     if (!p.fast->format) p.fast = NULL;
     p.panel = allocate(2 * sizeof *p.panel);
     p.tile = allocate(kern->tile_bytes);
