@@ -410,7 +410,6 @@ static void pack_bf16(void *ctx, int item, int thread) {
 static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x, int n_x) {
     struct job j = {.cpu = cpu, .of = of, .n = n, .x = x, .n_x = n_x};
     bool int8 = false, gemm = false, bf16 = false;
-    j.first[0] = 0;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
         const int parts = parts_of(&of[i]), rows = rows_of(cpu, of[i].way, of[i].N) / parts;
