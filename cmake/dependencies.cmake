@@ -25,18 +25,6 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 set(SIROCCO_LIBRARIES PkgConfig::PCRE2 PkgConfig::UTF8PROC Threads::Threads m)
 
-# OpenMP is optional: without it everything runs on one thread.
-if(APPLE AND NOT OpenMP_ROOT)
-  execute_process(COMMAND brew --prefix libomp OUTPUT_VARIABLE OpenMP_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-endif()
-find_package(OpenMP COMPONENTS C)
-if(OpenMP_C_FOUND)
-  list(APPEND SIROCCO_LIBRARIES ${OpenMP_C_LIBRARIES})
-else()
-  message(WARNING "No OpenMP for ${CMAKE_C_COMPILER}: sirocco will run on one thread. "
-                  "With clang it comes from libomp-dev (Debian, Ubuntu), libomp-devel (Fedora) or libomp (brew).")
-endif()
-
 # libcurl is optional: without it models by name come from the cache alone.
 pkg_check_modules(CURL QUIET IMPORTED_TARGET GLOBAL libcurl>=7.66)
 if(CURL_FOUND)

@@ -1,9 +1,6 @@
 # What `make install` copies. Man page and completion are printed by the command itself, from its option table.
 
-set(SIROCCO_PC_LIBS_PRIVATE "-lm")
-if(OpenMP_C_FOUND)
-  string(APPEND SIROCCO_PC_LIBS_PRIVATE " ${OpenMP_C_FLAGS}")
-endif()
+set(SIROCCO_PC_LIBS_PRIVATE "-lm -pthread")
 set(SIROCCO_PC_REQUIRES "libpcre2-8 libutf8proc")
 if(CURL_FOUND)
   string(APPEND SIROCCO_PC_REQUIRES " libcurl")

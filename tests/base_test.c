@@ -2,6 +2,11 @@
 #include "support.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/cursor.h"
@@ -10,6 +15,7 @@
 #include "base/half.h"
 #include "base/json.h"
 #include "base/path.h"
+#include "base/pool.h"
 #include "base/utf8.h"
 
 /* ---------------------------------------------------------------- errors */
@@ -510,8 +516,96 @@ static void digests_are_those_of_the_standard(void **state) {
     free(data);
 }
 
+/* ---------------------------------------------------------------- threads */
+
+enum { LOOP_MOST = 3000 };
+
+struct loop {
+    atomic_int times[LOOP_MOST], wrong;
+    int n, threads, slow; /* item that takes a while, or -1 */
+};
+
+static void rest(int ms) {
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
+
+static void count_item(void *ctx, int item, int thread) {
+    struct loop *l = ctx;
+    if (item < 0 || item >= l->n || thread < 0 || thread >= l->threads)
+        atomic_fetch_add(&l->wrong, 1);
+    else
+        atomic_fetch_add(&l->times[item], 1);
+    if (item == l->slow) rest(2);
+}
+
+/* Loops, of which each item ran once when the call returned. */
+static int loops(int rounds, unsigned seed) {
+    static _Thread_local struct loop l;
+    int bad = 0;
+    for (int i = 0; i < rounds; i++) {
+        seed = seed * 1103515245u + 12345;
+        l.threads = 1 + (int)(seed >> 16) % 5;
+        l.n = (int)(seed >> 20) % (i % 16 ? 40 : LOOP_MOST);
+        l.slow = i % 64 == 0 ? l.n - 1 : -1;
+        for (int k = 0; k < l.n; k++) atomic_store_explicit(&l.times[k], 0, memory_order_relaxed);
+        sr_pool_for(l.threads, l.n, count_item, &l);
+        for (int k = 0; k < l.n; k++) bad += atomic_load_explicit(&l.times[k], memory_order_relaxed) != 1;
+    }
+    return bad + l.wrong;
+}
+
+static void *loops_of_another_thread(void *arg) {
+    return (void *)(intptr_t)loops(3000, (unsigned)(intptr_t)arg);
+}
+
+static void a_loop_runs_each_item_once(void **state) {
+    (void)state;
+    assert_int_equal(loops(5000, 1), 0);
+}
+
+static void loops_of_several_threads_do_not_mix(void **state) {
+    (void)state;
+    pthread_t other[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&other[i], NULL, loops_of_another_thread, (void *)(intptr_t)(i + 2)), 0);
+    assert_int_equal(loops(3000, 9), 0);
+    for (int i = 0; i < 3; i++) {
+        void *bad;
+        assert_int_equal(pthread_join(other[i], &bad), 0);
+        assert_null(bad);
+    }
+}
+
+static void a_fork_has_threads_of_its_own(void **state) {
+    (void)state;
+    assert_int_equal(loops(100, 5), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(loops(100, 6) != 0);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static double own_seconds(void) {
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+static void waiting_threads_sleep(void **state) {
+    (void)state;
+    assert_int_equal(loops(100, 7), 0);
+    rest(20); /* what spins is done */
+    const double before = own_seconds();
+    rest(300);
+    assert_true(own_seconds() - before < 0.03);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_loop_runs_each_item_once),
+        cmocka_unit_test(loops_of_several_threads_do_not_mix),
+        cmocka_unit_test(a_fork_has_threads_of_its_own),
+        cmocka_unit_test(waiting_threads_sleep),
         cmocka_unit_test(digests_are_those_of_the_standard),
         cmocka_unit_test(err_keeps_the_first_failure),
         cmocka_unit_test(err_message_is_one_cut_line_of_whole_characters),

@@ -4,7 +4,7 @@
 #   tools/setup.sh [--check] [build] [test] [fuzz] [format]
 #
 # build: compiler, CMake and libraries (the default)     test: cmocka
-# fuzz: clang with libFuzzer and OpenMP                   format: clang-format 14
+# fuzz: clang with libFuzzer                              format: clang-format 14
 # --check lists only, and exits with 1 when something is missing. YES=1 or CI (not empty) installs without asking.
 set -euo pipefail
 
@@ -61,18 +61,12 @@ package() {
     apt:libedit) echo libedit-dev ;;
     dnf:libedit) echo libedit-devel ;;
     brew:libedit) ;; # part of macOS
-    brew:openmp) echo libomp ;;
-    *:openmp) # gcc brings its own
-        case ${CC:-cc} in *clang*) package clang-openmp ;; esac
-        ;;
     apt:cmocka) echo libcmocka-dev ;;
     dnf:cmocka) echo libcmocka-devel ;;
     brew:clang) echo llvm ;;
-    apt:clang-openmp) echo libomp-dev ;;
-    dnf:clang-openmp) echo libomp-devel ;;
     apt:libfuzzer) echo libclang-rt-dev ;;
     dnf:libfuzzer) echo compiler-rt ;;
-    brew:libfuzzer | brew:clang-openmp) ;; # part of llvm
+    brew:libfuzzer) ;; # part of llvm
     apt:clang-format) echo clang-format-14 ;;
     dnf:clang-format) echo clang-tools-extra ;;
     *) echo "$1" ;;
@@ -90,14 +84,12 @@ present() {
     compiler) hello | links "${CC:-cc}" ;;
     make | cmake | pkg-config | clang) have "$1" ;;
     ninja) have ninja || have ninja-build ;;
-    openmp) hello | links "${CC:-cc}" -fopenmp || [ -d "$(brew --prefix libomp 2>/dev/null)/include" ] ;;
     libedit) { have pkg-config && pkg-config --exists libedit; } || [ "$(uname -s)" = Darwin ] ;;
     libfuzzer)
         printf '%s\n' '#include <stddef.h>' \
             'int LLVMFuzzerTestOneInput(const unsigned char *d, size_t n) { return d[0] + (int)n > 300; }' |
             links clang -fsanitize=fuzzer,address,undefined
         ;;
-    clang-openmp) hello | links clang -fopenmp ;;
     clang-format) have clang-format-14 || have clang-format ;;
     *) have pkg-config && pkg-config --exists "$1" ;;
     esac
@@ -105,17 +97,17 @@ present() {
 
 needs() {
     case $1 in
-    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc openmp libcurl libedit ;;
+    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc libcurl libedit ;;
     test) echo cmocka ;;
-    fuzz) echo clang libfuzzer clang-openmp ;;
+    fuzz) echo clang libfuzzer ;;
     format) echo clang-format ;;
     esac
 }
 
-# Ninja, libcurl, libedit and OpenMP make things better; everything works without them.
+# Ninja, libcurl and libedit make things better; everything works without them.
 optional() {
     case $1 in
-    ninja | libcurl | libedit | openmp | clang-openmp) ;;
+    ninja | libcurl | libedit) ;;
     *) return 1 ;;
     esac
 }

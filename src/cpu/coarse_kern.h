@@ -22,12 +22,17 @@ V_INLINE bool coarse_steps(vf largest, float *inverse, int8_t *code, float *scal
     return true;
 }
 
-/* 256 columns: q holds 8 groups of codes 0..15, which stand for the numbers in n0 and n8; largest[8] of each group. */
-V_INLINE void coarse_by_table(vb8 q, vf n0, vf n8, const float *s, const float *lo, vf largest, int8_t *code,
-                              float *scale) {
-    float inverse;
-    if (!coarse_steps(largest, &inverse, code, scale)) return;
-    const vf mul = vf_set1(inverse);
+#ifndef V_WIDE_TABLES
+/* The largest byte of each of eight vectors, and the least, no byte being above `top`. */
+V_INLINE vf vb8_most(vb8 v) {
+    return vf_from_half0(vb_max_of_halves(vb8_max(v)));
+}
+V_INLINE vf vb8_least(vb8 v, const int top) {
+    return vf_sub(vf_set1((float)top), vb8_most(vb8_xor(v, vb_set1(top))));
+}
+/* code[32 i + j] = (s[i] * numbers[byte j of vector i] - lo[i]) * by, to the nearest integer. */
+V_INLINE void map_codes(vb8 q, const float *numbers, const float *s, const float *lo, float by, int8_t *code) {
+    const vf n0 = vf_load(numbers), n8 = vf_load(numbers + 8), mul = vf_set1(by);
     const vb c[8] = {q.c0, q.c1, q.c2, q.c3, q.c4, q.c5, q.c6, q.c7};
 #pragma GCC unroll 4
     for (int i = 0; i < 8; i += 2) {
@@ -38,6 +43,23 @@ V_INLINE void coarse_by_table(vb8 q, vf n0, vf n8, const float *s, const float *
         vb_store(code + 32 * i, vb_lookup(vb_table_ab(tables), c[i]));
         vb_store(code + 32 * i + 32, vb_lookup(vb_table_cd(tables), c[i + 1]));
     }
+}
+#endif
+
+/* 256 columns: q holds 8 groups of codes 0..15, which stand for numbers; largest[8] of each group. */
+V_INLINE void coarse_by_table(vb8 q, const float *numbers, const float *s, const float *lo, vf largest, int8_t *code,
+                              float *scale) {
+    float inverse;
+    if (coarse_steps(largest, &inverse, code, scale)) map_codes(q, numbers, s, lo, inverse, code);
+}
+
+static const float numbers_0_15[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+/* w = scale * code - min, codes 0 .. top: it grows or falls with the code, so that the largest is that of the least or
+ * the greatest one. */
+V_INLINE void affine_panel(vb8 c, const int top, const float *s, const float *lo, int8_t *code, float *scale) {
+    const vf sv = vf_load(s), lov = vf_load(lo);
+    const vf a = vf_sub(vf_mul(sv, vb8_most(c)), lov), b = vf_sub(vf_mul(sv, vb8_least(c, top)), lov);
+    coarse_by_table(c, numbers_0_15, s, lo, largest_of(a, b), code, scale);
 }
 
 /* 256 columns of E2M1 nibbles in groups of 16: q[i] has those of groups 2 i and 2 i + 1, d their scales (of twice the

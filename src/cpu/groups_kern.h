@@ -245,16 +245,6 @@ V_INLINE vb8 codes_of_block(const uint8_t *p, const uint8_t *end, const int byte
                  codes(p + 7 * bytes)};
 }
 
-static const float numbers_0_15[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-/* w = scale * code - min, codes 0 .. top: it grows or falls with the code, so that the largest is that of the least or
- * the greatest one. */
-V_INLINE void affine_panel(vb8 c, const int top, const float *s, const float *lo, int8_t *code, float *scale) {
-    vf sv = vf_load(s), lov = vf_load(lo), most = vf_from_half0(vb_max_of_halves(vb8_max(c)));
-    vf least = vf_from_half0(vb_max_of_halves(vb8_max(vb8_xor(c, vb_set1(top)))));
-    vf a = vf_sub(vf_mul(sv, most), lov), b = vf_sub(vf_mul(sv, vf_sub(vf_set1((float)top), least)), lov);
-    coarse_by_table(c, vf_load(numbers_0_15), vf_load(numbers_0_15 + 8), s, lo, largest_of(a, b), code, scale);
-}
-
 /* ---------------------------------------------------------------- nibbles
  * Where each byte has two columns, its low nibble is the even one, and x comes dealt: no code is moved. These are one
  * function for all formats that differ in their scales alone. */
@@ -351,8 +341,8 @@ static void e2m1_32_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n
     groups(w, row, k0, (int)n / 32, s, NULL);
     for (int g = 0; n >= SR_KC; n -= SR_KC, k0 += SR_KC, g += 8, p += SR_KC / 2, code += SR_KC, scale++) {
         vb8 c = codes_of_block(p, p + SR_KC, 16, vb_pairs_low_first);
-        vf most = vf_mul(vf_load(s + g), vf_from_half0(vb_max_of_halves(vb8_max(vb8_lookup(vb_twice(e2m1_sizes), c)))));
-        coarse_by_table(c, vf_load(numbers), vf_load(numbers + 8), s + g, none, largest_of(most, most), code, scale);
+        vf most = vf_mul(vf_load(s + g), vb8_most(vb8_lookup(vb_twice(e2m1_sizes), c)));
+        coarse_by_table(c, numbers, s + g, none, largest_of(most, most), code, scale);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }

@@ -7,7 +7,8 @@
 
 enum {
     MAX_WEIGHTS = 256, /* of one call: all experts of a few tokens */
-    MAX_PAIRS = 4      /* of tiles in one item: their sums stay in L2 beside a chunk of x */
+    MAX_PAIRS = 4,     /* of tiles in one item: their sums stay in L2 beside a chunk of x */
+    FINE_COLUMNS = 64  /* of x, at most, for which panels with the groups as stored are faster than coarse ones */
 };
 
 /* How one weight is multiplied. */
@@ -125,26 +126,54 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
     }
 }
 
-/* Asks memory for `n` columns of a row from k0 on, where rows lie one after the other: they are read when the columns
- * before them are multiplied, and from rows so far apart no processor guesses them. */
-static void prefetch(const sr_weight *w, int64_t row, int64_t k0, int64_t n) {
-    const int64_t stride = w->plane[0].stride, from = stride * k0 / w->K, bytes = stride * n / w->K,
-                  left = stride - from;
-    const uint8_t *at = w->plane[0].data + row * stride + from;
-    if (w->plane[0].bytes != w->N * stride || k0 >= w->K) return;
-    for (int64_t i = 0; i < bytes && i < left; i += 64) __builtin_prefetch(at + i, 0, 2);
+/* Stored bytes that this thread will want when it is done with an item, as well as that can be told: the next one's.
+ * They are asked for evenly while its rows are unpacked, in the order of memory, which is faster than that of chunks.
+ */
+struct ahead {
+    const uint8_t *at;
+    int64_t bytes;
+};
+
+static struct ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
+    const sr_weight *w = o->w;
+    if (w->plane[0].bytes != w->N * w->plane[0].stride) return (struct ahead){0};
+    return (struct ahead){w->plane[0].data + row0 * w->plane[0].stride, n_rows * w->plane[0].stride};
+}
+
+static struct ahead part_of(struct ahead a, int64_t i, int64_t n) {
+    const int64_t from = a.bytes * i / n / 64 * 64;
+    return (struct ahead){a.at + from, a.bytes * (i + 1) / n - from};
+}
+
+/* Part i of n. Inline, or gcc takes it for a function without effect and drops the call. */
+static inline __attribute__((always_inline)) void prefetch(struct ahead a, int i, int n) {
+    const struct ahead part = part_of(a, i, n);
+    for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.at + at, 0, 2);
+}
+
+/* Whether `columns` of x are too few to pay for making a panel coarse. */
+static bool is_fine(const sr_weight *w, int columns) {
+    return columns <= FINE_COLUMNS && w->fmt->panel && w->fast && w->fast->unpack;
 }
 
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
-static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, sr_panel *p) {
+static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, bool fine,
+                       struct ahead next, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
+    if (fine) {
+        for (int r = 0; r < n_rows; r++) {
+            prefetch(next, r, SR_MR);
+            w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
+        }
+        return;
+    }
     if (n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
         w->fast->panel_rows(w, row0, k0, n, p);
         return;
     }
     for (int r = 0; r < n_rows; r++) {
-        prefetch(w, row0 + r, k0 + SR_TILE_KC, SR_TILE_KC);
+        prefetch(next, r, SR_MR);
         if (w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (w->fast && w->fast->unpack && !w->fmt->panel)
@@ -161,13 +190,15 @@ static int pairs_of(int n_rows) {
 }
 
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
-static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, struct ahead next,
+                      uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
     const sr_x8 *x = &cpu->x8;
     const int T = o->x->T;
-    const int group = sr_panel_group(w), pairs = pairs_of(n_rows);
-    const bool has_min = sr_panel_has_min(w);
+    const bool fine = is_fine(w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
+    const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
+    const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs * 2;
     struct gemm_scratch *s = (void *)scratch;
     void *tile = scratch + round64(sizeof *s);
     float *acc = (float *)(void *)(scratch + round64(sizeof *s) + round64(kern->tile_bytes));
@@ -176,7 +207,11 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
         for (int p = 0; p < pairs; p++) {
             for (int h = 0; h < 2; h++) {
                 int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
-                fill_panel(kern, w, row0 + first, rows < 0 ? 0 : rows > SR_MR ? SR_MR : rows, k0, &s->panel[h]);
+                fill_panel(kern, w, row0 + first,
+                           rows < 0       ? 0
+                           : rows > SR_MR ? SR_MR
+                                          : rows,
+                           k0, fine, part_of(next, (k0 / SR_TILE_KC * pairs + p) * 2 + h, parts), &s->panel[h]);
             }
             kern->pack_w(s->panel, group, has_min, tile);
             kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
@@ -263,7 +298,8 @@ static void dot_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int 
     }
 }
 
-static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, int thread) {
+static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, struct ahead next,
+                          int thread) {
     const sr_weight *w = o->w;
     uint8_t *scratch = cpu->thread + (size_t)thread * cpu->thread_bytes;
     float *y = out_at(o, row0);
@@ -279,7 +315,7 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
         bf16_rows(cpu, o, row0, n_rows, scratch);
         break;
     case BY_GEMM:
-        gemm_rows(cpu, o, row0, n_rows, scratch);
+        gemm_rows(cpu, o, row0, n_rows, next, scratch);
         break;
     case BY_DECODE:
         decode_rows(cpu, o, row0, n_rows, scratch);
@@ -289,15 +325,32 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
         for (int t = 0; t < o->x->T; t++) cpu->kern->add(y + t * o->ld_y, w->bias + row0, n_rows);
 }
 
-static void multiply(void *ctx, int item, int thread) {
-    const struct job *j = ctx;
+/* An item of a job: rows row0 .. row0 + n of each part of a matrix. */
+struct item {
+    const struct rows *of;
+    int64_t row0;
+    int n, parts;
+};
+
+static struct item item_of(const struct job *j, int item) {
     int i = 0;
     while (item >= j->first[i + 1]) i++;
     const struct rows *r = &j->of[i];
     const int parts = parts_of(r), rows = rows_of(j->cpu, r->way, r->N) / parts;
-    int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
-    int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
-    for (int p = 0; p < parts; p++) multiply_rows(j->cpu, r, r->row0 + p * part + row0, n_rows, thread);
+    const int64_t row0 = (int64_t)(item - j->first[i]) * rows, left = r->N / parts - row0;
+    return (struct item){r, r->row0 + row0, left < rows ? (int)left : rows, parts};
+}
+
+static void multiply(void *ctx, int item, int thread) {
+    const struct job *j = ctx;
+    const struct item it = item_of(j, item);
+    struct ahead next = {0};
+    if (item + 1 < j->first[j->n]) {
+        const struct item n = item_of(j, item + 1);
+        next = ahead_of(n.of, n.row0, n.n);
+    }
+    for (int p = 0; p < it.parts; p++)
+        multiply_rows(j->cpu, it.of, it.row0 + p * (it.of->N / it.parts), it.n, next, thread);
 }
 
 static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) {

@@ -34,6 +34,51 @@ V_INLINE vb vb_bits(const uint8_t *p, const int value) {
     return _mm256_maskz_set1_epi8(bits, (char)value);
 }
 
+/* ---- the wider part, for coarse panels: coarse_kern.h says what each is ---- */
+
+#define V_WIDE_TABLES
+V_INLINE __m512i vb_two(vb a, vb b) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+#define V_FOLD(op, bits, a, b) _mm512_##op##_epu8(_mm512_unpacklo_epi##bits(a, b), _mm512_unpackhi_epi##bits(a, b))
+/* Quarters 0 and 1 are of the even vectors, 2 and 3 of the odd ones. */
+#define V_REDUCE(name, op)                                                                                             \
+    V_INLINE vf name(vb8 v) {                                                                                          \
+        const __m512i a = vb_two(v.c0, v.c1), b = vb_two(v.c2, v.c3), c = vb_two(v.c4, v.c5), d = vb_two(v.c6, v.c7);  \
+        const __m512i ab = V_FOLD(op, 8, a, b), cd = V_FOLD(op, 8, c, d);                                              \
+        __m512i m = V_FOLD(op, 16, ab, cd);                                                                            \
+        m = _mm512_##op##_epu8(m, _mm512_shuffle_epi32(m, 0x4e));                                                      \
+        m = _mm512_##op##_epu8(m, _mm512_shuffle_epi32(m, 0xb1));                                                      \
+        m = _mm512_##op##_epu8(m, _mm512_shuffle_i32x4(m, m, 0xb1));                                                   \
+        return _mm256_cvtepi32_ps(                                                                                     \
+            _mm256_cvtepu8_epi32(_mm_unpacklo_epi8(_mm512_castsi512_si128(m), _mm512_extracti32x4_epi32(m, 2))));      \
+    }
+V_REDUCE(vb8_most, max)
+V_REDUCE(vb8_least_byte, min)
+V_INLINE vf vb8_least(vb8 v, const int top) {
+    (void)top;
+    return vb8_least_byte(v);
+}
+V_INLINE __m512i v_table(__m512 numbers, float s, float lo, __m512 by) {
+    return _mm512_cvtps_epi32(
+        _mm512_mul_ps(_mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(s), numbers), _mm512_set1_ps(lo)), by));
+}
+V_INLINE void map_codes(vb8 q, const float *numbers, const float *s, const float *lo, float by, int8_t *code) {
+    const __m512i c[4] = {vb_two(q.c0, q.c1), vb_two(q.c2, q.c3), vb_two(q.c4, q.c5), vb_two(q.c6, q.c7)};
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512 n = _mm512_loadu_ps(numbers), mul = _mm512_set1_ps(by);
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* each quarter of `four` is a table */
+        const __m512i low = _mm512_packs_epi32(v_table(n, s[i], lo[i], mul), v_table(n, s[i + 1], lo[i + 1], mul));
+        const __m512i high =
+            _mm512_packs_epi32(v_table(n, s[i + 2], lo[i + 2], mul), v_table(n, s[i + 3], lo[i + 3], mul));
+        const __m512i four = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+        _mm512_storeu_si512(code + 32 * i, _mm512_shuffle_epi8(_mm512_shuffle_i32x4(four, four, 0x50), c[i / 2]));
+        _mm512_storeu_si512(code + 32 * i + 64,
+                            _mm512_shuffle_epi8(_mm512_shuffle_i32x4(four, four, 0xfa), c[i / 2 + 1]));
+    }
+}
+
 /* ---- the wider part, for attention ---- */
 
 #define VW 16

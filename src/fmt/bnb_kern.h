@@ -14,8 +14,8 @@ static void panel_nf4(const sr_weight *w, int64_t row, int64_t k0, int64_t n, in
         vb8 c = codes_of_block(p, p + SR_KC, 16, vb_pairs_high_first);
         float unit[8];
         for (int g = 0; g < 8; g++) unit[g] = sr_bnb_absmax(w, s, (row * w->K + k0 + 32 * g) >> s->shift) * s->unit;
-        vf most = vf_mul(vf_load(unit), vf_from_half0(vb_max_of_halves(vb8_max(vb8_lookup(vb_twice(size), c)))));
-        coarse_by_table(c, vf_load(number), vf_load(number + 8), unit, none, largest_of(most, most), code, scale);
+        vf most = vf_mul(vf_load(unit), vb8_most(vb8_lookup(vb_twice(size), c)));
+        coarse_by_table(c, number, unit, none, largest_of(most, most), code, scale);
     }
     if (n) sr_panel_coarse(w, row, k0, n, code, scale, min);
 }

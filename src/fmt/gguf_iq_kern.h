@@ -474,13 +474,11 @@ V_INLINE void sixteen_values(const uint8_t *qs, const int step, vf s, const int8
              vb_nibbles(qs + 5 * step),
              vb_nibbles(qs + 6 * step),
              vb_nibbles(qs + 7 * step)};
-    vs numbers = vs_from_i8(values);
-    vb most = vb_max_of_halves(vb8_max(vb8_lookup(vb_abs(vb_twice(values)), q)));
-    vf largest = vf_mul(s, vf_from_half0(most));
-    float d[8];
+    vf largest = vf_mul(s, vb8_most(vb8_lookup(vb_abs(vb_twice(values)), q)));
+    float d[8], numbers[16];
     vf_spill(d, s);
-    coarse_by_table(q, vf_from_first8(numbers), vf_from_last8(numbers), d, zero, largest_of(largest, largest), code,
-                    scale);
+    for (int i = 0; i < 16; i++) numbers[i] = values[i];
+    coarse_by_table(q, numbers, d, zero, largest_of(largest, largest), code, scale);
 }
 static void panel_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                          float *min) {

@@ -104,15 +104,22 @@ V_INLINE const uint8_t *k_block_at(const sr_weight *w, int64_t row, int64_t k0, 
     return w->plane[0].data + row * w->plane[0].stride + k0 / 256 * bytes;
 }
 
-static void panel_q5_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
-    const uint8_t *b = k_block_at(w, row, k0, SR_Q5_K_BYTES);
-    for (int64_t k = 0; k < n; k += 256, b += SR_Q5_K_BYTES, code += 256, scale += 8, min += 8) {
+V_INLINE void k4_unpack(const uint8_t *b, int64_t n, int8_t *code, float *scale, float *min, const int bytes,
+                        vb (*codes)(const uint8_t *b, int i)) {
+    for (int64_t k = 0; k < n; k += 256, b += bytes, code += 256, scale += 8, min += 8) {
         vs s = k4_scales(b);
         vf_store(scale, vf_mul(vf_f16(b), vf_from_first8(s)));
         vf_store(min, vf_mul(vf_f16(b + SR_K4_DMIN), vf_from_last8(s)));
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) vb_store(code + 32 * i, q5_k_codes(b, i));
+        for (int i = 0; i < 8; i++) vb_store(code + 32 * i, codes(b, i));
     }
+}
+static void unpack_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                        float *min) {
+    k4_unpack(k_block_at(w, row, k0, SR_Q4_K_BYTES), n, code, scale, min, SR_Q4_K_BYTES, q4_k_codes);
+}
+static void panel_q5_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    k4_unpack(k_block_at(w, row, k0, SR_Q5_K_BYTES), n, code, scale, min, SR_Q5_K_BYTES, q5_k_codes);
 }
 
 static void panel_q6_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
@@ -158,35 +165,17 @@ V_INLINE bool coarse_grid(const uint8_t *d, const uint8_t *dmin, float max, floa
     return true;
 }
 
-/* A group has 16 numbers at most, so they are rounded once, in a table. scale * code is exact, so that a fused
- * subtraction rounds where sr_panel_coarse does; and it grows with the code, so that the largest number of a group is
- * that of its least or its greatest code. */
 static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     const uint8_t *b = k_block_at(w, row, k0, SR_Q4_K_BYTES);
-    static const float number[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     (void)min;
-    for (int64_t k = 0; k < n; k += 256, b += SR_Q4_K_BYTES, code += 256, scale++) {
-        vb8 c = {q4_k_codes(b, 0), q4_k_codes(b, 1), q4_k_codes(b, 2), q4_k_codes(b, 3),
-                 q4_k_codes(b, 4), q4_k_codes(b, 5), q4_k_codes(b, 6), q4_k_codes(b, 7)};
-        vs k4 = k4_scales(b);
-        vf s = vf_mul(vf_f16(b), vf_from_first8(k4)), lo = vf_mul(vf_f16(b + SR_K4_DMIN), vf_from_last8(k4));
-        vf most = vf_from_half0(vb_max_of_halves(vb8_max(c)));
-        vf least = vf_sub(vf_set1(15), vf_from_half0(vb_max_of_halves(vb8_max(vb8_xor(c, vb_set1(15))))));
-        float inverse, sv[8], lov[8];
-        float max = vf_reduce_max(vf_max(vf_abs(vf_fms(s, most, lo)), vf_abs(vf_fms(s, least, lo))));
-        if (!coarse_grid(b, b + SR_K4_DMIN, max, &inverse, scale, code)) continue;
-        vf mul = vf_set1(inverse), n0 = vf_load(number), n8 = vf_load(number + 8);
-        vf_spill(sv, s);
-        vf_spill(lov, lo);
-#pragma GCC unroll 4
-        for (int i = 0; i < 8; i += 2) {
-            vf s0 = vf_set1(sv[i]), s1 = vf_set1(sv[i + 1]), lo0 = vf_set1(lov[i]), lo1 = vf_set1(lov[i + 1]);
-            vb tables =
-                vb_pack4(vi_nearest(vf_mul(vf_fms(s0, n0, lo0), mul)), vi_nearest(vf_mul(vf_fms(s0, n8, lo0), mul)),
-                         vi_nearest(vf_mul(vf_fms(s1, n0, lo1), mul)), vi_nearest(vf_mul(vf_fms(s1, n8, lo1), mul)));
-            vb_store(code + 32 * i, vb_lookup(vb_table_ab(tables), q4_k_codes(b, i)));
-            vb_store(code + 32 * i + 32, vb_lookup(vb_table_cd(tables), q4_k_codes(b, i + 1)));
-        }
+    for (int64_t k = 0; k < n; k += 256, b += SR_Q4_K_BYTES, code += 256) {
+        const vb8 c = {q4_k_codes(b, 0), q4_k_codes(b, 1), q4_k_codes(b, 2), q4_k_codes(b, 3),
+                       q4_k_codes(b, 4), q4_k_codes(b, 5), q4_k_codes(b, 6), q4_k_codes(b, 7)};
+        const vs k4 = k4_scales(b);
+        float s[8], lo[8];
+        vf_spill(s, vf_mul(vf_f16(b), vf_from_first8(k4)));
+        vf_spill(lo, vf_mul(vf_f16(b + SR_K4_DMIN), vf_from_last8(k4)));
+        affine_panel(c, 15, s, lo, code, scale++);
     }
 }
 
