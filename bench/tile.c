@@ -102,7 +102,8 @@ static void panels(const struct part *p, int64_t row0, int64_t k0) {
 }
 
 static void pack(const struct part *p) {
-    p->kern->pack_w(p->panel, sr_panel_group(p->w), sr_panel_has_min(p->w), p->tile);
+    for (int h = 0; h < 2; h++)
+        p->kern->pack_w(&p->panel[h], h, sr_panel_group(p->w), sr_panel_has_min(p->w), p->tile);
 }
 
 static void gemm(const struct part *p, int64_t k0) {

@@ -454,6 +454,10 @@ is_json
 run 0 bench "$model" --prompt-len 8 --gen-len 4 --iterations 1 --warmup 0
 says '^prefill '
 says '^decode '
+run 0 bench "$model" --prompt-len 8 --gen-len 4 --sessions 1,3 --iterations 1 --warmup 0 --csv
+[ "$(awk -F, '{ print $1 ":" $13 }' "$out" | tr '\n' ' ')" = "test:sessions prefill:1 decode:1 decode:3 " ] ||
+    fail "expected a line for each number of sessions"
+run 2 bench "$model" --sessions 0
 once=(--prompt-len 8 --gen-len 4 --iterations 1 --warmup 0 --threads 1)
 run 0 bench "$model" "${once[@]}" --json
 grep -q ratio "$out" && fail "a ratio to nothing"
@@ -465,7 +469,7 @@ awk -F'"median_tok_s":|"ratio":' '{ exit !($2 > 0 && $2 / $3 > 0.499 && $2 / $3 
     fail "ratio is not new / old"
 [ -s "$err" ] && grep -q 'not measured alike' "$err" && fail "the same model and threads"
 # What the old file lacks has a dash; what differs is told.
-sed 's/"tokens":4,/"tokens":5,/; s/"threads":1,/"threads":3,/; s/"isq":null/"isq":"q9"/' "$scratch/old.json" \
+sed 's/"tokens":4,/"tokens":5,/; s/"sessions":1,//; s/"threads":1,/"threads":3,/; s/"isq":null/"isq":"q9"/' "$scratch/old.json" \
     >"$scratch/other.json"
 run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json"
 says '^test .* old  *ratio$'

@@ -11,9 +11,10 @@
 
 typedef struct measurement {
     const char *test; /* "prefill" or "decode" */
-    int32_t n_tokens, depth;
+    int32_t n_tokens, depth, sessions;
     double least, median, most; /* tokens/s */
-    double share;               /* of the probe's limit; 0 when unknown */
+    double share;               /* of the nearer of the probe's limits; 0 when unknown */
+    bool by_ops;                /* that is arithmetic, not memory */
     double old, ratio;          /* the median of --compare and ours over it; NAN without one */
 } measurement;
 
@@ -32,7 +33,8 @@ typedef struct old_run {
 typedef struct bench {
     const cli_args *args;
     opened model;
-    sr_session *session;
+    sr_session **session; /* [n_sessions] */
+    int n_sessions;
     sr_probe probe;
     int32_t *id; /* n_ctx arbitrary tokens */
     int32_t n_ctx;
@@ -43,42 +45,47 @@ typedef struct bench {
     out_progress progress;
 } bench;
 
-static sr_status step_all(sr_session *s, sr_err *err) {
-    while (sr_session_n_pending(s) > 0) {
-        sr_status status = sr_step(&s, 1, err);
+/* All of the first n sessions. */
+static sr_status step_all(sr_session *const *s, int n, sr_err *err) {
+    for (int i = 0; i < n;) {
+        if (sr_session_n_pending(s[i]) == 0) {
+            i++;
+            continue;
+        }
+        sr_status status = sr_step(s + i, n - i, err);
         if (status != SR_OK) return status;
     }
     return SR_OK;
 }
 
-/* Brings the session to `n` evaluated tokens; 0 leaves one pending that no other prefix shares. */
-static sr_status rewind_to(bench *b, int32_t n, sr_err *err) {
-    if (n == 0) {
-        int32_t other = b->id[0] ? 0 : 1;
-        return sr_session_sync(b->session, &other, 1, err);
-    }
-    sr_status status = sr_session_sync(b->session, b->id, n, err);
-    return status == SR_OK ? step_all(b->session, err) : status;
+/* Brings n sessions to `depth` evaluated tokens; 0 leaves one pending that no other prefix shares. */
+static sr_status rewind_to(bench *b, int n, int32_t depth, sr_err *err) {
+    const int32_t other = b->id[0] ? 0 : 1;
+    sr_status status = SR_OK;
+    for (int i = 0; i < n && status == SR_OK; i++)
+        status = sr_session_sync(b->session[i], depth ? b->id : &other, depth ? depth : 1, err);
+    return status == SR_OK && depth ? step_all(b->session, n, err) : status;
 }
 
 /* Seconds for n tokens behind `depth` others in as few steps as the engine's batch allows. */
-static sr_status time_prefill(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err) {
-    sr_status status = rewind_to(b, depth, err);
-    if (status == SR_OK) status = sr_session_sync(b->session, b->id, depth + n, err);
+static sr_status time_prefill(bench *b, int32_t depth, int32_t n, int sessions, double *seconds, sr_err *err) {
+    sr_status status = rewind_to(b, sessions, depth, err);
+    if (status == SR_OK) status = sr_session_sync(b->session[0], b->id, depth + n, err);
     double start = sr_clock();
-    if (status == SR_OK) status = step_all(b->session, err);
+    if (status == SR_OK) status = step_all(b->session, sessions, err);
     *seconds = sr_clock() - start;
     return status;
 }
 
-/* Seconds for n tokens, one step each, behind `depth` others (at least one). */
-static sr_status time_decode(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err) {
+/* Seconds for n tokens of each session, a step for one of each, behind `depth` others (at least one). */
+static sr_status time_decode(bench *b, int32_t depth, int32_t n, int sessions, double *seconds, sr_err *err) {
     int32_t from = depth ? depth : 1;
-    sr_status status = rewind_to(b, from, err);
+    sr_status status = rewind_to(b, sessions, from, err);
     double start = sr_clock();
     for (int32_t i = 0; i < n && status == SR_OK; i++) {
-        status = sr_session_append(b->session, b->id[from + i], err);
-        if (status == SR_OK) status = step_all(b->session, err);
+        for (int k = 0; k < sessions && status == SR_OK; k++)
+            status = sr_session_append(b->session[k], b->id[from + i], err);
+        if (status == SR_OK) status = step_all(b->session, sessions, err);
     }
     *seconds = sr_clock() - start;
     return status;
@@ -89,9 +96,10 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-typedef sr_status (*time_fn)(bench *b, int32_t depth, int32_t n, double *seconds, sr_err *err);
+typedef sr_status (*time_fn)(bench *b, int32_t depth, int32_t n, int sessions, double *seconds, sr_err *err);
 
-static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth, int64_t n, sr_err *err) {
+static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth, int64_t n, int64_t sessions,
+                         sr_err *err) {
     int64_t rounds = b->args->iterations;
     double *rate = out_alloc(NULL, (size_t)rounds, sizeof *rate);
     sr_status status = SR_OK;
@@ -99,8 +107,8 @@ static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth
         double seconds = 0;
         out_progress_to(&b->progress, "measuring", b->n_runs++, b->n_runs_all);
         status = interrupted() ? sr_fail(err, SR_CANCELLED, "interrupted")
-                               : time(b, (int32_t)depth, (int32_t)n, &seconds, err);
-        if (i >= 0 && status == SR_OK) rate[i] = seconds > 0 ? (double)n / seconds : 0;
+                               : time(b, (int32_t)depth, (int32_t)n, (int)sessions, &seconds, err);
+        if (i >= 0 && status == SR_OK) rate[i] = seconds > 0 ? (double)(n * sessions) / seconds : 0;
     }
     if (status == SR_OK) {
         qsort(rate, (size_t)rounds, sizeof *rate, by_value);
@@ -108,6 +116,7 @@ static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth
             .test = test,
             .n_tokens = (int32_t)n,
             .depth = (int32_t)depth,
+            .sessions = (int32_t)sessions,
             .least = rate[0],
             .median = (rate[(rounds - 1) / 2] + rate[rounds / 2]) / 2,
             .most = rate[rounds - 1],
@@ -118,17 +127,21 @@ static sr_status measure(bench *b, const char *test, time_fn time, int64_t depth
 }
 
 /* Prefill is limited by arithmetic: a multiplication and an addition for each weight that a token passes, but the head,
- * which only the last one does. Decode is limited by memory: each token reads its weights once. */
+ * which only the last one does. Decode is limited by memory: a step reads its weights once; or, of many sessions, by
+ * arithmetic. */
 static void find_shares(bench *b) {
     const sr_model_info *info = &b->model.info;
-    double ops = 2.0 * ((double)info->n_active - (double)info->n_vocab * info->d_model);
+    const double head = (double)info->n_vocab * info->d_model;
     for (int i = 0; i < b->n_results; i++) {
         measurement *m = &b->result[i];
-        if (strcmp(m->test, "prefill") == 0)
-            m->share = b->probe.int8_ops_per_s > 0 ? m->median * ops / b->probe.int8_ops_per_s : 0;
-        else
-            m->share =
-                b->probe.read_bytes_per_s > 0 ? m->median * (double)info->active_bytes / b->probe.read_bytes_per_s : 0;
+        const bool prefill = strcmp(m->test, "prefill") == 0;
+        const double ops = 2.0 * ((double)info->n_active - (prefill ? head : 0)),
+                     of_ops = b->probe.int8_ops_per_s > 0 ? m->median * ops / b->probe.int8_ops_per_s : 0,
+                     of_read = b->probe.read_bytes_per_s > 0
+                                   ? m->median / m->sessions * (double)info->active_bytes / b->probe.read_bytes_per_s
+                                   : 0;
+        m->by_ops = prefill || of_ops > of_read;
+        m->share = m->by_ops ? of_ops : of_read;
     }
 }
 
@@ -139,7 +152,7 @@ static void read_result(old_run *old, sr_json *j) {
     sr_json_value key, v;
     sr_json_kind kind;
     measurement m = {0};
-    int64_t tokens = -1, depth = -1;
+    int64_t tokens = -1, depth = -1, sessions = 1;
     while ((kind = sr_json_next_pair(j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR) {
         if (sr_json_equals(&key, "test") && kind == SR_JSON_STRING)
             m.test = sr_json_equals(&v, "prefill") ? "prefill" : sr_json_equals(&v, "decode") ? "decode" : NULL;
@@ -147,12 +160,15 @@ static void read_result(old_run *old, sr_json *j) {
             sr_json_int64(&v, &tokens);
         else if (sr_json_equals(&key, "depth"))
             sr_json_int64(&v, &depth);
+        else if (sr_json_equals(&key, "sessions"))
+            sr_json_int64(&v, &sessions);
         else if (sr_json_equals(&key, "median_tok_s"))
             sr_json_double(&v, &m.median);
         sr_json_skip(j, &v);
     }
     if (j->failed) return;
-    if (!m.test || tokens < 1 || tokens > INT32_MAX || depth < 0 || depth > INT32_MAX || !(m.median > 0)) {
+    if (!m.test || tokens < 1 || tokens > INT32_MAX || depth < 0 || depth > INT32_MAX || sessions < 1 ||
+        sessions > INT32_MAX || !(m.median > 0)) {
         sr_fail(j->err, SR_CORRUPT, "%s: result %d: expected test, tokens, depth and a median_tok_s above 0", j->where,
                 old->n + 1);
         j->failed = true;
@@ -160,6 +176,7 @@ static void read_result(old_run *old, sr_json *j) {
     }
     m.n_tokens = (int32_t)tokens;
     m.depth = (int32_t)depth;
+    m.sessions = (int32_t)sessions;
     old->at = out_alloc(old->at, (size_t)old->n + 1, sizeof *old->at);
     old->at[old->n++] = m;
 }
@@ -221,7 +238,9 @@ static void find_ratios(bench *b) {
         m->old = NAN;
         for (int k = 0; k < b->old.n; k++) {
             const measurement *o = &b->old.at[k];
-            if (strcmp(o->test, m->test) == 0 && o->n_tokens == m->n_tokens && o->depth == m->depth) m->old = o->median;
+            if (strcmp(o->test, m->test) == 0 && o->n_tokens == m->n_tokens && o->depth == m->depth &&
+                o->sessions == m->sessions)
+                m->old = o->median;
         }
         m->ratio = m->median / m->old;
     }
@@ -230,21 +249,22 @@ static void find_ratios(bench *b) {
 /* ---------------------------------------------------------------- output */
 
 static void print_table(const bench *b) {
-    static const char *const head[] = {"test", "tokens", "depth", "min tok/s", "median",
-                                       "max",  "share",  "of",    "old",       "ratio"};
+    static const char *const head[] = {"test", "tokens", "depth", "sessions", "min tok/s", "median",
+                                       "max",  "share",  "of",    "old",      "ratio"};
     bool compare = b->args->compare;
-    out_table t = {.align = compare ? "lrrrrrrlrr" : "lrrrrrrl"};
-    for (int i = 0; i < (compare ? 10 : 8); i++) out_cell(&t, "%s", head[i]);
+    out_table t = {.align = compare ? "lrrrrrrrlrr" : "lrrrrrrrl"};
+    for (int i = 0; i < (compare ? 11 : 9); i++) out_cell(&t, "%s", head[i]);
     for (int i = 0; i < b->n_results; i++) {
         const measurement *m = &b->result[i];
         out_cell(&t, "%s", m->test);
         out_cell(&t, "%d", m->n_tokens);
         out_cell(&t, "%d", m->depth);
+        out_cell(&t, "%d", m->sessions);
         out_cell(&t, "%.1f", m->least);
         out_cell(&t, "%.1f", m->median);
         out_cell(&t, "%.1f", m->most);
         out_cell(&t, "%.1f %%", 100 * m->share);
-        if (strcmp(m->test, "prefill") == 0)
+        if (m->by_ops)
             out_cell(&t, "%.0f GOPS", b->probe.int8_ops_per_s / 1e9);
         else
             out_cell(&t, "%.1f GB/s", b->probe.read_bytes_per_s / 1e9);
@@ -261,13 +281,14 @@ static void print_table(const bench *b) {
 
 static void print_csv(const bench *b) {
     printf("test,tokens,depth,min_tok_s,median_tok_s,max_tok_s,share,weight_bytes,read_bytes_per_s,int8_ops_per_s,isa,"
-           "threads%s\n",
+           "threads,sessions%s\n",
            b->args->compare ? ",old_median_tok_s,ratio" : "");
     for (int i = 0; i < b->n_results; i++) {
         const measurement *m = &b->result[i];
-        printf("%s,%d,%d,%.3f,%.3f,%.3f,%.4f,%lld,%.4g,%.4g,%s,%d", m->test, m->n_tokens, m->depth, m->least, m->median,
-               m->most, m->share, (long long)b->model.info.weight_bytes, b->probe.read_bytes_per_s,
-               b->probe.int8_ops_per_s, sr_engine_isa(b->model.engine), sr_engine_threads(b->model.engine));
+        printf("%s,%d,%d,%.3f,%.3f,%.3f,%.4f,%lld,%.4g,%.4g,%s,%d,%d", m->test, m->n_tokens, m->depth, m->least,
+               m->median, m->most, m->share, (long long)b->model.info.weight_bytes, b->probe.read_bytes_per_s,
+               b->probe.int8_ops_per_s, sr_engine_isa(b->model.engine), sr_engine_threads(b->model.engine),
+               m->sessions);
         if (b->args->compare && isnan(m->old))
             printf(",,");
         else if (b->args->compare)
@@ -296,6 +317,7 @@ static void print_json(const bench *b) {
         json_text(&j, "test", m->test);
         json_int(&j, "tokens", m->n_tokens);
         json_int(&j, "depth", m->depth);
+        json_int(&j, "sessions", m->sessions);
         json_real(&j, "min_tok_s", m->least);
         json_real(&j, "median_tok_s", m->median);
         json_real(&j, "max_tok_s", m->most);
@@ -328,8 +350,12 @@ static int run_all(bench *b) {
     int64_t longest = largest(&a->prompt_len), most_gen = largest(&a->gen_len) + 1;
     b->n_ctx = (int32_t)(largest(&a->depth) + (longest > most_gen ? longest : most_gen));
     sr_err err = {0};
-    if (sr_session_create(b->model.model, b->n_ctx, &b->session, &err) != SR_OK) return out_failure(&err);
-    open_banner(&b->model, b->session);
+    const int n_sessions = (int)largest(&a->sessions);
+    b->session = out_alloc(NULL, (size_t)n_sessions, sizeof *b->session);
+    for (; b->n_sessions < n_sessions; b->n_sessions++)
+        if (sr_session_create(b->model.model, b->n_ctx, &b->session[b->n_sessions], &err) != SR_OK)
+            return out_failure(&err);
+    open_banner(&b->model, b->session[0]);
     if (a->compare) warn_of_unlike(b);
 
     b->id = out_alloc(NULL, (size_t)b->n_ctx, sizeof *b->id);
@@ -338,7 +364,7 @@ static int run_all(bench *b) {
         x = x * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator: any tokens will do */
         b->id[i] = (int32_t)((x >> 33) % (uint64_t)b->model.info.n_vocab);
     }
-    int kinds = a->depth.n * (a->prompt_len.n + a->gen_len.n);
+    int kinds = a->depth.n * (a->prompt_len.n + a->gen_len.n * a->sessions.n);
     b->result = out_alloc(NULL, (size_t)kinds, sizeof *b->result);
     b->n_runs_all = kinds * (int)(a->warmup + a->iterations);
     sr_engine_probe(b->model.engine, 1.0, &b->probe);
@@ -346,9 +372,10 @@ static int run_all(bench *b) {
     sr_status status = SR_OK;
     for (int d = 0; d < a->depth.n; d++) {
         for (int i = 0; i < a->prompt_len.n && status == SR_OK; i++)
-            status = measure(b, "prefill", time_prefill, a->depth.at[d], a->prompt_len.at[i], &err);
-        for (int i = 0; i < a->gen_len.n && status == SR_OK; i++)
-            status = measure(b, "decode", time_decode, a->depth.at[d], a->gen_len.at[i], &err);
+            status = measure(b, "prefill", time_prefill, a->depth.at[d], a->prompt_len.at[i], 1, &err);
+        for (int i = 0; i < a->gen_len.n * a->sessions.n && status == SR_OK; i++)
+            status = measure(b, "decode", time_decode, a->depth.at[d], a->gen_len.at[i / a->sessions.n],
+                             a->sessions.at[i % a->sessions.n], &err);
     }
     out_progress_end(&b->progress);
     if (status != SR_OK) return out_failure(&err);
@@ -368,7 +395,8 @@ int command_bench(const cli_args *args) {
     bench b = {.args = args};
     interrupt_catch(false);
     int code = run_all(&b);
-    sr_session_free(b.session);
+    for (int i = 0; i < b.n_sessions; i++) sr_session_free(b.session[i]);
+    free(b.session);
     open_release(&b.model);
     free(b.id);
     free(b.result);

@@ -61,7 +61,7 @@ typedef struct cli_args {
     cli_texts var;
     bool no_generation_prompt;
 
-    cli_ints prompt_len, gen_len, depth;
+    cli_ints prompt_len, gen_len, depth, sessions;
     int64_t iterations, warmup;
     const char *compare;
 

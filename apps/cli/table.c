@@ -136,6 +136,7 @@ const cli_command cli_commands[] = {
          "that fits in the cache can exceed it). Without a model the bundled one is used, quantized to 4 bits.",
      .examples = "sirocco bench model.gguf\t512 tokens of prompt, 64 of text\n"
                  "sirocco bench model.gguf --prompt-len 128,512 --depth 0,2048\tseveral lengths\n"
+                 "sirocco bench model.gguf --sessions 1,4,16\ta server's load\n"
                  "sirocco bench -m path/to/model --isq q4k --csv > speed.csv\tfor a spreadsheet\n"
                  "sirocco bench model.gguf --json > old.json\tkept, so that later\n"
                  "sirocco bench model.gguf --compare old.json\tshows what became faster\n",
@@ -259,6 +260,8 @@ const cli_option cli_options[] = {
      "tokens of each decode measurement"},
     {"depth", NULL, 0, "N,...", CLI_INTS, BENCH, SECTION_MEASURE, FIELD(depth), 0, 16777216, "0",
      "tokens that are in the context before a measurement"},
+    {"sessions", NULL, 0, "N,...", CLI_INTS, BENCH, SECTION_MEASURE, FIELD(sessions), 1, 1024, "1",
+     "conversations that decode together, a token each a step; speeds are those of all"},
     {"iterations", NULL, 0, "N", CLI_INT, BENCH, SECTION_MEASURE, FIELD(iterations), 1, 1000, "3",
      "measurements of each kind"},
     {"warmup", NULL, 0, "N", CLI_INT, BENCH, SECTION_MEASURE, FIELD(warmup), 0, 1000, "1",

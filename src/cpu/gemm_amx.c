@@ -32,7 +32,7 @@ enum { KC = SR_TILE_KC, MR = SR_MR, NR = sr_gemm_amx_pack_columns, STEP = 64, TI
 struct tile {
     int8_t code[2][KC / 4][MR][4]; /* hi and lo, or the codes themselves; lo is unsigned */
     float scale[KC / SR_KC][MR];
-    uint8_t pad[64 * 6]; /* keeps the two tiles of a pair apart in the cache's sets */
+    uint8_t pad[64 * 3]; /* keeps the two tiles of a pair apart in the cache's sets */
 };
 _Static_assert(2 * sizeof(struct tile) == sr_gemm_amx_tile_bytes, "a pair of tiles");
 
@@ -194,23 +194,20 @@ static void fold_block(int group, const float (*scale)[MR], const float (*min)[M
     _mm512_storeu_ps(unit, f.scale);
 }
 
-void sr_gemm_amx_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
-    for (int h = 0; h < 2; h++) {
-        const sr_panel *p = &panel[h];
-        struct tile *w = (struct tile *)tile + h;
-        float scale[KC / 16][MR], min[KC / 16][MR];
-        transpose(p->code, sizeof p->code[0], KC / 4, w->code);
-        transpose(p->scale, sizeof p->scale[0], KC / group, scale);
-        if (has_min) transpose(p->min, sizeof p->min[0], KC / group, min);
-        if (planes_of(group, has_min) == 1)
-            memcpy(w->scale, scale, sizeof w->scale);
-        else
-            for (int b = 0; b < KC / SR_KC; b++) {
-                int k = b * SR_KC / 4, g = b * SR_KC / group;
-                fold_block(group, (const void *)(scale + g), has_min ? (const void *)(min + g) : NULL, w->code[0] + k,
-                           w->code[1] + k, w->scale[b]);
-            }
-    }
+void sr_gemm_amx_pack_w(const sr_panel *p, int half, int group, bool has_min, void *tile) {
+    struct tile *w = (struct tile *)tile + half;
+    float scale[KC / 16][MR], min[KC / 16][MR];
+    transpose(p->code, sizeof p->code[0], KC / 4, w->code);
+    transpose(p->scale, sizeof p->scale[0], KC / group, scale);
+    if (has_min) transpose(p->min, sizeof p->min[0], KC / group, min);
+    if (planes_of(group, has_min) == 1)
+        memcpy(w->scale, scale, sizeof w->scale);
+    else
+        for (int b = 0; b < KC / SR_KC; b++) {
+            int k = b * SR_KC / 4, g = b * SR_KC / group;
+            fold_block(group, (const void *)(scale + g), has_min ? (const void *)(min + g) : NULL, w->code[0] + k,
+                       w->code[1] + k, w->scale[b]);
+        }
 }
 
 void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed) {

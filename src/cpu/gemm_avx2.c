@@ -81,17 +81,14 @@ static void pack_code(const sr_panel *p, struct tile *w) {
         }
 }
 
-void sr_gemm_avx2_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
-    for (int h = 0; h < 2; h++) {
-        const sr_panel *p = &panel[h];
-        struct tile *w = (struct tile *)tile + h;
-        pack_code(p, w);
-        for (int g = 0; g < KC / group; g++)
-            for (int r = 0; r < MR; r++) {
-                w->scale[g][r] = p->scale[r][g];
-                if (has_min) w->min[g][r] = -p->min[r][g];
-            }
-    }
+void sr_gemm_avx2_pack_w(const sr_panel *p, int half, int group, bool has_min, void *tile) {
+    struct tile *w = (struct tile *)tile + half;
+    pack_code(p, w);
+    for (int g = 0; g < KC / group; g++)
+        for (int r = 0; r < MR; r++) {
+            w->scale[g][r] = p->scale[r][g];
+            if (has_min) w->min[g][r] = -p->min[r][g];
+        }
 }
 
 static void pack_side(const int16_t *sum, float scale, float *side) {

@@ -91,25 +91,22 @@ INLINE void transpose(const float *src, size_t pitch, int n, float (*dst)[MR], _
     }
 }
 
-void sr_gemm_avx512_pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
+void sr_gemm_avx512_pack_w(const sr_panel *p, int half, int group, bool has_min, void *tile) {
     const __m512i by128 = _mm512_set1_epi8(-128), zero = _mm512_setzero_si512(), sign = _mm512_set1_epi32(INT32_MIN);
-    for (int h = 0; h < 2; h++) {
-        const sr_panel *p = &panel[h];
-        struct tile *w = (struct tile *)tile + h;
-        for (int g = 0; g < KC / group; g++) {
-            __m512i sum = zero;
-            for (int k = g * group; k < (g + 1) * group; k += 16) {
-                struct quad q = transpose4(p->code[0] + k, sizeof p->code[0]);
-                for (int j = 0; j < 4; j++) {
-                    _mm512_storeu_si512(w->code[k / 4 + j], q.v[j]);
-                    sum = _mm512_dpbusd_epi32(sum, by128, q.v[j]);
-                }
+    struct tile *w = (struct tile *)tile + half;
+    for (int g = 0; g < KC / group; g++) {
+        __m512i sum = zero;
+        for (int k = g * group; k < (g + 1) * group; k += 16) {
+            struct quad q = transpose4(p->code[0] + k, sizeof p->code[0]);
+            for (int j = 0; j < 4; j++) {
+                _mm512_storeu_si512(w->code[k / 4 + j], q.v[j]);
+                sum = _mm512_dpbusd_epi32(sum, by128, q.v[j]);
             }
-            _mm512_storeu_si512(w->init[g], _mm512_sub_epi32(zero, sum));
         }
-        transpose(p->scale[0], sizeof p->scale[0], KC / group, w->scale, zero);
-        if (has_min) transpose(p->min[0], sizeof p->min[0], KC / group, w->min, sign);
+        _mm512_storeu_si512(w->init[g], _mm512_sub_epi32(zero, sum));
     }
+    transpose(p->scale[0], sizeof p->scale[0], KC / group, w->scale, zero);
+    if (has_min) transpose(p->min[0], sizeof p->min[0], KC / group, w->min, sign);
 }
 
 static void pack_code(const int8_t *const *from, int nr, uint8_t *to) {

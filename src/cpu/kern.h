@@ -14,7 +14,7 @@
 #include "dev/dev.h"
 
 enum {
-    SR_TILE_KC = 512,    /* columns of a panel: two x blocks */
+    SR_TILE_KC = 256,    /* columns of a panel: two x blocks */
     SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
     SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
     SR_DOT_ROWS = 256,   /* most rows a call of fast->dot gets */
@@ -104,8 +104,8 @@ typedef struct sr_kern {
                    float *out_scale);
 
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
-    size_t tile_bytes; /* of a pair of tiles */
-    void (*pack_w)(const sr_panel panel[2], int group, bool has_min, void *tile);
+    size_t tile_bytes;                                                                    /* of a pair of tiles */
+    void (*pack_w)(const sr_panel *panel, int half, int group, bool has_min, void *tile); /* half 0 or 1 of the pair */
     size_t (*packed_bytes)(int T, int64_t n_block);
     int pack_columns; /* columns of x that one pack_x item takes */
     void (*pack_x)(const sr_x8 *x, int item, void *packed);

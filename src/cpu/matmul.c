@@ -49,17 +49,13 @@ struct job {
     double limit; /* of the rounding error of a token, of its energy */
 };
 
-struct gemm_scratch {
-    sr_panel panel[2];
-};
-
 static size_t round64(size_t n) {
     return (n + 63) / 64 * 64;
 }
 
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
-    size_t gemm = round64(sizeof(struct gemm_scratch)) + round64(kern->tile_bytes) +
-                  2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
+    size_t gemm =
+        round64(sizeof(sr_panel)) + round64(kern->tile_bytes) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
     size_t bf16 = sizeof(uint16_t[SR_PAIR][SR_TILE_KC]) + 2 * (size_t)batch * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
     gemm = gemm > bf16 ? gemm : bf16;
@@ -199,21 +195,22 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     const bool fine = is_fine(w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
     const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
     const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs * 2;
-    struct gemm_scratch *s = (void *)scratch;
-    void *tile = scratch + round64(sizeof *s);
-    float *acc = (float *)(void *)(scratch + round64(sizeof *s) + round64(kern->tile_bytes));
+    sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles */
+    void *tile = scratch + round64(sizeof *panel);
+    float *acc = (float *)(void *)((uint8_t *)tile + round64(kern->tile_bytes));
     const int64_t acc_n = (int64_t)x->T * SR_PAIR; /* of one pair */
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
         for (int p = 0; p < pairs; p++) {
             for (int h = 0; h < 2; h++) {
-                int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
+                const int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
+                const int64_t part = (k0 / SR_TILE_KC * pairs + p) * 2 + h;
                 fill_panel(kern, w, row0 + first,
                            rows < 0       ? 0
                            : rows > SR_MR ? SR_MR
                                           : rows,
-                           k0, fine, part_of(next, (k0 / SR_TILE_KC * pairs + p) * 2 + h, parts), &s->panel[h]);
+                           k0, fine, part_of(next, part, parts), panel);
+                kern->pack_w(panel, h, group, has_min, tile);
             }
-            kern->pack_w(s->panel, group, has_min, tile);
             kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
         }
     for (int p = 0; p < pairs; p++) {

@@ -14,9 +14,9 @@ static bool usable(void) {
     return true;
 }
 
-static void pack_w(const sr_panel panel[2], int group, bool has_min, void *tile) {
+static void pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile) {
     (void)group, (void)has_min;
-    memcpy(tile, panel, 2 * sizeof *panel); /* row-major serves plain C */
+    memcpy((sr_panel *)tile + half, panel, sizeof *panel); /* row-major serves plain C */
 }
 
 static size_t packed_bytes(int T, int64_t n_block) {
