@@ -4,6 +4,7 @@
 #   make run       set up, build, let the bundled model tell a story; ARGS="..." are passed to `sirocco run` instead
 #   make test      set up, build, run every check
 #   make debug     build with AddressSanitizer and UndefinedBehaviorSanitizer in build-debug, and run the tests there
+#   make count     instructions of the kernels against tests/instructions.tsv (valgrind); ARGS=--update writes it anew
 #   make fuzz      each fuzz target for FUZZ_SECONDS
 #   make bench     the bench of the command, then the ladders of bench/; PEER=path/to/llama-bench instead compares with
 #                  that program on synthetic files (bench/peer.sh)
@@ -28,7 +29,7 @@ with_tests = $$(pkg-config --exists cmocka && echo ON || echo OFF)
 configure = mkdir -p $(1) && { cmake --preset $(2) $(generator) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
 	-DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || { cat $(1)/configure.log; exit 1; }; }
 
-.PHONY: all setup build run test debug fuzz bench docs format format-check install clean
+.PHONY: all setup build run test debug count fuzz bench docs format format-check install clean
 .NOTPARALLEL:
 
 all: build
@@ -53,6 +54,12 @@ debug: setup
 	@$(call configure,build-debug,debug)
 	@cmake --build build-debug -j $(JOBS)
 	ctest --test-dir build-debug --output-on-failure -j $(JOBS)
+
+count:
+	@tools/setup.sh build count
+	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
+	@cmake --build build -j $(JOBS) --target instructions
+	tests/instructions.sh build $(ARGS)
 
 fuzz:
 	@tools/setup.sh build fuzz

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Lists the packages that are missing on this machine and installs them. Where all is there it says and does nothing.
 #
-#   tools/setup.sh [--check] [build] [test] [fuzz] [format]
+#   tools/setup.sh [--check] [build] [test] [fuzz] [format] [count]
 #
 # build: compiler, CMake and libraries (the default)     test: cmocka
+# count: valgrind and binutils, for `make count`
 # fuzz: clang with libFuzzer                              format: clang-format 14
 # --check lists only, and exits with 1 when something is missing. YES=1 or CI (not empty) installs without asking.
 set -euo pipefail
@@ -13,7 +14,7 @@ wants=
 for arg in "$@"; do
     case $arg in
     --check) check=1 ;;
-    build | test | fuzz | format) wants="$wants $arg" ;;
+    build | test | fuzz | format | count) wants="$wants $arg" ;;
     *)
         sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
         exit 2
@@ -82,7 +83,8 @@ hello() { echo 'int main(void) { return 0; }'; }
 present() {
     case $1 in
     compiler) hello | links "${CC:-cc}" ;;
-    make | cmake | pkg-config | clang) have "$1" ;;
+    make | cmake | pkg-config | clang | valgrind) have "$1" ;;
+    binutils) have objdump ;;
     ninja) have ninja || have ninja-build ;;
     libedit) { have pkg-config && pkg-config --exists libedit; } || [ "$(uname -s)" = Darwin ] ;;
     libfuzzer)
@@ -101,6 +103,7 @@ needs() {
     test) echo cmocka ;;
     fuzz) echo clang libfuzzer ;;
     format) echo clang-format ;;
+    count) echo valgrind binutils ;;
     esac
 }
 
