@@ -118,9 +118,8 @@ typedef struct sr_kern {
      */
     void (*store)(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
-    /* bfloat16 tiles, optional. Packed x has two columns a token, T high parts and then T low ones; an item of
-     * bf16_pack_x is bf16_columns of them. acc[n_column][SR_PAIR] as in gemm_i8; panel [SR_PAIR][SR_TILE_KC], zero past
-     * K and N. */
+    /* bfloat16 tiles, optional. An item of bf16_pack_x is bf16_columns tokens. acc[n_column][SR_PAIR] as in gemm_i8;
+     * panel [SR_PAIR][SR_TILE_KC], zero past K and N. */
     bool (*bf16_usable)(void);
     size_t (*bf16_packed_bytes)(int T, int64_t K);
     int bf16_columns;

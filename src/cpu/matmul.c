@@ -56,7 +56,7 @@ static size_t round64(size_t n) {
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
     size_t gemm =
         round64(sizeof(sr_panel)) + round64(kern->tile_bytes) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
-    size_t bf16 = sizeof(uint16_t[SR_PAIR][SR_TILE_KC]) + 2 * (size_t)batch * SR_PAIR * sizeof(float);
+    size_t bf16 = sizeof(uint16_t[SR_PAIR][SR_TILE_KC]) + (size_t)batch * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
     gemm = gemm > bf16 ? gemm : bf16;
     return round64(gemm > decode ? gemm : decode);
@@ -224,7 +224,7 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     }
 }
 
-/* One pair of bfloat16 tiles. The low part of x comes in columns of its own behind the high ones. */
+/* One pair of bfloat16 tiles. */
 static void bf16_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
@@ -235,9 +235,8 @@ static void bf16_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
         int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
         if (n < SR_TILE_KC || n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
         for (int r = 0; r < n_rows; r++) w->fast->panel_bf16(w, row0 + r, k0, n, panel[r]);
-        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, cpu->packed_bf16, 2 * T, k0 == 0, acc);
+        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, cpu->packed_bf16, T, k0 == 0, acc);
     }
-    for (int t = 0; t < T; t++) kern->add(acc + (int64_t)t * SR_PAIR, acc + (int64_t)(T + t) * SR_PAIR, n_rows);
     kern->store(acc, T, n_rows, out_at(o, row0), o->ld_y);
 }
 
@@ -478,8 +477,7 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
                         &j);
     }
-    if (bf16)
-        sr_pool_for(cpu->threads, (2 * x->T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
+    if (bf16) sr_pool_for(cpu->threads, (x->T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }
 
