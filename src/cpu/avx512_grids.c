@@ -107,21 +107,25 @@ INLINE void digits4(v low, v high, v out[4], const int from) {
         out[i] = _mm512_multishift_epi64_epi8(shifts, _mm512_permutex2var_epi32(first, at, last));
     }
 }
-/* Eight digits of 2 bits each in the 32 vectors of one of two rows. */
+/* Eight digits of 2 bits each in the 32 vectors of one of two rows, with garbage above them. */
 INLINE void digits8(v low, v high, v out[4], const int row) {
-    const v shifts = _mm512_set1_epi64(0x0e0c0a0806040200), mask = _mm512_set1_epi8(3);
+    const v shifts = _mm512_set1_epi64(0x0e0c0a0806040200);
     const v first = _mm512_unpacklo_epi8(low, high), last = _mm512_unpackhi_epi8(low, high);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         const v words = _mm512_permutexvar_epi16(words_from(16 * row + 8 * (i / 2)), i % 2 ? last : first);
-        out[i] = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, words), mask);
+        out[i] = _mm512_multishift_epi64_epi8(shifts, words);
     }
+}
+/* values[digit]: vpermb looks at 6 bits, so values that repeat need no mask. */
+INLINE void values_of(v values, v code[4]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) code[i] = _mm512_permutexvar_epi8(code[i], values);
 }
 /* The grids of 8, 25 and 43. */
 INLINE void codes8(v low, v high, v out[4], const int row) {
     digits8(low, high, out, row);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) out[i] = _mm512_shuffle_epi8(_mm512_set1_epi32(0x002b1908), out[i]);
+    values_of(_mm512_set1_epi32(0x002b1908), out);
 }
 
 /* ---------------------------------------------------------------- signs and scales */
@@ -217,14 +221,13 @@ INLINE void iq2_s(const uint8_t *a, const uint8_t *b, uint8_t *room, block out[2
     }
 }
 INLINE void iq3_xxs(const uint8_t *a, const uint8_t *b, uint8_t *room, block out[2]) {
-    const v q = _mm512_loadu_si512(a + 2), values = _mm512_set1_epi64(0x3e342c241c140c04), mask = _mm512_set1_epi8(7);
+    const v q = _mm512_loadu_si512(a + 2);
     const v words = _mm512_castsi256_si512(_mm256_loadu_si256((const void *)(a + SR_IQ3_XXS_V)));
     const __mmask64 m[1] = {_mm512_movepi8_mask(q)};
     const v low = look256(sr_iq3xxs_digits, q, m), high = choose_nibble(look128(sr_iq3xxs_digits + 256, q), m[0]);
     (void)b;
     digits4(low, high, out->code, 0);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) out->code[i] = _mm512_shuffle_epi8(values, _mm512_and_si512(out->code[i], mask));
+    values_of(_mm512_set1_epi64(0x3e342c241c140c04), out->code);
     _mm512_store_si512(room, signs_of_28(words));
     scales32(odd_of_upper(words), out->scale, 3, 4);
     out->negative = room;
@@ -265,6 +268,8 @@ INLINE void iq1_s(const uint8_t *a, const uint8_t *b, uint8_t *room, block out[2
 #pragma GCC unroll 2
     for (int r = 0; r < 2; r++) {
         digits8(low, high, out[r].code, r);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) out[r].code[i] = _mm512_and_si512(out[r].code[i], _mm512_set1_epi8(3));
         scales32(s8, out[r].scale, 16 * r, 2);
         out[r].negative = NULL;
         out[r].less = _mm256_permutexvar_epi16(_mm256_add_epi16(twice, _mm256_set1_epi16((short)(8 * r))), less);
@@ -287,7 +292,7 @@ INLINE void iq1_m(const uint8_t *a, const uint8_t *b, uint8_t *room, block out[2
         digits8(low, high, out[r].code, r);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            const v c = _mm512_slli_epi16(out[r].code[i], 3);
+            const v c = _mm512_and_si512(_mm512_slli_epi16(out[r].code[i], 3), _mm512_set1_epi8(24));
             out[r].code[i] = _mm512_mask_or_epi64(c, (__mmask8)(plus >> (32 * r + 8 * i)), c, _mm512_set1_epi8(2));
         }
         const __m128i fields =
