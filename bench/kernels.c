@@ -58,9 +58,10 @@ static void read_piece(void *ctx, int item, int thread) {
 }
 static void dot_piece(void *ctx, int item, int thread) {
     struct job *j = ctx;
-    int64_t row0 = (int64_t)item * SR_DOT_ROWS;
+    const int rows = j->fast->wide ? SR_DOT_ROWS : SR_FEW_ROWS;
+    int64_t row0 = (int64_t)item * rows;
     (void)thread;
-    j->fast->dot(j->w, row0, SR_DOT_ROWS, j->x, j->y + row0, j->w->N);
+    j->fast->dot(j->w, row0, rows, j->x, j->y + row0, j->w->N);
 }
 
 static float noise(void) {
@@ -192,7 +193,7 @@ int main(int argc, char **argv) {
                         sr_x8_deal(&x8, t);
                     }
                     j.w = &w, j.fast = f, j.x = &x8, j.y = y;
-                    double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
+                    double t = measure(n, (int)(w.N / (f->wide ? SR_DOT_ROWS : SR_FEW_ROWS)), dot_piece, &j);
                     rate[four] = (double)sr_weight_bytes(&w) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
                 }
                 printf("| %s | %s | %.1f | %.2f | %.0f | %.1f | %.2f |\n", sr_kerns[i]->name, f->format, rate[0],

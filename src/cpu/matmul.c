@@ -79,11 +79,13 @@ static int parts_of(const struct rows *r) {
 }
 
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
-static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
-    if (way == BY_BF16) return SR_PAIR;
-    if (way != BY_GEMM) {
-        int rows = SR_DOT_ROWS;
-        while (rows > 64 && N < (int64_t)8 * cpu->threads * rows) rows /= 2;
+static int rows_of(const sr_cpu *cpu, const struct rows *r) {
+    const int64_t N = r->N;
+    if (r->way == BY_BF16) return SR_PAIR;
+    if (r->way != BY_GEMM) {
+        const bool wide = r->way == BY_DOT && r->w->fast->wide;
+        int rows = wide ? SR_DOT_ROWS : SR_FEW_ROWS;
+        while (rows > 64 && N < (int64_t)(wide ? 2 : 8) * cpu->threads * rows) rows /= 2;
         return rows;
     }
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
@@ -294,7 +296,7 @@ static void multiply(void *ctx, int item, int thread) {
     int i = 0;
     while (item >= j->first[i + 1]) i++;
     const struct rows *r = &j->of[i];
-    const int parts = parts_of(r), rows = rows_of(j->cpu, r->way, r->N) / parts;
+    const int parts = parts_of(r), rows = rows_of(j->cpu, r) / parts;
     int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
     int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
     for (int p = 0; p < parts; p++) multiply_rows(j->cpu, r, r->row0 + p * part + row0, n_rows, thread);
@@ -412,7 +414,7 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
     bool int8 = false, gemm = false, bf16 = false;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
-        const int parts = parts_of(&of[i]), rows = rows_of(cpu, of[i].way, of[i].N) / parts;
+        const int parts = parts_of(&of[i]), rows = rows_of(cpu, &of[i]) / parts;
         j.first[i + 1] = j.first[i] + (int)((of[i].N / parts + rows - 1) / rows);
         if (of[i].way == BY_DOT || of[i].way == BY_CODES || of[i].way == BY_GEMM) {
             const double limit = residual_limit(of[i].w);
