@@ -59,9 +59,13 @@ static void read_piece(void *ctx, int item, int thread) {
 static void dot_piece(void *ctx, int item, int thread) {
     struct job *j = ctx;
     const int rows = j->fast->wide ? SR_DOT_ROWS : SR_FEW_ROWS;
-    int64_t row0 = (int64_t)item * rows;
+    const int parts = j->fast->share ? j->fast->share : 1, n = parts > 1 ? sr_shared_rows(K) : rows;
     (void)thread;
-    j->fast->dot(j->w, row0, rows, j->x, j->y + row0, j->w->N);
+    for (int64_t row = (int64_t)item * rows / parts; row < (int64_t)(item + 1) * rows / parts; row += n)
+        for (int p = 0; p < parts; p++) {
+            const int64_t row0 = row + p * (j->w->N / parts);
+            j->fast->dot(j->w, row0, n, j->x, j->y + row0, j->w->N);
+        }
 }
 
 static float noise(void) {

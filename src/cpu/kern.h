@@ -84,6 +84,12 @@ static inline const sr_fast *sr_fast_next(const sr_fast *f) {
     return !f->format && f->more ? f->more : f;
 }
 
+/* Rows of one part that a thread takes before those of the next part: their bytes stay in the first cache. */
+static inline int sr_shared_rows(int64_t K) {
+    const int64_t rows = (1 << 14) / K;
+    return rows < 1 ? 1 : (int)rows;
+}
+
 typedef struct sr_kern {
     const char *name;
     bool (*usable)(void);

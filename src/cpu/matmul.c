@@ -297,9 +297,13 @@ static void multiply(void *ctx, int item, int thread) {
     while (item >= j->first[i + 1]) i++;
     const struct rows *r = &j->of[i];
     const int parts = parts_of(r), rows = rows_of(j->cpu, r) / parts;
-    int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
-    int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
-    for (int p = 0; p < parts; p++) multiply_rows(j->cpu, r, r->row0 + p * part + row0, n_rows, thread);
+    const int64_t part = r->N / parts, row0 = (int64_t)(item - j->first[i]) * rows;
+    const int n_rows = part - row0 < rows ? (int)(part - row0) : rows;
+    const int n_shared = parts > 1 ? sr_shared_rows(r->w->K) : rows;
+    for (int first = 0; first < n_rows; first += n_shared)
+        for (int p = 0; p < parts; p++)
+            multiply_rows(j->cpu, r, r->row0 + p * part + row0 + first,
+                          n_rows - first < n_shared ? n_rows - first : n_shared, thread);
 }
 
 static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) {
