@@ -327,7 +327,7 @@ INLINE void add_block(const block *c, const int8_t *x, const int16_t *sum, float
 INLINE void dot_t(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y, const int T,
                   const int bytes, const int rows, blocks_fn *blocks) {
     const int64_t stride = w->plane[0].stride, n_block = w->K / SR_KC;
-    enum { AHEAD = 2048 }; /* as in dot_kern.h */
+    const int64_t most = 2048 / rows / bytes, ahead = rows > 1 && n_block < most ? n_block : most; /* blocks */
     _Alignas(64) uint8_t room[64];
     for (int i = 0; i < n_rows; i += rows) {
         const uint8_t *a = w->plane[0].data + (row0 + i) * stride, *b = i + 1 < n_rows ? a + stride : a;
@@ -336,10 +336,12 @@ INLINE void dot_t(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, 
 #pragma GCC unroll 4
         for (int t = 0; t < T; t++) acc[0][t] = acc[1][t] = _mm512_setzero_ps();
         for (int64_t k = 0; k < n_block; k++, a += bytes, b += bytes) {
+            /* of two rows at a time, the next two follow behind both */
+            const int64_t next = rows == 1 || k + ahead < n_block ? ahead * bytes : ahead * bytes + stride;
 #pragma GCC unroll 2
             for (int line = 0; line < bytes; line += 64) {
-                __builtin_prefetch(a + AHEAD + line);
-                if (rows > 1) __builtin_prefetch(b + AHEAD + line);
+                __builtin_prefetch(a + next + line);
+                if (rows > 1) __builtin_prefetch(b + next + line);
             }
             blocks(a, b, room, c);
 #pragma GCC unroll 2
