@@ -8,7 +8,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "cpu/grids.h"
 #include "fmt/gguf_iq.h"
 #include "fmt/gguf_iq_bits.h"
