@@ -58,9 +58,14 @@ static void read_piece(void *ctx, int item, int thread) {
 }
 static void dot_piece(void *ctx, int item, int thread) {
     struct job *j = ctx;
-    int64_t row0 = (int64_t)item * SR_DOT_ROWS;
+    const int rows = j->fast->wide ? SR_DOT_ROWS : SR_FEW_ROWS;
+    const int parts = j->fast->share ? j->fast->share : 1, n = parts > 1 ? sr_shared_rows(K) : rows;
     (void)thread;
-    j->fast->dot(j->w, row0, SR_DOT_ROWS, j->x, j->y + row0, j->w->N);
+    for (int64_t row = (int64_t)item * rows / parts; row < (int64_t)(item + 1) * rows / parts; row += n)
+        for (int p = 0; p < parts; p++) {
+            const int64_t row0 = row + p * (j->w->N / parts);
+            j->fast->dot(j->w, row0, n, j->x, j->y + row0, j->w->N);
+        }
 }
 
 static float noise(void) {
@@ -192,7 +197,7 @@ int main(int argc, char **argv) {
                         sr_x8_deal(&x8, t);
                     }
                     j.w = &w, j.fast = f, j.x = &x8, j.y = y;
-                    double t = measure(n, (int)(w.N / SR_DOT_ROWS), dot_piece, &j);
+                    double t = measure(n, (int)(w.N / (f->wide ? SR_DOT_ROWS : SR_FEW_ROWS)), dot_piece, &j);
                     rate[four] = (double)sr_weight_bytes(&w) / t * 1e-9, ns[four] = t * n / (double)w.N * 1e9;
                 }
                 printf("| %s | %s | %.1f | %.2f | %.0f | %.1f | %.2f |\n", sr_kerns[i]->name, f->format, rate[0],

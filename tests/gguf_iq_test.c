@@ -83,6 +83,36 @@ static void grids_have_the_published_sha256(void **state) {
     }
 }
 
+/* Element k of vector i, from its digit. */
+static int of_digit(const uint8_t *digits, const int8_t *values, int n, int dim, int i, int k) {
+    const int half = n / 2;
+    if (dim == 8) return values[(digits[i] | digits[n + i] << 8) >> 2 * k & 3];
+    const int upper = digits[n + i % half] >> (i < half ? 0 : 4) & 15;
+    return values[(digits[i] | upper << 8) >> 3 * k & 7];
+}
+static void digits_are_those_of_the_grids(void **state) {
+    (void)state;
+    static const int8_t v2[4] = {8, 25, 43, 0}, v1[4] = {-1, 0, 1, 0}, v3x[8] = {4, 12, 20, 28, 36, 44, 52, 62},
+                        v3[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+    const struct {
+        const void *table;
+        const uint8_t *digits;
+        const int8_t *values;
+        int n, dim;
+    } grids[] = {
+        {sr_iq2xxs_grid, sr_iq2xxs_digits, v2, 256, 8},  {sr_iq2xs_grid, sr_iq2xs_digits, v2, 512, 8},
+        {sr_iq2s_grid, sr_iq2s_digits, v2, 1024, 8},     {sr_iq1s_grid, sr_iq1s_digits, v1, 2048, 8},
+        {sr_iq3xxs_grid, sr_iq3xxs_digits, v3x, 256, 4}, {sr_iq3s_grid, sr_iq3s_digits, v3, 512, 4},
+    };
+    for (size_t g = 0; g < sizeof grids / sizeof *grids; g++)
+        for (int i = 0; i < grids[g].n; i++)
+            for (int k = 0; k < grids[g].dim; k++) {
+                const int got = of_digit(grids[g].digits, grids[g].values, grids[g].n, grids[g].dim, i, k);
+                const int want = ((const int8_t *)grids[g].table)[grids[g].dim * i + k];
+                if (got != want) fail_msg("grid %zu, vector %d, element %d: got %d, want %d", g, i, k, got, want);
+            }
+}
+
 static void any_bytes_index_inside_their_grid(void **state) {
     (void)state;
     uint8_t b[128];
@@ -343,6 +373,7 @@ static void nvfp4_refuses_a_scale_of_another_type_or_size(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grids_have_the_published_sha256),
+        cmocka_unit_test(digits_are_those_of_the_grids),
         cmocka_unit_test(any_bytes_index_inside_their_grid),
         cmocka_unit_test(fp4_table_is_that_of_the_nibbles),
         cmocka_unit_test(lattice_types_have_no_zero_unless_d_is_zero),

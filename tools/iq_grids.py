@@ -93,6 +93,16 @@ def table(dim, alphabet, digest, bitmap):
     return rows
 
 
+def digits(rows, dim, alphabet):
+    width = 16 // dim if dim == 8 else 3
+    words = [sum(alphabet.index(v - 256 if v > 127 else v) << width * k for k, v in enumerate(row)) for row in rows]
+    upper = [w >> 8 for w in words]
+    if dim == 4:
+        half = len(rows) // 2
+        upper = [upper[i] | upper[half + i] << 4 for i in range(half)]
+    return bytes(w & 255 for w in words) + bytes(upper)
+
+
 def main():
     print("/* Code grids of the IQ types. Made by tools/iq_grids.py; the sets are ggml's (MIT, see THIRD_PARTY.md). */")
     print('#include "fmt/gguf_iq.h"')
@@ -105,6 +115,11 @@ def main():
         step = 6 if width == 64 else 10
         for i in range(0, len(words), step):
             print("    " + " ".join(words[i:i + step]))
+        print("};")
+        packed = digits(rows, grid[0], grid[1])
+        print(f"\nconst _Alignas(64) uint8_t sr_{name}_digits[{len(packed)}] = {{")
+        for i in range(0, len(packed), 24):
+            print("    " + "".join(f"{b}," for b in packed[i:i + 24]))
         print("};")
     print("/* clang-format on */")
 

@@ -60,6 +60,6 @@ static const sr_fast fast[] = {
     {.format = "ct_nvfp4", .fits = nvfp4_fits, .panel = panel_ct_nvfp4, .dot = dot_ct_nvfp4},
     {.format = "modelopt_nvfp4", .fits = nvfp4_fits, .panel = panel_modelopt_nvfp4, .dot = dot_modelopt_nvfp4},
     {.format = "gptq4", .panel = panel_gptq4, .panel_rows = panel_rows_gptq4, .dot = dot_gptq4},
-    {.format = "awq4", .panel = panel_awq4, .panel_rows = panel_rows_awq4, .dot = dot_awq4},
+    {.format = "awq4", .panel = panel_awq4, .panel_rows = panel_rows_awq4, .dot = dot_awq4, .wide = true},
     {.more = GGUF},
 };

@@ -1,5 +1,5 @@
 /* What GGUF's quantized types bring to an instruction set, and the list of it. Included by <isa>_gguf.c behind its
- * vocabulary; GGUF is the name of the list. */
+ * vocabulary; GGUF is the name of the list, and GGUF_FIRST rows that are tried before the others. */
 #include "cpu/kern.h"
 #include "fmt/gguf_bits.h"
 #include "fmt/gguf_iq.h"
@@ -20,6 +20,9 @@
 #define BOTH(name)                                                                                                     \
     { .format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name }
 const sr_fast GGUF[] = {
+#if defined(GGUF_FIRST)
+    GGUF_FIRST,
+#endif
     ROW(q4_0),  ROW(q4_1),   ROW(q5_0),   ROW(q5_1),  ROW(q8_0),    ROW(q2_k),   ROW(q3_k),  BOTH(q4_k),
     ROW(q5_k),  ROW(q6_k),   ROW(iq1_s),  ROW(iq1_m), ROW(iq2_xxs), ROW(iq2_xs), ROW(iq2_s), ROW(iq3_xxs),
     ROW(iq3_s), ROW(iq4_nl), ROW(iq4_xs), ROW(tq1_0), ROW(tq2_0),   ROW(mxfp4),  ROW(nvfp4), {0},

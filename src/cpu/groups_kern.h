@@ -11,12 +11,15 @@ enum {
 typedef struct v_rows {
     const uint8_t *first, *end;
     int64_t stride;
-    const void *aux; /* for the block's function */
+    const void *aux;     /* for the block's function */
+    const uint8_t *next; /* what memory is asked for while `first` is multiplied: 1 of 2^next_shift bytes */
+    int next_shift;
 } v_rows;
 
 V_INLINE v_rows rows_of_plane(const sr_weight *w, int64_t row0) {
     const uint8_t *p = w->plane[0].data;
-    return (v_rows){p + row0 * w->plane[0].stride, p + w->plane[0].bytes, w->plane[0].stride, w->aux};
+    const uint8_t *first = p + row0 * w->plane[0].stride;
+    return (v_rows){first, p + w->plane[0].bytes, w->plane[0].stride, w->aux, first + AHEAD, 0};
 }
 
 /* Scales and mins of n <= RUN groups of 32 columns from column k0 of a row on; k0 is a multiple of 256. Both have room
@@ -173,8 +176,9 @@ V_INLINE void dot_groups_t(const sr_weight *w, int64_t row0, int n_rows, v_rows 
                     memcpy(tail, b, (size_t)((n - g < 8 ? n - g : 8) * bytes));
                     p = tail;
                 }
+                const uint8_t *next = rows.next + ((b - rows.first) >> rows.next_shift);
 #pragma GCC unroll 4
-                for (int line = 0; line < 8 * bytes; line += 64) __builtin_prefetch(b + AHEAD + line);
+                for (int line = 0; line < 8 * bytes >> rows.next_shift; line += 64) __builtin_prefetch(next + line);
                 acc = add_scaled_x(acc, block(p, scale + g * per, min + g * per, rows.aux, at, T), at, T);
                 at.code += SR_KC, at.sum += SR_KC / SR_SUM, at.scale++;
             }

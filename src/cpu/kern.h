@@ -17,7 +17,8 @@ enum {
     SR_TILE_KC = 256,    /* columns of a panel: two x blocks */
     SR_PAIR = 2 * SR_MR, /* rows that gemm_i8 takes */
     SR_DOT_MAX = 4,      /* most columns of x that fast->dot takes */
-    SR_DOT_ROWS = 256,   /* most rows a call of fast->dot gets */
+    SR_DOT_ROWS = 1024,  /* most rows a call of fast->dot gets */
+    SR_FEW_ROWS = 256,   /* and as many as it gets mostly: see sr_fast.wide */
     SR_FEW_COLUMNS = 64, /* of x, that the dots of one parallel loop take, of all experts together */
     SR_SUM = 16          /* columns of a sum of x */
 };
@@ -70,6 +71,7 @@ typedef struct sr_fast {
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);
     int dot_offset; /* steps at most by which dot's codes exceed unpack's: scale * steps * x is taken off in f32 */
     int share; /* rows r, r + N / share, .. lie in the same bytes: a thread takes them together. 0: each has its own */
+    bool wide; /* a column's rows lie together, and the next column far away: dot wants many rows */
     float dot_err; /* rms(w as dot takes it - decoded) / rms(w) of N(0, 1) rows; 0: as decoded */
     /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
     void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
@@ -80,6 +82,12 @@ typedef struct sr_fast {
 static inline const sr_fast *sr_fast_next(const sr_fast *f) {
     f++;
     return !f->format && f->more ? f->more : f;
+}
+
+/* Rows of one part that a thread takes before those of the next part: their bytes stay in the first cache. */
+static inline int sr_shared_rows(int64_t K) {
+    const int64_t rows = (1 << 14) / K;
+    return rows < 1 ? 1 : (int)rows;
 }
 
 typedef struct sr_kern {

@@ -76,11 +76,13 @@ static int parts_of(const struct rows *r) {
 }
 
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
-static int rows_of(const sr_cpu *cpu, enum way way, int64_t N) {
-    if (way == BY_BF16) return SR_PAIR;
-    if (way != BY_GEMM) {
-        int rows = SR_DOT_ROWS;
-        while (rows > 64 && N < (int64_t)8 * cpu->threads * rows) rows /= 2;
+static int rows_of(const sr_cpu *cpu, const struct rows *r) {
+    const int64_t N = r->N;
+    if (r->way == BY_BF16) return SR_PAIR;
+    if (r->way != BY_GEMM) {
+        const bool wide = r->way == BY_DOT && r->w->fast->wide;
+        int rows = wide ? SR_DOT_ROWS : SR_FEW_ROWS;
+        while (rows > 64 && N < (int64_t)(wide ? 2 : 8) * cpu->threads * rows) rows /= 2;
         return rows;
     }
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
@@ -332,7 +334,7 @@ static struct item item_of(const struct job *j, int item) {
     int i = 0;
     while (item >= j->first[i + 1]) i++;
     const struct rows *r = &j->of[i];
-    const int parts = parts_of(r), rows = rows_of(j->cpu, r->way, r->N) / parts;
+    const int parts = parts_of(r), rows = rows_of(j->cpu, r) / parts;
     const int64_t row0 = (int64_t)(item - j->first[i]) * rows, left = r->N / parts - row0;
     return (struct item){r, r->row0 + row0, left < rows ? (int)left : rows, parts};
 }
@@ -345,8 +347,11 @@ static void multiply(void *ctx, int item, int thread) {
         const struct item n = item_of(j, item + 1);
         next = ahead_of(n.of, n.row0, n.n);
     }
-    for (int p = 0; p < it.parts; p++)
-        multiply_rows(j->cpu, it.of, it.row0 + p * (it.of->N / it.parts), it.n, next, thread);
+    const int shared = it.parts > 1 ? sr_shared_rows(it.of->w->K) : it.n;
+    for (int first = 0; first < it.n; first += shared)
+        for (int p = 0; p < it.parts; p++)
+            multiply_rows(j->cpu, it.of, it.row0 + p * (it.of->N / it.parts) + first,
+                          it.n - first < shared ? it.n - first : shared, next, thread);
 }
 
 static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) {
@@ -461,7 +466,7 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
     bool int8 = false, gemm = false, bf16 = false;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
-        const int parts = parts_of(&of[i]), rows = rows_of(cpu, of[i].way, of[i].N) / parts;
+        const int parts = parts_of(&of[i]), rows = rows_of(cpu, &of[i]) / parts;
         j.first[i + 1] = j.first[i] + (int)((of[i].N / parts + rows - 1) / rows);
         if (of[i].way == BY_DOT || of[i].way == BY_CODES || of[i].way == BY_GEMM) {
             const double limit = residual_limit(of[i].w);

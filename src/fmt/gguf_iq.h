@@ -11,6 +11,11 @@ extern const uint64_t sr_iq2xxs_grid[256], sr_iq2xs_grid[512], sr_iq2s_grid[1024
 extern const uint64_t sr_iq1s_grid[2048];                                          /* of -1, 0, 1; IQ1_M's too */
 extern const uint32_t sr_iq3xxs_grid[256];                                         /* of 4, 12, 20, .. 52, 62 */
 extern const uint32_t sr_iq3s_grid[512];                                           /* of 1, 3, 5, .. 15 */
+/* The same as digits: 2 bits of each of 8, or 3 bits of each of 4, the first in the lowest bits. First the lower bytes
+ * of all vectors, then the upper ones; of 4 digits these are nibbles, byte i has that of vector i and, above it, that
+ * of vector n / 2 + i. */
+extern const uint8_t sr_iq2xxs_digits[2 * 256], sr_iq2xs_digits[2 * 512], sr_iq2s_digits[2 * 1024];
+extern const uint8_t sr_iq1s_digits[2 * 2048], sr_iq3xxs_digits[256 + 128], sr_iq3s_digits[512 + 256];
 
 extern const int8_t sr_iq4_values[16]; /* of IQ4_NL and IQ4_XS (gguf_iq.c) */
 extern const int8_t sr_fp4_values[16]; /* twice the values of E2M1: sr_fp4_code (gguf_tq.c) */

@@ -8,18 +8,26 @@ static bool hqq_fits(const sr_weight *w) {
            w->plane[SR_HQQ_SCALES].type == w->plane[SR_HQQ_ZEROS].type;
 }
 
-/* The field of a row's codes, and how many rows from it on have the same. */
+/* The field of a row's codes, which of a byte's it is, and how many rows from it on have the same. */
 typedef struct hqq_field {
     const uint8_t *row, *end;
-    int shift, mask, rows;
+    int shift, mask, rows, at;
 } hqq_field;
 
 V_INLINE hqq_field hqq_field_of(const sr_weight *w, int64_t row) {
     const sr_hqq *h = w->aux;
     const int64_t part = w->N / h->per, at = row / part;
     const uint8_t *p = w->plane[SR_HQQ_CODES].data;
-    return (hqq_field){p + row % part * w->K, p + h->words, h->bits * (h->per - 1 - (int)at), (1 << h->bits) - 1,
-                       (int)((at + 1) * part - row)};
+    return (hqq_field){p + row % part * w->K,        p + h->words, h->bits * (h->per - 1 - (int)at), (1 << h->bits) - 1,
+                       (int)((at + 1) * part - row), (int)at};
+}
+/* Rows of one field. A thread takes the rows of all fields before the next bytes: each asks for its share of these. */
+V_INLINE v_rows hqq_rows(const sr_weight *w, const hqq_field *f, int n) {
+    const int per = ((const sr_hqq *)w->aux)->per;
+    int shift = 0;
+    while (2 << shift <= per) shift++;
+    return (v_rows){
+        f->row, f->end, w->K, f, per == 1 ? f->row + AHEAD : f->row + n * w->K + (n * w->K >> shift) * f->at, shift};
 }
 
 V_INLINE void hqq_groups(const sr_weight *w, int64_t row, int64_t k0, int n, float *scale, float *min,
@@ -81,7 +89,7 @@ static void dot_hqq(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x
     while (n_rows > 0) {
         const hqq_field f = hqq_field_of(w, row0);
         const int n = n_rows < f.rows ? n_rows : f.rows;
-        const v_rows rows = {f.row, f.end, w->K, &f};
+        const v_rows rows = hqq_rows(w, &f, n);
         if (w->group % 64 == 0 && w->K % 64 == 0)
             dot_groups_of(w, row0, n, rows, x, x->code, y, ld_y, 32, 1, hqq_groups32, hqq_64_block);
         else
@@ -98,6 +106,5 @@ static void unpack_hqq8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
 }
 static void dot_hqq8(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y) {
     const hqq_field f = hqq_field_of(w, row0);
-    dot_groups_of(w, row0, n_rows, (v_rows){f.row, f.end, w->K, NULL}, x, x->code, y, ld_y, 32, 1, hqq8_groups32,
-                  bytes_block);
+    dot_groups_of(w, row0, n_rows, hqq_rows(w, &f, n_rows), x, x->code, y, ld_y, 32, 1, hqq8_groups32, bytes_block);
 }

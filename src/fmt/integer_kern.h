@@ -4,9 +4,14 @@
 
 enum { ROWS = 64, VECTORS = ROWS / 8 };
 
-/* acc[t][row] = codes . x[t] for ROWS rows and n columns from k of one block of x on, all in one group. p: the words of
- * the first column; the next ones are `step` bytes further each. */
-typedef void product_fn(const uint8_t *p, int64_t step, int k, int n, v_x x, int32_t (*acc)[ROWS], const int T);
+/* Columns of a run, all in one group, that come in one product or several. */
+typedef struct v_part {
+    int k, n; /* from column k of a block of x on */
+    bool first, last;
+} v_part;
+/* acc[t][row] += codes . x[t] for ROWS rows and the columns of a part; in rows' order behind the last one. p: the words
+ * of the first column; the next ones are `step` bytes further each. */
+typedef void product_fn(const uint8_t *p, int64_t step, v_part part, v_x x, int32_t (*acc)[ROWS], const int T);
 
 /* Bits of each of eight rows in a word of zeros, and in AWQ's words of codes. */
 static const uint8_t gptq4_order[8] = {0, 4, 8, 12, 16, 20, 24, 28}, awq4_order[8] = {0, 16, 4, 20, 8, 24, 12, 28};
@@ -42,10 +47,10 @@ V_INLINE void gptq4_rows(const uint8_t *p, int64_t step, int n_words, v_x x, int
         for (int v = 0; v < V; v++) vi_store(acc[t] + 8 * v, a[t * V + v]);
 }
 
-V_INLINE void gptq4_product(const uint8_t *p, int64_t step, int k, int n, v_x x, int32_t (*acc)[ROWS], const int T) {
+V_INLINE void gptq4_product(const uint8_t *p, int64_t step, v_part part, v_x x, int32_t (*acc)[ROWS], const int T) {
     const int V = T == 1 ? 8 : T == 2 ? 4 : 2;
     for (int v = 0; v < VECTORS; v += V)
-        gptq4_rows(p + 32 * v, step, (n + 7) / 8, x, k, (int32_t(*)[ROWS])(void *)(acc[0] + 8 * v), V, T);
+        gptq4_rows(p + 32 * v, step, (part.n + 7) / 8, x, part.k, (int32_t(*)[ROWS])(void *)(acc[0] + 8 * v), V, T);
 }
 
 /* ---------------------------------------------------------------- AWQ, 4 bits, gemm
@@ -54,7 +59,11 @@ V_INLINE void gptq4_product(const uint8_t *p, int64_t step, int k, int n, v_x x,
  * which has a byte of each column. The low nibbles of lanes 0 .. 3 are rows 0 4 1 5 of word r of each half, the high
  * ones rows 2 6 3 7. */
 
-enum { STAGE = 128 /* columns */ };
+enum {
+    RUN_COLUMNS = 128,
+    STAGE = 32,        /* columns */
+    STAGES_AHEAD = 128 /* columns */
+};
 
 V_INLINE void awq4_stage(const uint8_t *p, int64_t stride, int columns, int rows, uint8_t *to) {
     for (int i = 0; i < columns; i += 4, p += 4 * stride) {
@@ -69,20 +78,23 @@ V_INLINE void awq4_stage(const uint8_t *p, int64_t stride, int columns, int rows
             vb_store(to + 64, vb_zip16_low(a1, b1));
             vb_store(to + 96, vb_zip16_high(a1, b1));
             if (b % 64) continue;
-            __builtin_prefetch(p + STAGE * stride + b);
-            __builtin_prefetch(p1 + STAGE * stride + b);
-            __builtin_prefetch(p2 + STAGE * stride + b);
-            __builtin_prefetch(p3 + STAGE * stride + b);
+            __builtin_prefetch(p + STAGES_AHEAD * stride + b);
+            __builtin_prefetch(p1 + STAGES_AHEAD * stride + b);
+            __builtin_prefetch(p2 + STAGES_AHEAD * stride + b);
+            __builtin_prefetch(p3 + STAGES_AHEAD * stride + b);
         }
     }
 }
 
-V_INLINE void awq4_two(const uint8_t *p, int64_t step, int columns, const int8_t *x, int64_t pitch,
+V_INLINE void awq4_two(const uint8_t *p, int64_t step, v_part part, const int8_t *x, int64_t pitch,
                        int32_t (*acc)[ROWS], const int T) {
     vi low[8], high[8];
 #pragma GCC unroll 8
-    for (int i = 0; i < 4 * T; i++) low[i] = high[i] = vi_zero();
-    for (int i = 0; i < columns; i += 4, p += step)
+    for (int i = 0; i < 4 * T; i++) {
+        low[i] = part.first ? vi_zero() : vi_load(acc[i / 4] + 8 * (i % 4));
+        high[i] = part.first ? vi_zero() : vi_load(acc[i / 4] + 8 * (i % 4) + 32);
+    }
+    for (int i = 0; i < part.n; i += 4, p += step)
 #pragma GCC unroll 4
         for (int r = 0; r < 4; r++) {
             const vb c = vb_load(p + 32 * r), c0 = vb_low4(c), c1 = vb_high4(c);
@@ -92,21 +104,24 @@ V_INLINE void awq4_two(const uint8_t *p, int64_t step, int columns, const int8_t
                 high[4 * t + r] = vi_dot_u6(high[4 * t + r], c1, vb_four(x + t * pitch + i));
             }
         }
-#pragma GCC unroll 2
-    for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++) {
-            vi first = vi_deal_first(low[4 * t + r], high[4 * t + r]);
-            vi last = vi_deal_last(low[4 * t + r], high[4 * t + r]);
-            vi_store(acc[t] + 8 * r, vb_halves0(first, last));
-            vi_store(acc[t] + 8 * (4 + r), vb_halves1(first, last));
+#pragma GCC unroll 8
+    for (int i = 0; i < 4 * T; i++) {
+        int32_t *to = acc[i / 4];
+        const int r = i % 4;
+        if (!part.last) {
+            vi_store(to + 8 * r, low[i]);
+            vi_store(to + 8 * r + 32, high[i]);
+            continue;
         }
+        const vi first = vi_deal_first(low[i], high[i]), last = vi_deal_last(low[i], high[i]);
+        vi_store(to + 8 * r, vb_halves0(first, last));
+        vi_store(to + 8 * (4 + r), vb_halves1(first, last));
+    }
 }
-V_INLINE void awq4_product(const uint8_t *p, int64_t step, int k, int columns, v_x x, int32_t (*acc)[ROWS],
-                           const int T) {
+V_INLINE void awq4_product(const uint8_t *p, int64_t step, v_part part, v_x x, int32_t (*acc)[ROWS], const int T) {
     const int64_t pitch = x.pitch * SR_KC;
-    awq4_two(p, step, columns, x.code + k, pitch, acc, T < 2 ? 1 : 2);
-    if (T > 2) awq4_two(p, step, columns, x.code + k + 2 * pitch, pitch, acc + 2, T - 2);
+    awq4_two(p, step, part, x.code + part.k, pitch, acc, T < 2 ? 1 : 2);
+    if (T > 2) awq4_two(p, step, part, x.code + part.k + 2 * pitch, pitch, acc + 2, T - 2);
 }
 
 /* ---------------------------------------------------------------- what both share */
@@ -171,14 +186,14 @@ typedef struct v_words {
 
 V_INLINE void dot_along_rows_t(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x8, float *y, int64_t ld_y,
                                product_fn *product, const v_words words, const int T) {
-    const int whole = row0 % 8 ? 0 : n_rows / ROWS * ROWS, run = w->group < STAGE ? w->group : STAGE;
+    const int whole = row0 % 8 ? 0 : n_rows / ROWS * ROWS, run = w->group < RUN_COLUMNS ? w->group : RUN_COLUMNS;
     const int64_t stride = w->plane[SR_INTEGER_CODES].stride;
     uint8_t stage[STAGE * SR_DOT_ROWS / 2];
     v_x x = {x8->code, x8->sum, x8->scale, x8->n_block, x8->dealt};
     for (int t = 0; t < T; t++) memset(y + t * ld_y, 0, (size_t)n_rows * sizeof *y);
     for (int64_t k = 0; k < w->K; k += SR_KC, x.code += SR_KC, x.dealt += SR_KC, x.sum += SR_KC / SR_SUM, x.scale++)
         for (int at = 0; at < SR_KC && k + at < w->K; at += run) {
-            int32_t acc[SR_DOT_MAX][ROWS], sum[SR_DOT_MAX] = {0};
+            int32_t acc[SR_DOT_ROWS / ROWS][SR_DOT_MAX][ROWS], sum[SR_DOT_MAX] = {0};
             float x_scales[SR_DOT_MAX];
             for (int t = 0; t < T; t++) {
                 for (int i = 0; i < run; i += SR_SUM)
@@ -188,14 +203,19 @@ V_INLINE void dot_along_rows_t(const sr_weight *w, int64_t row0, int n_rows, con
             const int n = w->K - k - at < run ? (int)(w->K - k - at) : run;
             const uint8_t *p =
                 w->plane[SR_INTEGER_CODES].data + (k + at) / words.columns * stride + row0 * 4 * words.columns / 8;
-            int64_t step = stride;
-            if (words.staged && whole) {
-                awq4_stage(p, stride, n, whole, stage);
-                p = stage, step = 2 * whole;
-            }
-            for (int r = 0; r < whole; r += ROWS) {
-                product(p + (words.staged ? 2 * r : 4 * r), step, at, n, x, acc, T);
-                finish_rows(w, row0 + r, (k + at) / w->spec.group, acc, sum, x_scales, y + r, ld_y, words.order, T);
+            const int columns = words.staged ? STAGE : run;
+            for (int i = 0; i < n && whole; i += columns) {
+                const v_part part = {at + i, n - i < columns ? n - i : columns, i == 0, i + columns >= n};
+                if (words.staged) awq4_stage(p + i * stride, stride, part.n, whole, stage);
+                for (int r = 0; r < whole; r += ROWS) {
+                    if (words.staged)
+                        product(stage + 2 * r, 2 * whole, part, x, acc[r / ROWS], T);
+                    else
+                        product(p + 4 * r, stride, part, x, acc[r / ROWS], T);
+                    if (part.last)
+                        finish_rows(w, row0 + r, (k + at) / w->spec.group, acc[r / ROWS], sum, x_scales, y + r, ld_y,
+                                    words.order, T);
+                }
             }
             for (int r = whole; r < n_rows; r++) add_row(w, row0 + r, k + at, run, x, sum, x_scales, y + r, ld_y, T);
         }
