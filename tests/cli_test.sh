@@ -477,7 +477,7 @@ says '^prefill .* 0\.5  *[0-9.]*$'
 says '^decode .* -  *-$'
 warns 'not measured alike: it has isq q9, here null; threads 3, here 1;'
 run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json" --csv
-says ',threads,old_median_tok_s,ratio$'
+says ',threads,sessions,old_median_tok_s,ratio$'
 says '^prefill,.*,1,0\.500,[0-9.]*$'
 says '^decode,.*,1,,$'
 run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json" --json
