@@ -688,7 +688,7 @@ static void batches_on_plain_types_round_no_more_than_they_say(void **s) {
                         }
                         const bool bf16 =
                             sr_kerns[i]->gemm_bf16 && sr_kerns[i]->bf16_usable() && w.fast && w.fast->panel_bf16;
-                        double rounding = (w.fmt->panel_err > 0 ? 0x1p-8 : 0) + (bf16 ? 0x1p-9 : 0);
+                        double rounding = (w.fmt->panel_err > 0 ? 0x1p-8 : 0) + (bf16 ? 0x1p-8 : 0);
                         if (!(fabs((double)y[t * N + r] - want) <=
                               (rounding + 0x1p-20 + U * ((double)K / 4 + 32)) * size))
                             fail_msg("%s %s K %d N %d T %d row %d column %d: got %.9g, want %.9g", sr_kerns[i]->name,

@@ -139,6 +139,7 @@ static struct ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
 }
 
 static struct ahead part_of(struct ahead a, int64_t i, int64_t n) {
+    if (!a.at) return a;
     const int64_t from = a.bytes * i / n / 64 * 64;
     return (struct ahead){a.at + from, a.bytes * (i + 1) / n - from};
 }
