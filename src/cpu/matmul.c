@@ -160,22 +160,15 @@ static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, in
                        struct ahead next, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
-    if (fine) {
-        for (int r = 0; r < n_rows; r++) {
-            prefetch(next, r, SR_MR);
-            w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
-        }
-        return;
-    }
-    if (n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
+    if (!fine && n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
         w->fast->panel_rows(w, row0, k0, n, p);
         return;
     }
     for (int r = 0; r < n_rows; r++) {
         prefetch(next, r, SR_MR);
-        if (w->fast && w->fast->panel)
+        if (!fine && w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
-        else if (w->fast && w->fast->unpack && !w->fmt->panel)
+        else if (w->fast && w->fast->unpack && (fine || !w->fmt->panel))
             w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (w->fmt->panel == sr_panel_coarse && kern->coarse && w->K % 16 == 0)
             coarse_panel(kern, w, row0 + r, k0, n, p->code[r], p->scale[r]);
@@ -205,13 +198,10 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
         for (int p = 0; p < pairs; p++) {
             for (int h = 0; h < 2; h++) {
-                const int first = p * SR_PAIR + h * SR_MR, rows = n_rows - first;
+                const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
                 const int64_t part = (k0 / SR_TILE_KC * pairs + p) * 2 + h;
-                fill_panel(kern, w, row0 + first,
-                           rows < 0       ? 0
-                           : rows > SR_MR ? SR_MR
-                                          : rows,
-                           k0, fine, part_of(next, part, parts), panel);
+                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, part_of(next, part, parts),
+                           panel);
                 kern->pack_w(panel, h, group, has_min, tile);
             }
             kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
@@ -344,7 +334,7 @@ static void multiply(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     const struct item it = item_of(j, item);
     struct ahead next = {0};
-    if (item + 1 < j->first[j->n]) {
+    if (it.of->way == BY_GEMM && item + 1 < j->first[j->n]) {
         const struct item n = item_of(j, item + 1);
         next = ahead_of(n.of, n.row0, n.n);
     }

@@ -421,9 +421,8 @@ V_INLINE void eight_values(const uint8_t *b, signed_fn *codes, vf s, vf numbers,
                            float *scale) {
     v_signed c[8] = {codes(b, 0), codes(b, 1), codes(b, 2), codes(b, 3),
                      codes(b, 4), codes(b, 5), codes(b, 6), codes(b, 7)};
-    vb most = vb_max_of_halves(vb8_max((vb8){c[0].u, c[1].u, c[2].u, c[3].u, c[4].u, c[5].u, c[6].u, c[7].u}));
     float inverse, d[8];
-    vf largest = vf_mul(s, vf_from_half0(most));
+    vf largest = vf_mul(s, vb8_most((vb8){c[0].u, c[1].u, c[2].u, c[3].u, c[4].u, c[5].u, c[6].u, c[7].u}));
     if (!coarse_steps(largest_of(largest, largest), &inverse, code, scale)) return;
     vf mul = vf_set1(inverse);
     vf_spill(d, s);
