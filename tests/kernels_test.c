@@ -529,28 +529,27 @@ static void float_dots_equal_double(void **s) {
                 }
 }
 
-/* Panels of bfloat16 are decode, rounded: NaN for NaN. Weights also with every code there is, and scales of other
- * blocks than the row's default. */
-static void bf16_panels_equal_decode_rounded(void **s) {
+/* NaN for NaN. Weights also with every code there is, and scales of other blocks than the row's default. */
+static void fast_decoding_equals_decode(void **s) {
     static const int64_t sizes[] = {8, 100, 512, 1000};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
         for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
-            for (int n = 0; f->panel_bf16 && n < 8; n++) {
+            for (int n = 0; f->decode && n < 8; n++) {
                 sr_weight w;
                 int mark = n_maps;
                 int64_t K = sizes[n / 2];
                 if (!make_for(f, 6, K, 0, false, &w)) continue;
                 for (int64_t b = 0; n % 2 && b < w.plane[0].bytes; b++) w.plane[0].data[b] = (uint8_t)(next_u32() >> 8);
-                uint16_t *got = guarded((size_t)K * sizeof *got);
+                float *got = guarded((size_t)K * sizeof *got);
                 float want[1000];
                 for (int64_t r = 0; r < w.N; r++)
                     for (int64_t k0 = 0; k0 < K; k0 += SR_TILE_KC) {
                         int64_t m = K - k0 < SR_TILE_KC ? K - k0 : SR_TILE_KC;
-                        f->panel_bf16(&w, r, k0, m, got + K - m);
+                        f->decode(&w, r, k0, m, got + K - m);
                         w.fmt->decode(&w, r, k0, m, want);
                         for (int64_t k = 0; k < m; k++) {
-                            float a = sr_bf16_to_f32(got[K - m + k]), b = sr_bf16_to_f32(sr_f32_to_bf16(want[k]));
+                            const float a = got[K - m + k], b = want[k];
                             if (!same_or_both_nan(a, b))
                                 fail_msg("%s %s K %d row %d column %d: got %a, want %a", sr_kerns[i]->name, f->format,
                                          (int)K, (int)r, (int)(k0 + k), (double)a, (double)b);
@@ -662,8 +661,9 @@ static void batches_equal_decoded_weights_times_x(void **s) {
             }
 }
 
-/* Any x, odd shapes and tails: only gemm_bf16.c rounds x, to bfloat16. Weights with scales are rounded to that once. */
-static void batches_on_plain_types_round_no_more_than_they_say(void **s) {
+/* Any x, odd shapes and tails. Columns of a tile are added in turn, tiles after them: at most 256 + K / 256 roundings.
+ */
+static void batches_on_float_types_round_as_f32_sums_do(void **s) {
     static const int batches[] = {5, 12, 33}, rows[] = {1, 31, 33};
     static const int64_t columns[] = {6, 500, 1030};
     (void)s;
@@ -686,11 +686,7 @@ static void batches_on_plain_types_round_no_more_than_they_say(void **s) {
                             want += (double)v[k] * (double)x[t * K + k];
                             size += fabs((double)v[k] * (double)x[t * K + k]);
                         }
-                        const bool bf16 =
-                            sr_kerns[i]->gemm_bf16 && sr_kerns[i]->bf16_usable() && w.fast && w.fast->panel_bf16;
-                        double rounding = (w.fmt->panel_err > 0 ? 0x1p-8 : 0) + (bf16 ? 0x1p-8 : 0);
-                        if (!(fabs((double)y[t * N + r] - want) <=
-                              (rounding + 0x1p-20 + U * ((double)K / 4 + 32)) * size))
+                        if (!(fabs((double)y[t * N + r] - want) <= U * ((double)SR_TILE_KC + 32) * size))
                             fail_msg("%s %s K %d N %d T %d row %d column %d: got %.9g, want %.9g", sr_kerns[i]->name,
                                      w.fmt->name, (int)K, N, T, r, t, (double)y[t * N + r], want);
                     }
@@ -1195,10 +1191,10 @@ int main(void) {
         cmocka_unit_test(kernels_agree_on_what_packages_wrote),
         cmocka_unit_test(integer_sums_are_exact_on_every_instruction_set),
         cmocka_unit_test(float_dots_equal_double),
-        cmocka_unit_test(bf16_panels_equal_decode_rounded),
+        cmocka_unit_test(fast_decoding_equals_decode),
         cmocka_unit_test(a_nan_among_the_weights_of_a_float_dot_shows),
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
-        cmocka_unit_test(batches_on_plain_types_round_no_more_than_they_say),
+        cmocka_unit_test(batches_on_float_types_round_as_f32_sums_do),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
         cmocka_unit_test(experts_multiply_the_tokens_that_chose_them),
         cmocka_unit_test(heads_are_multiplied_by_matrices_of_their_own),

@@ -302,9 +302,36 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
 #undef ROW
 }
 
+/* The GEMM of f32: scores of 32 rows of weights with the tokens as queries. */
+static void gemm_f32(const float (*panel)[SR_TILE_KC], int64_t n, const float *x, int64_t ld_x, int T, bool first,
+                     float *acc) {
+    float packed[SR_TILE_KC * TILE_KEYS], sum[TILE_ROWS][TILE_KEYS], *to[TILE_ROWS];
+    for (int i = 0; i < TILE_ROWS; i++) to[i] = sum[i];
+    for (int r0 = 0; r0 < SR_PAIR; r0 += TILE_KEYS) {
+        for (int j = 0; j < TILE_KEYS; j += VW)
+            for (int64_t k = 0; k < n; k += VW) {
+                vw r[VW];
+                for (int i = 0; i < VW; i++) r[i] = vw_load(panel[r0 + j + i] + k);
+                vw_transpose(r);
+                for (int i = 0; i < VW; i++) vw_store(packed + (k + i) * TILE_KEYS + j, r[i]);
+            }
+        for (int t = 0; t < T; t += TILE_ROWS) {
+            const float *rows[TILE_ROWS];
+            for (int i = 0; i < TILE_ROWS; i++) rows[i] = x + (t + i < T ? t + i : T - 1) * ld_x;
+            score_tile(rows, packed, (int)n, to);
+            for (int i = 0; i < TILE_ROWS && t + i < T; i++)
+                for (int j = 0; j < TILE_KEYS; j += VW) {
+                    float *a = acc + (int64_t)(t + i) * SR_PAIR + r0 + j;
+                    vw_store(a, first ? vw_load(sum[i] + j) : vw_add(vw_load(a), vw_load(sum[i] + j)));
+                }
+        }
+    }
+}
+
 /* What the bodies of rows_kern.h and this file give to a row of any instruction set. */
 #define SR_KERN_ROWS                                                                                                   \
-    .quantize = quantize, .dot_f32 = dot_f32, .rms_norm = rms_norm, .layer_norm = layer_norm, .add = add_rows,         \
+    .quantize = quantize, .gemm_f32 = gemm_f32, .dot_f32 = dot_f32, .rms_norm = rms_norm, .layer_norm = layer_norm,    \
+    .add = add_rows,                                                                                                   \
     .act = {[SR_ACT_SILU] = silu,                                                                                      \
             [SR_ACT_GELU_TANH] = gelu_tanh,                                                                            \
             [SR_ACT_RELU2] = relu2,                                                                                    \
@@ -313,6 +340,7 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
     .soft_cap = soft_cap_rows, .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent,               \
     .to_f16 = to_f16, .attend_chunk = attend_chunk
 #define SR_FAST_PLAIN                                                                                                  \
-    {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows}, {                      \
-        .format = "bf16", .dot_float = dot_bf16_rows, .panel_bf16 = copy_bf16                                          \
+    {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows, .decode = decode_f16},  \
+    {                                                                                                                  \
+        .format = "bf16", .dot_float = dot_bf16_rows, .decode = decode_bf16                                            \
     }

@@ -41,7 +41,6 @@ const sr_kern sr_kern_avx512 = {
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
     SR_KERN_GEMM(avx512),
-    SR_KERN_BF16,
 };
 
 static bool amx_usable(void) {
@@ -58,6 +57,5 @@ const sr_kern sr_kern_amx = {
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
     SR_KERN_GEMM(amx),
-    SR_KERN_BF16,
 };
 #endif

@@ -36,7 +36,6 @@ static sr_status cpu_open(const sr_dev_options *o, sr_dev **out, sr_err *err) {
     cpu->threads = o->threads;
     cpu->batch = o->batch;
     cpu->exact = o->exact;
-    cpu->bf16 = kern->gemm_bf16 && kern->bf16_usable();
     *out = &cpu->dev;
     return SR_OK;
 }
@@ -51,7 +50,6 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->packed, cpu->packed_bytes);
     sr_pages_free(cpu->gathered, cpu->gathered_bytes);
     sr_pages_free(cpu->chosen, cpu->chosen_bytes);
-    sr_pages_free(cpu->packed_bf16, cpu->bf16_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
     free(cpu);
@@ -100,9 +98,7 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     ok = ok && grow(&cpu->x8.dealt, &cpu->x8_block[3], 2 * SR_FEW_COLUMNS * blocks * SR_KC);
     ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
     size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks);
-    size_t bf16 = cpu->bf16 ? cpu->kern->bf16_packed_bytes(cpu->batch, max_k) : 0;
     ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
-    ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, bf16);
     size_t rows = most * (size_t)max_k * sizeof(float);
     ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, rows);
     ok = ok && grow(&cpu->chosen, &cpu->chosen_bytes, rows);

@@ -26,7 +26,7 @@
 #include "fmt/mx_kern.h"
 
 #define FLOATS(name)                                                                                                   \
-    { .format = #name, .dot_float = dot_##name, .panel_bf16 = panel_##name }
+    { .format = #name, .dot_float = dot_##name, .decode = decode_##name }
 #define PANEL_DOT(name)                                                                                                \
     { .format = #name, .panel = panel_##name, .dot = dot_##name }
 #define UNPACK_DOT(name)                                                                                               \

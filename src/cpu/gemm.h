@@ -45,17 +45,6 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
                          bool first, float *acc);
 void sr_gemm_amx_probe(int64_t n);
 
-/* bfloat16 tiles, where the processor has their dot product; serves every AVX-512 row. */
-enum { sr_gemm_bf16_columns = 12 };
-bool sr_gemm_bf16_usable(void);
-size_t sr_gemm_bf16_packed_bytes(int T, int64_t K);
-void sr_gemm_bf16_pack_x(const float *x, int64_t ld_x, int T, int64_t K, int item, void *packed);
-void sr_gemm_bf16(const uint16_t (*panel)[SR_TILE_KC], int64_t k0, int64_t K, const void *packed, int n_column,
-                  bool first, float *acc);
-#define SR_KERN_BF16                                                                                                   \
-    .bf16_usable = sr_gemm_bf16_usable, .bf16_packed_bytes = sr_gemm_bf16_packed_bytes,                                \
-    .bf16_columns = sr_gemm_bf16_columns, .bf16_pack_x = sr_gemm_bf16_pack_x, .gemm_bf16 = sr_gemm_bf16
-
 extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[];
 
 /* The GEMM slots of a row. */

@@ -11,7 +11,30 @@
 
 #include "cpu/gemm.h"
 
-#include "cpu/transpose_avx512.h"
+#define INLINE static inline __attribute__((always_inline))
+
+/* Lane l of the result is 16 bytes of row 4l. */
+INLINE __m512i four_rows(const char *p, size_t pitch) {
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 4 * pitch)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 8 * pitch)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 12 * pitch)), 3);
+}
+
+/* Four dwords of 16 rows. */
+struct quad {
+    __m512i v[4];
+};
+
+INLINE struct quad transpose4(const void *src, size_t pitch) {
+    const char *p = src;
+    __m512i a = four_rows(p, pitch), b = four_rows(p + pitch, pitch);
+    __m512i c = four_rows(p + 2 * pitch, pitch), d = four_rows(p + 3 * pitch, pitch);
+    __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+    __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+    return (struct quad){{_mm512_unpacklo_epi64(ab0, cd0), _mm512_unpackhi_epi64(ab0, cd0),
+                          _mm512_unpacklo_epi64(ab1, cd1), _mm512_unpackhi_epi64(ab1, cd1)}};
+}
 
 enum { KC = SR_TILE_KC, MR = SR_MR, NR = sr_gemm_avx512_pack_columns };
 

@@ -76,8 +76,8 @@ typedef struct sr_fast {
     /* The same for plain floats, against x[T][K] in f32, T <= SR_DOT_MAX. */
     void (*dot_float)(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                       int64_t ld_y);
-    /* Columns k0 .. k0+n of one row as bfloat16, for gemm_bf16. */
-    void (*panel_bf16)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out);
+    /* As sr_format.decode, equal to it bit for bit, for gemm_f32. */
+    void (*decode)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out);
 } sr_fast;
 static inline const sr_fast *sr_fast_next(const sr_fast *f) {
     f++;
@@ -126,16 +126,12 @@ typedef struct sr_kern {
      */
     void (*store)(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
-    /* bfloat16 tiles, optional. An item of bf16_pack_x is bf16_columns tokens. acc[n_column][SR_PAIR] as in gemm_i8;
-     * panel [SR_PAIR][SR_TILE_KC], zero past K and N. */
-    bool (*bf16_usable)(void);
-    size_t (*bf16_packed_bytes)(int T, int64_t K);
-    int bf16_columns;
-    void (*bf16_pack_x)(const float *x, int64_t ld_x, int T, int64_t K, int item, void *packed);
-    void (*gemm_bf16)(const uint16_t (*panel)[SR_TILE_KC], int64_t k0, int64_t K, const void *packed, int n_column,
-                      bool first, float *acc);
+    /* acc[T][SR_PAIR] (+)= panel[SR_PAIR][SR_TILE_KC] * x[T][n <= SR_TILE_KC] in f32: the exact path, and what has no
+     * better tile. */
+    void (*gemm_f32)(const float (*panel)[SR_TILE_KC], int64_t n, const float *x, int64_t ld_x, int T, bool first,
+                     float *acc);
 
-    /* f32: the exact path, and plain types in batches. y[i] = row . x[i * ld_x] for n_x vectors. */
+    /* The same for a row. y[i] = row . x[i * ld_x] for n_x vectors. */
     void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
 
     /* Rows. out may be x. */
@@ -188,15 +184,15 @@ typedef struct sr_cpu {
     sr_dev dev;
     const sr_kern *kern;
     int threads, batch;
-    bool exact, bf16; /* bf16: the machine has gemm_bf16 */
+    bool exact;
     /* Scratch, sized by reserve: quantized x, packed x, and one arena a thread. */
     int64_t max_k, max_n;
     sr_x8 x8;             /* twice `batch` columns, or SR_FEW_COLUMNS */
     int32_t *residual_of; /* the token that a column of residuals belongs to: see struct columns of matmul.c */
     size_t residual_bytes;
     size_t x8_block[4]; /* bytes behind its arrays */
-    void *packed, *packed_bf16;
-    size_t packed_bytes, bf16_bytes;
+    void *packed;
+    size_t packed_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
     size_t gathered_bytes;
     float *chosen; /* [batch][max_k]: x of one expert's tokens, or of several few ones */

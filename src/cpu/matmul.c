@@ -17,8 +17,8 @@ enum way {
     BY_CODES, /* the same for formats without a dot: a row is unpacked block by block */
     BY_FLOAT, /* fast->dot_float: plain rows against f32 x */
     BY_GEMM,  /* int8 tiles */
-    BY_BF16,  /* bfloat16 tiles */
-    BY_DECODE /* rows decoded to f32: --exact, and plain types in batches */
+    BY_F32,   /* f32 tiles of decoded rows: --exact, and what has no other */
+    BY_DECODE /* the same for few tokens, row by row */
 };
 
 /* Tokens that some weights of a call share. As int8 they are the columns at .. at + n of the device's: first a column a
@@ -56,16 +56,15 @@ static size_t round64(size_t n) {
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
     size_t gemm =
         round64(sizeof(sr_panel)) + round64(kern->tile_bytes) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
-    size_t bf16 = sizeof(uint16_t[SR_PAIR][SR_TILE_KC]) + (size_t)batch * SR_PAIR * sizeof(float);
+    size_t f32 = sizeof(float[SR_PAIR][SR_TILE_KC]) + (size_t)batch * SR_PAIR * sizeof(float);
     size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
-    gemm = gemm > bf16 ? gemm : bf16;
+    gemm = gemm > f32 ? gemm : f32;
     return round64(gemm > decode ? gemm : decode);
 }
 
 static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
-    if (cpu->exact) return BY_DECODE;
-    if (cpu->bf16 && T > SR_DOT_MAX && w->fast && w->fast->panel_bf16) return BY_BF16;
-    if (w->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
+    if (cpu->exact) return T > SR_DOT_MAX ? BY_F32 : BY_DECODE;
+    if (w->tile != SR_TILE_I8) return T > SR_DOT_MAX ? BY_F32 : w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
     if (T > cpu->kern->dot_max_t) return BY_GEMM;
     return w->fast && w->fast->dot ? BY_DOT : BY_CODES;
 }
@@ -78,7 +77,7 @@ static int parts_of(const struct rows *r) {
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, const struct rows *r) {
     const int64_t N = r->N;
-    if (r->way == BY_BF16) return SR_PAIR;
+    if (r->way == BY_F32) return SR_PAIR;
     if (r->way != BY_GEMM) {
         const bool wide = r->way == BY_DOT && r->w->fast->wide;
         int rows = wide ? SR_DOT_ROWS : SR_FEW_ROWS;
@@ -217,20 +216,20 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     }
 }
 
-/* One pair of bfloat16 tiles. */
-static void bf16_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+/* One pair of f32 tiles. */
+static void f32_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
-    const int T = o->x->T;
-    uint16_t(*panel)[SR_TILE_KC] = (void *)scratch;
-    float *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
+    const struct columns *x = o->x;
+    float(*panel)[SR_TILE_KC] = (void *)scratch, *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
+    if (n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
-        int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
-        if (n < SR_TILE_KC || n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
-        for (int r = 0; r < n_rows; r++) w->fast->panel_bf16(w, row0 + r, k0, n, panel[r]);
-        kern->gemm_bf16((const uint16_t(*)[SR_TILE_KC])panel, k0, w->K, cpu->packed_bf16, T, k0 == 0, acc);
+        const int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
+        for (int r = 0; r < n_rows; r++)
+            (w->fast && w->fast->decode ? w->fast->decode : w->fmt->decode)(w, row0 + r, k0, n, panel[r]);
+        kern->gemm_f32((const float(*)[SR_TILE_KC])panel, n, x->x + k0, x->ld_x, x->T, k0 == 0, acc);
     }
-    kern->store(acc, T, n_rows, out_at(o, row0), o->ld_y);
+    kern->store(acc, x->T, n_rows, out_at(o, row0), o->ld_y);
 }
 
 /* fast->dot made of unpack and dot_codes. */
@@ -300,11 +299,11 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
     case BY_FLOAT:
         w->fast->dot_float(w, row0, n_rows, o->x->x, o->x->ld_x, o->x->T, y, o->ld_y);
         break;
-    case BY_BF16:
-        bf16_rows(cpu, o, row0, n_rows, scratch);
-        break;
     case BY_GEMM:
         gemm_rows(cpu, o, row0, n_rows, next, scratch);
+        break;
+    case BY_F32:
+        f32_rows(cpu, o, row0, n_rows, scratch);
         break;
     case BY_DECODE:
         decode_rows(cpu, o, row0, n_rows, scratch);
@@ -444,17 +443,11 @@ static void pack_columns(void *ctx, int item, int thread) {
     j->cpu->kern->pack_x(&j->cpu->x8, item, j->cpu->packed);
 }
 
-static void pack_bf16(void *ctx, int item, int thread) {
-    const struct job *j = ctx;
-    (void)thread;
-    j->cpu->kern->bf16_pack_x(j->x->x, j->x->ld_x, j->x->T, j->of[0].w->K, item, j->cpu->packed_bf16);
-}
-
 /* All weights want the columns of x in the same order. More than one x: each of up to SR_DOT_MAX tokens, fewer than
  * what gemm wants. */
 static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x, int n_x) {
     struct job j = {.cpu = cpu, .of = of, .n = n, .x = x, .n_x = n_x};
-    bool int8 = false, gemm = false, bf16 = false;
+    bool int8 = false, gemm = false;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
         const int parts = parts_of(&of[i]), rows = rows_of(cpu, &of[i]) / parts;
@@ -465,7 +458,6 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             int8 = true;
         }
         gemm = gemm || of[i].way == BY_GEMM;
-        bf16 = bf16 || of[i].way == BY_BF16;
     }
     if (int8) {
         quantize_all(&j);
@@ -473,7 +465,6 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
                         &j);
     }
-    if (bf16) sr_pool_for(cpu->threads, (x->T + cpu->kern->bf16_columns - 1) / cpu->kern->bf16_columns, pack_bf16, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }
 

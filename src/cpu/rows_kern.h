@@ -319,6 +319,16 @@ static void quantize(const float *x, int64_t K, int8_t *code, float *scale, int1
     }
 }
 
-static void copy_bf16(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    memcpy(out, w->plane[0].data + row * w->plane[0].stride + k0 * 2, (size_t)n * 2);
+V_INLINE void decode_halves(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out,
+                            vf (*load)(const uint8_t *p)) {
+    const uint8_t *p = w->plane[0].data + row * w->plane[0].stride + k0 * 2;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) vf_store(out + i, load(p + 2 * i));
+    if (i < n) w->fmt->decode(w, row, k0 + i, n - i, out + i);
+}
+static void decode_f16(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_halves(w, row, k0, n, out, load_f16);
+}
+static void decode_bf16(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    decode_halves(w, row, k0, n, out, load_bf16);
 }

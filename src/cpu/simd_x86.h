@@ -112,15 +112,6 @@ V_INLINE vf vf_from_bf16(const uint16_t *p) {
     __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
-/* To nearest even; NaN stays NaN. */
-V_INLINE void vf_to_bf16(uint16_t *p, vf v) {
-    __m256i u = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-    __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
-    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    r = _mm256_srli_epi32(_mm256_blendv_epi8(r, _mm256_or_si256(u, _mm256_set1_epi32(0x400000)), nan), 16);
-    __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
-    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(both));
-}
 /* Eight E5M2 (the upper half of an f16), and eight E4M3 over 256: an f16 once the exponent has a fifth bit in front.
  * NaN of E4M3 becomes 480 / 256. */
 V_INLINE vf vf_from_e5m2(const uint8_t *p) {

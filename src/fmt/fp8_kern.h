@@ -1,4 +1,4 @@
-/* Fast panels and dots of FP8 (fp8.c, MLX's mxfp8), in the vocabulary of cpu/simd_x86.h. A byte of E4M3 is an f16 of
+/* Fast decoding and dots of FP8 (fp8.c, MLX's mxfp8), in the vocabulary of cpu/simd_x86.h. A byte of E4M3 is an f16 of
  * 256 times less once its exponent has a fifth bit in front, subnormals included; a byte of E5M2 is the upper half of
  * an f16. The FNUZ kinds are half of these. Where NaN is no NaN then, a row that has one is found beside, and left to
  * decode. */
@@ -22,20 +22,19 @@ V_INLINE bool fp8_has_nan(const uint8_t *p, int64_t n, const fp8_kind kind) {
     return any || vb_any(found);
 }
 
-V_INLINE void fp8_panel(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out, const fp8_kind kind) {
+V_INLINE void fp8_decode(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out, const fp8_kind kind) {
     const uint8_t *p = w->plane[SR_FP8_WEIGHT].data + row * w->plane[SR_FP8_WEIGHT].stride + k0;
-    const bool slow = fp8_has_nan(p, n, kind);
+    const vf by = vf_set1(kind.by);
+    if (fp8_has_nan(p, n, kind)) {
+        w->fmt->decode(w, row, k0, n, out);
+        return;
+    }
     for (int64_t k = 0, end; k < n; k = end) {
-        vf scale = vf_set1(kind.scale(w, row, k0 + k, &end) * kind.by);
+        const vf scale = vf_set1(kind.scale(w, row, k0 + k, &end));
         end = end - k0 < n ? end - k0 : n;
         int64_t i = k;
-        for (; !slow && i + 8 <= end; i += 8) vf_to_bf16(out + i, vf_mul(kind.values(p + i), scale));
-        while (i < end) {
-            float v[32];
-            const int m = end - i < 32 ? (int)(end - i) : 32;
-            w->fmt->decode(w, row, k0 + i, m, v);
-            for (int j = 0; j < m; j++) out[i++] = sr_f32_to_bf16(v[j]);
-        }
+        for (; i + 8 <= end; i += 8) vf_store(out + i, vf_mul(vf_mul(kind.values(p + i), by), scale));
+        if (i < end) w->fmt->decode(w, row, k0 + i, end - i, out + i);
     }
 }
 
@@ -98,36 +97,36 @@ V_INLINE float mxfp8_scale(const sr_weight *w, int64_t row, int64_t k, int64_t *
     return s == 255 ? INFINITY : sr_e8m0_to_f32(s);
 }
 
-static void panel_fp8_e4m3(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, sr_fp8_scale});
+static void decode_fp8_e4m3(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    fp8_decode(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, sr_fp8_scale});
 }
 static void dot_fp8_e4m3(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                          int64_t ld_y) {
     fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, sr_fp8_scale});
 }
-static void panel_fp8_e5m2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e5m2, 1, 0, 0, sr_fp8_scale});
+static void decode_fp8_e5m2(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    fp8_decode(w, row, k0, n, out, (fp8_kind){vf_from_e5m2, 1, 0, 0, sr_fp8_scale});
 }
 static void dot_fp8_e5m2(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                          int64_t ld_y) {
     fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e5m2, 1, 0, 0, sr_fp8_scale});
 }
-static void panel_fp8_e4m3fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 128, 0xff, 0x80, sr_fp8_scale});
+static void decode_fp8_e4m3fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    fp8_decode(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 128, 0xff, 0x80, sr_fp8_scale});
 }
 static void dot_fp8_e4m3fnuz(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,
                              float *y, int64_t ld_y) {
     fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e4m3_256th, 128, 0xff, 0x80, sr_fp8_scale});
 }
-static void panel_fp8_e5m2fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e5m2fnuz, 1, 0xff, 0x80, sr_fp8_scale});
+static void decode_fp8_e5m2fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    fp8_decode(w, row, k0, n, out, (fp8_kind){vf_from_e5m2fnuz, 1, 0xff, 0x80, sr_fp8_scale});
 }
 static void dot_fp8_e5m2fnuz(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T,
                              float *y, int64_t ld_y) {
     fp8_dot(w, row0, n_rows, x, ld_x, T, y, ld_y, (fp8_kind){vf_from_e5m2fnuz, 1, 0xff, 0x80, sr_fp8_scale});
 }
-static void panel_mlx_mxfp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, uint16_t *out) {
-    fp8_panel(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, mxfp8_scale});
+static void decode_mlx_mxfp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
+    fp8_decode(w, row, k0, n, out, (fp8_kind){vf_from_e4m3_256th, 256, 0x7f, 0x7f, mxfp8_scale});
 }
 static void dot_mlx_mxfp8(const sr_weight *w, int64_t row0, int n_rows, const float *x, int64_t ld_x, int T, float *y,
                           int64_t ld_y) {
