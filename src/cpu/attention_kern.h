@@ -305,27 +305,31 @@ static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, cons
 /* The GEMM of f32: scores of 32 rows of weights with the tokens as queries. */
 static void gemm_f32(const float (*panel)[SR_TILE_KC], int64_t n, const float *x, int64_t ld_x, int T, bool first,
                      float *acc) {
-    float packed[SR_TILE_KC * TILE_KEYS], sum[TILE_ROWS][TILE_KEYS], *to[TILE_ROWS];
+    enum { KC = 128 }; /* both operands stay in L1, where rows of x may fall onto the same lines */
+    _Alignas(64) float packed[KC * TILE_KEYS], sum[TILE_ROWS][TILE_KEYS];
+    float *to[TILE_ROWS];
     for (int i = 0; i < TILE_ROWS; i++) to[i] = sum[i];
-    for (int r0 = 0; r0 < SR_PAIR; r0 += TILE_KEYS) {
-        for (int j = 0; j < TILE_KEYS; j += VW)
-            for (int64_t k = 0; k < n; k += VW) {
-                vw r[VW];
-                for (int i = 0; i < VW; i++) r[i] = vw_load(panel[r0 + j + i] + k);
-                vw_transpose(r);
-                for (int i = 0; i < VW; i++) vw_store(packed + (k + i) * TILE_KEYS + j, r[i]);
-            }
-        for (int t = 0; t < T; t += TILE_ROWS) {
-            const float *rows[TILE_ROWS];
-            for (int i = 0; i < TILE_ROWS; i++) rows[i] = x + (t + i < T ? t + i : T - 1) * ld_x;
-            score_tile(rows, packed, (int)n, to);
-            for (int i = 0; i < TILE_ROWS && t + i < T; i++)
-                for (int j = 0; j < TILE_KEYS; j += VW) {
-                    float *a = acc + (int64_t)(t + i) * SR_PAIR + r0 + j;
-                    vw_store(a, first ? vw_load(sum[i] + j) : vw_add(vw_load(a), vw_load(sum[i] + j)));
+    for (int r0 = 0; r0 < SR_PAIR; r0 += TILE_KEYS)
+        for (int64_t k0 = 0; k0 < n; k0 += KC) {
+            const int m = n - k0 < KC ? (int)(n - k0) : KC;
+            for (int j = 0; j < TILE_KEYS; j += VW)
+                for (int k = 0; k < m; k += VW) {
+                    vw r[VW];
+                    for (int i = 0; i < VW; i++) r[i] = vw_load(panel[r0 + j + i] + k0 + k);
+                    vw_transpose(r);
+                    for (int i = 0; i < VW; i++) vw_store(packed + (k + i) * TILE_KEYS + j, r[i]);
                 }
+            for (int t = 0; t < T; t += TILE_ROWS) {
+                const float *rows[TILE_ROWS];
+                for (int i = 0; i < TILE_ROWS; i++) rows[i] = x + (t + i < T ? t + i : T - 1) * ld_x + k0;
+                score_tile(rows, packed, m, to);
+                for (int i = 0; i < TILE_ROWS && t + i < T; i++)
+                    for (int j = 0; j < TILE_KEYS; j += VW) {
+                        float *a = acc + (int64_t)(t + i) * SR_PAIR + r0 + j;
+                        vw_store(a, first && k0 == 0 ? vw_load(sum[i] + j) : vw_add(vw_load(a), vw_load(sum[i] + j)));
+                    }
+            }
         }
-    }
 }
 
 /* What the bodies of rows_kern.h and this file give to a row of any instruction set. */

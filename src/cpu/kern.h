@@ -126,12 +126,12 @@ typedef struct sr_kern {
      */
     void (*store)(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
-    /* acc[T][SR_PAIR] (+)= panel[SR_PAIR][SR_TILE_KC] * x[T][n <= SR_TILE_KC] in f32: the exact path, and what has no
-     * better tile. */
+    /* acc[T][SR_PAIR] (+)= panel[SR_PAIR][SR_TILE_KC] * x[T][n] in f32, n <= SR_TILE_KC: the exact path, and what has
+     * no better tile. A token's sums do not depend on T. */
     void (*gemm_f32)(const float (*panel)[SR_TILE_KC], int64_t n, const float *x, int64_t ld_x, int T, bool first,
                      float *acc);
 
-    /* The same for a row. y[i] = row . x[i * ld_x] for n_x vectors. */
+    /* y[i] = row . x[i * ld_x] for n_x vectors. */
     void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
 
     /* Rows. out may be x. */
@@ -192,7 +192,8 @@ typedef struct sr_cpu {
     size_t residual_bytes;
     size_t x8_block[4]; /* bytes behind its arrays */
     void *packed;
-    size_t packed_bytes;
+    float *packed_f32; /* [ceil(K / SR_TILE_KC)][T][SR_TILE_KC] */
+    size_t packed_bytes, f32_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
     size_t gathered_bytes;
     float *chosen; /* [batch][max_k]: x of one expert's tokens, or of several few ones */

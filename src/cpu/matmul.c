@@ -17,8 +17,7 @@ enum way {
     BY_CODES, /* the same for formats without a dot: a row is unpacked block by block */
     BY_FLOAT, /* fast->dot_float: plain rows against f32 x */
     BY_GEMM,  /* int8 tiles */
-    BY_F32,   /* f32 tiles of decoded rows: --exact, and what has no other */
-    BY_DECODE /* the same for few tokens, row by row */
+    BY_F32    /* f32 tiles of decoded rows: --exact, and what has no other */
 };
 
 /* Tokens that some weights of a call share. As int8 they are the columns at .. at + n of the device's: first a column a
@@ -56,15 +55,15 @@ static size_t round64(size_t n) {
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
     size_t gemm =
         round64(sizeof(sr_panel)) + round64(kern->tile_bytes) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
-    size_t f32 = sizeof(float[SR_PAIR][SR_TILE_KC]) + (size_t)batch * SR_PAIR * sizeof(float);
-    size_t decode = round64((size_t)max_k * sizeof(float)) + (size_t)batch * sizeof(float);
+    size_t f32 = sizeof(float[SR_PAIR][SR_TILE_KC]) + (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
+    size_t row = round64((size_t)max_k * sizeof(float)); /* of residuals */
     gemm = gemm > f32 ? gemm : f32;
-    return round64(gemm > decode ? gemm : decode);
+    return round64(gemm > row ? gemm : row);
 }
 
 static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
-    if (cpu->exact) return T > SR_DOT_MAX ? BY_F32 : BY_DECODE;
-    if (w->tile != SR_TILE_I8) return T > SR_DOT_MAX ? BY_F32 : w->fast && w->fast->dot_float ? BY_FLOAT : BY_DECODE;
+    if (cpu->exact) return BY_F32;
+    if (w->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_F32;
     if (T > cpu->kern->dot_max_t) return BY_GEMM;
     return w->fast && w->fast->dot ? BY_DOT : BY_CODES;
 }
@@ -77,8 +76,7 @@ static int parts_of(const struct rows *r) {
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, const struct rows *r) {
     const int64_t N = r->N;
-    if (r->way == BY_F32) return SR_PAIR;
-    if (r->way != BY_GEMM) {
+    if (r->way != BY_GEMM && r->way != BY_F32) {
         const bool wide = r->way == BY_DOT && r->w->fast->wide;
         int rows = wide ? SR_DOT_ROWS : SR_FEW_ROWS;
         while (rows > 64 && N < (int64_t)(wide ? 2 : 8) * cpu->threads * rows) rows /= 2;
@@ -91,17 +89,6 @@ static int rows_of(const sr_cpu *cpu, const struct rows *r) {
 /* Where column `row` goes, of the first token. */
 static float *out_at(const struct rows *o, int64_t row) {
     return o->y + (row - o->row0);
-}
-
-static void decode_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
-    const sr_weight *w = o->w;
-    const struct columns *x = o->x;
-    float *row = (float *)(void *)scratch, *y = (float *)(void *)(scratch + round64((size_t)w->K * sizeof *row));
-    for (int64_t r = row0; r < row0 + n_rows; r++) {
-        w->fmt->decode(w, r, 0, w->K, row);
-        cpu->kern->dot_f32(row, x->x, x->ld_x, x->T, w->K, y);
-        for (int t = 0; t < x->T; t++) out_at(o, r)[t * o->ld_y] = y[t];
-    }
 }
 
 typedef void unpack_fn(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
@@ -216,20 +203,30 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     }
 }
 
-/* One pair of f32 tiles. */
+/* Pairs of f32 tiles, in the order of gemm_rows. */
 static void f32_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
-    const struct columns *x = o->x;
+    const int T = o->x->T, pairs = pairs_of(n_rows);
+    const int64_t acc_n = (int64_t)T * SR_PAIR;
+    const bool packed = T > SR_DOT_MAX;
+    const int64_t ld_x = packed ? SR_TILE_KC : o->x->ld_x, step = packed ? (int64_t)T * SR_TILE_KC : SR_TILE_KC;
+    const float *x = packed ? cpu->packed_f32 : o->x->x;
     float(*panel)[SR_TILE_KC] = (void *)scratch, *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
-    if (n_rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
-    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC) {
-        const int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
-        for (int r = 0; r < n_rows; r++)
-            (w->fast && w->fast->decode ? w->fast->decode : w->fmt->decode)(w, row0 + r, k0, n, panel[r]);
-        kern->gemm_f32((const float(*)[SR_TILE_KC])panel, n, x->x + k0, x->ld_x, x->T, k0 == 0, acc);
+    for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC, x += step)
+        for (int p = 0; p < pairs; p++) {
+            const int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
+            const int rows = n_rows - p * SR_PAIR < SR_PAIR ? n_rows - p * SR_PAIR : SR_PAIR;
+            if (rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
+            for (int r = 0; r < rows; r++)
+                (w->fast && w->fast->decode ? w->fast->decode : w->fmt->decode)(w, row0 + p * SR_PAIR + r, k0, n,
+                                                                                panel[r]);
+            kern->gemm_f32((const float(*)[SR_TILE_KC])panel, n, x, ld_x, T, k0 == 0, acc + p * acc_n);
+        }
+    for (int p = 0; p < pairs; p++) {
+        const int first = p * SR_PAIR, rows = n_rows - first < SR_PAIR ? n_rows - first : SR_PAIR;
+        kern->store(acc + p * acc_n, T, rows, out_at(o, row0 + first), o->ld_y);
     }
-    kern->store(acc, x->T, n_rows, out_at(o, row0), o->ld_y);
 }
 
 /* fast->dot made of unpack and dot_codes. */
@@ -304,9 +301,6 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
         break;
     case BY_F32:
         f32_rows(cpu, o, row0, n_rows, scratch);
-        break;
-    case BY_DECODE:
-        decode_rows(cpu, o, row0, n_rows, scratch);
         break;
     }
     if (w->bias && o->way != BY_GEMM)
@@ -443,11 +437,22 @@ static void pack_columns(void *ctx, int item, int thread) {
     j->cpu->kern->pack_x(&j->cpu->x8, item, j->cpu->packed);
 }
 
+/* A token of [chunk of SR_TILE_KC columns][T][SR_TILE_KC]: what gemm_f32 reads at a time lies together. */
+static void pack_f32(void *ctx, int t, int thread) {
+    const struct job *j = ctx;
+    const struct columns *x = j->x;
+    const int64_t K = j->of[0].w->K;
+    float *to = j->cpu->packed_f32 + (int64_t)t * SR_TILE_KC;
+    (void)thread;
+    for (int64_t k = 0; k < K; k += SR_TILE_KC, to += (int64_t)x->T * SR_TILE_KC)
+        memcpy(to, x->x + t * x->ld_x + k, (size_t)(K - k < SR_TILE_KC ? K - k : SR_TILE_KC) * sizeof *to);
+}
+
 /* All weights want the columns of x in the same order. More than one x: each of up to SR_DOT_MAX tokens, fewer than
  * what gemm wants. */
 static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x, int n_x) {
     struct job j = {.cpu = cpu, .of = of, .n = n, .x = x, .n_x = n_x};
-    bool int8 = false, gemm = false;
+    bool int8 = false, gemm = false, f32 = false;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
         const int parts = parts_of(&of[i]), rows = rows_of(cpu, &of[i]) / parts;
@@ -458,6 +463,7 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             int8 = true;
         }
         gemm = gemm || of[i].way == BY_GEMM;
+        f32 = f32 || (of[i].way == BY_F32 && of[i].x->T > SR_DOT_MAX);
     }
     if (int8) {
         quantize_all(&j);
@@ -465,6 +471,7 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
                         &j);
     }
+    if (f32) sr_pool_for(cpu->threads, x->T, pack_f32, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }
 
