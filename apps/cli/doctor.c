@@ -123,7 +123,7 @@ int command_doctor(const cli_args *args) {
     else
         print_people(&f);
     if (strcmp(f.isa, "portable") == 0)
-        out_warning("the portable kernels are in use: many times slower than those for AVX2 or AVX-512");
+        out_warning("the portable kernels are in use: many times slower than those for AVX2, AVX-512 or NEON");
     if (f.threads > f.processors)
         out_warning("%d threads on %d processors slow each other down; try --threads %d", f.threads, f.processors,
                     f.processors);

@@ -38,6 +38,6 @@ const sr_kern sr_kern_avx2 = {
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
-    SR_KERN_GEMM(avx2),
+    SR_KERN_GEMM(avx2, avx2),
 };
 #endif

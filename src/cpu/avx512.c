@@ -40,7 +40,7 @@ const sr_kern sr_kern_avx512 = {
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
-    SR_KERN_GEMM(avx512),
+    SR_KERN_GEMM(avx512, avx2),
 };
 
 static bool amx_usable(void) {
@@ -56,6 +56,6 @@ const sr_kern sr_kern_amx = {
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
-    SR_KERN_GEMM(amx),
+    SR_KERN_GEMM(amx, avx2),
 };
 #endif

@@ -39,10 +39,10 @@ V_INLINE vi4 vi4_zero(void) {
 
 /* a += scale * (code . x), 32 columns from k on; code is unsigned and at most 63. */
 V_INLINE vi4 dot_scaled(vi4 a, vb code, vs scale, v_x x, int k, const int T) {
-    a.t0 = vi_madd_add(a.t0, vs_dot_u6(code, x_code(x, 0, k)), scale);
-    if (T > 1) a.t1 = vi_madd_add(a.t1, vs_dot_u6(code, x_code(x, 1, k)), scale);
-    if (T > 2) a.t2 = vi_madd_add(a.t2, vs_dot_u6(code, x_code(x, 2, k)), scale);
-    if (T > 3) a.t3 = vi_madd_add(a.t3, vs_dot_u6(code, x_code(x, 3, k)), scale);
+    a.t0 = vi_dot_scaled(a.t0, code, x_code(x, 0, k), scale);
+    if (T > 1) a.t1 = vi_dot_scaled(a.t1, code, x_code(x, 1, k), scale);
+    if (T > 2) a.t2 = vi_dot_scaled(a.t2, code, x_code(x, 2, k), scale);
+    if (T > 3) a.t3 = vi_dot_scaled(a.t3, code, x_code(x, 3, k), scale);
     return a;
 }
 

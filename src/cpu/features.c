@@ -1,6 +1,7 @@
 /* What this processor has, as words. */
 #include <string.h>
 
+#include "base/hwcap.h"
 #include "cpu/kern.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -33,6 +34,10 @@ const char *sr_cpu_features(void) {
     if (__get_cpuid_count(7, 1, &e, &b, &c, &d)) add(e & 1 << 4, "avxvnni");
 #elif defined(__aarch64__)
     add(true, "neon");
+    add(sr_hwcap() & SR_HWCAP_DOTPROD, "dotprod");
+    add(sr_hwcap() & SR_HWCAP_I8MM, "i8mm");
+    add(sr_hwcap() & SR_HWCAP_BF16, "bf16");
+    add(sr_hwcap() & SR_HWCAP_SVE, "sve");
 #endif
     add(!words[0], "none known");
     return words;

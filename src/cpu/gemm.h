@@ -1,5 +1,5 @@
-/* What gemm_<isa>.c (the int8 GEMM) and <isa>_gguf.c (GGUF's formats) give to the rows in <isa>.c. Types as in sr_kern.
- */
+/* What gemm_<isa>.c (the int8 GEMM) and <isa>_gguf.c (GGUF's formats) give to the rows in <isa>.c, and what GEMMs
+ * share. Types as in sr_kern. */
 #ifndef SR_CPU_GEMM_H
 #define SR_CPU_GEMM_H
 
@@ -16,8 +16,34 @@ enum {
     sr_gemm_avx512_probe_ops = 32768,
     sr_gemm_amx_tile_bytes = 33 * 512,
     sr_gemm_amx_pack_columns = 32,
-    sr_gemm_amx_probe_ops = 1 << 20
+    sr_gemm_amx_probe_ops = 1 << 20,
+    /* both of AArch64 */
+    sr_gemm_arm_columns = 12,
+    sr_gemm_arm_tile_bytes = 12 * 1024,
+    sr_gemm_neon_tile_bytes = sr_gemm_arm_tile_bytes,
+    sr_gemm_neon_pack_columns = sr_gemm_arm_columns,
+    sr_gemm_neon_probe_ops = 64 * 6 * 8 * 32,
+    sr_gemm_i8mm_tile_bytes = sr_gemm_arm_tile_bytes,
+    sr_gemm_i8mm_pack_columns = sr_gemm_arm_columns,
+    sr_gemm_i8mm_probe_ops = 64 * 6 * 4 * 64
 };
+
+/* Beside packed x, in blocks of nr columns: side [SR_SIDE][nr] for each block of K has the sums of the codes of each
+ * group of 16, 32, 64, 128 and 256, then the scale. */
+enum { SR_SIDE = 32, SR_SIDE_SCALE = SR_SIDE - 1 };
+/* Where the sums of the groups of a size begin. */
+static inline int sr_side_sum(int group) {
+    return SR_SIDE - 2 * (SR_KC / group);
+}
+static inline void sr_pack_side(const int16_t *sum, float scale, int nr, float *side) {
+    for (int g = 0; g < SR_KC / SR_SUM; g++) side[g * nr] = sum[g];
+    for (int i = 0, to = SR_KC / SR_SUM; to < SR_SIDE_SCALE; i += 2, to++)
+        side[to * nr] = side[i * nr] + side[(i + 1) * nr];
+    side[SR_SIDE_SCALE * nr] = scale;
+}
+
+/* y[t * ld_y + i] = acc[t * SR_PAIR + i] for i < n_rows: the finished rows of a pair of tiles. */
+void sr_gemm_portable_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
 void sr_gemm_avx2_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);
 size_t sr_gemm_avx2_packed_bytes(int T, int64_t n_block);
@@ -25,8 +51,8 @@ void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                           bool first, float *acc);
 void sr_gemm_avx2_probe(int64_t n);
-/* y[t * ld_y + i] = acc[t * SR_PAIR + i] for i < n_rows: the finished rows of a pair of tiles. Past the caches where
- * all of y has more room than they do, as else every line is read before it is overwritten. For all x86 rows. */
+/* As sr_gemm_portable_store. Past the caches where all of y has more room than they do, as else every line is read
+ * before it is overwritten. For all x86 rows. */
 void sr_gemm_avx2_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y);
 
 void sr_gemm_avx512_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);
@@ -45,13 +71,27 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
                          bool first, float *acc);
 void sr_gemm_amx_probe(int64_t n);
 
-extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[];
+/* AArch64: dot products of bytes, and products of matrices of bytes. */
+void sr_gemm_neon_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);
+size_t sr_gemm_neon_packed_bytes(int T, int64_t n_block);
+void sr_gemm_neon_pack_x(const sr_x8 *x, int item, void *packed);
+void sr_gemm_neon_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                          bool first, float *acc);
+void sr_gemm_neon_probe(int64_t n);
+void sr_gemm_i8mm_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);
+size_t sr_gemm_i8mm_packed_bytes(int T, int64_t n_block);
+void sr_gemm_i8mm_pack_x(const sr_x8 *x, int item, void *packed);
+void sr_gemm_i8mm_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
+                          bool first, float *acc);
+void sr_gemm_i8mm_probe(int64_t n);
 
-/* The GEMM slots of a row. */
-#define SR_KERN_GEMM(isa)                                                                                              \
+extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[], sr_gguf_neon[];
+
+/* The GEMM slots of a row; `way` is whose way of storing it has. */
+#define SR_KERN_GEMM(isa, way)                                                                                         \
     .tile_bytes = sr_gemm_##isa##_tile_bytes, .pack_w = sr_gemm_##isa##_pack_w,                                        \
     .packed_bytes = sr_gemm_##isa##_packed_bytes, .pack_columns = sr_gemm_##isa##_pack_columns,                        \
-    .pack_x = sr_gemm_##isa##_pack_x, .gemm_i8 = sr_gemm_##isa##_gemm_i8, .store = sr_gemm_avx2_store,                 \
+    .pack_x = sr_gemm_##isa##_pack_x, .gemm_i8 = sr_gemm_##isa##_gemm_i8, .store = sr_gemm_##way##_store,              \
     .probe = sr_gemm_##isa##_probe, .probe_ops = sr_gemm_##isa##_probe_ops
 
 #endif

@@ -23,13 +23,7 @@ _Static_assert(2 * sizeof(struct tile) == sr_gemm_avx2_tile_bytes, "a pair of ti
 
 /* Packed x: chunk of KC columns of K after chunk, and in it blocks of 4 columns of T:
  *   code int16 [KC/2][4][2], then in another place, since most formats read little of it:
- *   side f32 [KC/256][32][4]: sums of the codes of each group of 16, 32, 64, 128 and 256, then the scale. */
-enum { SIDE = 32, SIDE_SCALE = SIDE - 1 };
-
-static int side_sum(int group) {
-    return SIDE - 2 * (SR_KC / group);
-}
-
+ *   side f32 [KC/256][32][4], see sr_pack_side. */
 static int padded(int T) {
     return (T + NR - 1) / NR * NR;
 }
@@ -43,12 +37,12 @@ static struct columns columns_at(const void *packed, int T, int64_t n_block, int
     int64_t n_chunk = (n_block * SR_KC + KC - 1) / KC, t = padded(T);
     const int16_t *code = packed;
     const float *side = (const float *)(const void *)(code + n_chunk * t * KC);
-    return (struct columns){code + (chunk * t + t0) * KC, side + (chunk * t + t0) * (KC / SR_KC * SIDE)};
+    return (struct columns){code + (chunk * t + t0) * KC, side + (chunk * t + t0) * (KC / SR_KC * SR_SIDE)};
 }
 
 size_t sr_gemm_avx2_packed_bytes(int T, int64_t n_block) {
     size_t n_chunk = ((size_t)n_block * SR_KC + KC - 1) / KC;
-    return n_chunk * (size_t)padded(T) * (KC * sizeof(int16_t) + KC / SR_KC * SIDE * sizeof(float));
+    return n_chunk * (size_t)padded(T) * (KC * sizeof(int16_t) + KC / SR_KC * SR_SIDE * sizeof(float));
 }
 
 /* ---- pack ---- */
@@ -91,13 +85,6 @@ void sr_gemm_avx2_pack_w(const sr_panel *p, int half, int group, bool has_min, v
         }
 }
 
-static void pack_side(const int16_t *sum, float scale, float *side) {
-    for (int g = 0; g < SR_KC / SR_SUM; g++) side[g * NR] = sum[g];
-    for (int i = 0, to = SR_KC / SR_SUM; to < SIDE_SCALE; i += 2, to++)
-        side[to * NR] = side[i * NR] + side[(i + 1) * NR];
-    side[SIDE_SCALE * NR] = scale;
-}
-
 void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed) {
     static const int8_t zero_code[SR_KC];
     static const int16_t zero_sum[SR_KC / SR_SUM];
@@ -114,8 +101,8 @@ void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed) {
                 to[k * NR] = code[k];
                 to[k * NR + 1] = code[k + 1];
             }
-            pack_side(real ? x->sum + from * (SR_KC / SR_SUM) : zero_sum, real ? x->scale[from] : 0,
-                      (float *)c.side + in * SIDE * NR + i);
+            sr_pack_side(real ? x->sum + from * (SR_KC / SR_SUM) : zero_sum, real ? x->scale[from] : 0, NR,
+                         (float *)c.side + in * SR_SIDE * NR + i);
         }
     }
 }
@@ -167,8 +154,8 @@ INLINE void kernel(const bool has_min, const struct tile *w, int group, struct c
             c2 = step(c2, x.code + 4, w0, w1);
             c3 = step(c3, x.code + 6, w0, w1);
         }
-        const float *side = x.side + g / n_group * SIDE * NR, *xs = side + SIDE_SCALE * NR;
-        const float *total = side + (side_sum(group) + g % n_group) * NR;
+        const float *side = x.side + g / n_group * SR_SIDE * NR, *xs = side + SR_SIDE_SCALE * NR;
+        const float *total = side + (sr_side_sum(group) + g % n_group) * NR;
         struct sum s = load_sum(w->scale[g]), m = s;
         if (has_min) m = load_sum(w->min[g]);
         finish(c0, s, has_min, m, total[0], xs[0], y);

@@ -49,13 +49,7 @@ _Static_assert(2 * sizeof(struct tile) == sr_gemm_avx512_tile_bytes, "a pair of 
 
 /* Packed x: chunk of KC columns of K after chunk, and in it blocks of 12 columns of T (the last one 4, 8 or 12):
  *   code uint8 [KC/4][nr][4], then in another place, since most formats read little of it:
- *   side f32 [KC/256][32][nr]: sums of the codes of each group of 16, 32, 64, 128 and 256, then the scale. */
-enum { SIDE = 32, SIDE_SCALE = SIDE - 1 };
-
-static int side_sum(int group) {
-    return SIDE - 2 * (SR_KC / group);
-}
-
+ *   side f32 [KC/256][32][nr], see sr_pack_side. */
 static int padded(int T) {
     return (T + 3) / 4 * 4;
 }
@@ -73,12 +67,12 @@ static struct columns columns_at(const void *packed, int T, int64_t n_block, int
     int64_t n_chunk = (n_block * SR_KC + KC - 1) / KC, t = padded(T);
     const uint8_t *code = (const uint8_t *)packed + (chunk * t + t0) * KC;
     const float *side = (const float *)(const void *)((const uint8_t *)packed + n_chunk * t * KC);
-    return (struct columns){code, side + (chunk * t + t0) * (KC / SR_KC * SIDE)};
+    return (struct columns){code, side + (chunk * t + t0) * (KC / SR_KC * SR_SIDE)};
 }
 
 size_t sr_gemm_avx512_packed_bytes(int T, int64_t n_block) {
     size_t n_chunk = ((size_t)n_block * SR_KC + KC - 1) / KC;
-    return n_chunk * (size_t)padded(T) * (KC + KC / SR_KC * SIDE * sizeof(float));
+    return n_chunk * (size_t)padded(T) * (KC + KC / SR_KC * SR_SIDE * sizeof(float));
 }
 
 /* ---- pack ---- */
@@ -126,13 +120,6 @@ static void pack_code(const int8_t *const *from, int nr, uint8_t *to) {
         }
 }
 
-static void pack_side(const int16_t *sum, float scale, int nr, float *side) {
-    for (int g = 0; g < SR_KC / SR_SUM; g++) side[g * nr] = sum[g];
-    for (int i = 0, to = SR_KC / SR_SUM; to < SIDE_SCALE; i += 2, to++)
-        side[to * nr] = side[i * nr] + side[(i + 1) * nr];
-    side[SIDE_SCALE * nr] = scale;
-}
-
 void sr_gemm_avx512_pack_x(const sr_x8 *x, int item, void *packed) {
     static const int8_t zero_code[SR_KC];
     static const int16_t zero_sum[SR_KC / SR_SUM];
@@ -140,13 +127,13 @@ void sr_gemm_avx512_pack_x(const sr_x8 *x, int item, void *packed) {
     for (int64_t b = 0; b < x->n_block; b++) {
         struct columns c = columns_at(packed, x->T, x->n_block, b * SR_KC / KC, t0);
         int64_t in = b * SR_KC % KC / SR_KC;
-        float *side = (float *)c.side + in * SIDE * nr;
+        float *side = (float *)c.side + in * SR_SIDE * nr;
         const int8_t *code[NR];
         for (int t = 0; t < nr; t++) {
             bool real = t0 + t < x->T;
             int64_t from = (t0 + t) * x->n_block + b;
             code[t] = real ? x->code + from * SR_KC : zero_code;
-            pack_side(real ? x->sum + from * (SR_KC / SR_SUM) : zero_sum, real ? x->scale[from] : 0, nr, side + t);
+            sr_pack_side(real ? x->sum + from * (SR_KC / SR_SUM) : zero_sum, real ? x->scale[from] : 0, nr, side + t);
         }
         pack_code(code, nr, (uint8_t *)c.code + in * SR_KC * nr);
     }
@@ -233,7 +220,7 @@ INLINE void store_sum(float *y, struct sum f) {
 /* One scale a block: all registers are integer accumulators, and the sums are in y. */
 INLINE void kernel_256(const int nr, const bool has_min, ARGS) {
     struct acc c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11;
-    for (int b = 0; b < n_block; b++, x.side += SIDE * pitch) {
+    for (int b = 0; b < n_block; b++, x.side += SR_SIDE * pitch) {
 #define START(i) c##i = start(w, b)
         COLUMNS(START);
         for (int k = b * SR_KC / 4; k < (b + 1) * SR_KC / 4; k++, x.code += 4 * pitch) {
@@ -242,13 +229,13 @@ INLINE void kernel_256(const int nr, const bool has_min, ARGS) {
             COLUMNS(STEP);
         }
         struct sum s = load_sum(w[0].scale[b], w[1].scale[b]), f;
-        const float *xs = x.side + SIDE_SCALE * pitch;
+        const float *xs = x.side + SR_SIDE_SCALE * pitch;
 #define FINISH(i)                                                                                                      \
     f = load_sum(y + i * SR_PAIR, y + i * SR_PAIR + MR);                                                               \
     store_sum(y + i * SR_PAIR, scaled(f, c##i, times(s, xs[i])))
         COLUMNS(FINISH);
         if (has_min) {
-            const float *total = x.side + side_sum(SR_KC) * pitch;
+            const float *total = x.side + sr_side_sum(SR_KC) * pitch;
             s = load_sum(w[0].min[b], w[1].min[b]);
 #define FINISH_MIN(i)                                                                                                  \
     f = load_sum(y + i * SR_PAIR, y + i * SR_PAIR + MR);                                                               \
@@ -263,8 +250,8 @@ INLINE void kernel_groups(const int nr, const int group, const bool has_min, ARG
     struct acc c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11;
     struct sum f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11;
     const int n_group = SR_KC / group;
-    for (int b = 0; b < n_block; b++, x.side += SIDE * pitch) {
-        const float *total = x.side + side_sum(group) * pitch, *xs = x.side + SIDE_SCALE * pitch;
+    for (int b = 0; b < n_block; b++, x.side += SR_SIDE * pitch) {
+        const float *total = x.side + sr_side_sum(group) * pitch, *xs = x.side + SR_SIDE_SCALE * pitch;
 #define CLEAR(i) f##i = (struct sum){_mm512_setzero_ps(), _mm512_setzero_ps()}
         COLUMNS(CLEAR);
         for (int g = b * n_group; g < (b + 1) * n_group; g++, total += pitch) {

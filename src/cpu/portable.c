@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cpu/gemm.h"
 #include "cpu/kern.h"
 #include "cpu/simd_portable.h"
 
@@ -67,7 +68,7 @@ static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, c
         }
 }
 
-static void store(const float *acc, int T, int n_rows, float *y, int64_t ld_y) {
+void sr_gemm_portable_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y) {
     for (int t = 0; t < T; t++) memcpy(y + t * ld_y, acc + (int64_t)t * SR_PAIR, (size_t)n_rows * sizeof *y);
 }
 
@@ -99,7 +100,7 @@ const sr_kern sr_kern_portable = {
     .pack_columns = 1 << 30,
     .pack_x = pack_x,
     .gemm_i8 = gemm_i8,
-    .store = store,
+    .store = sr_gemm_portable_store,
     .probe = probe,
     .probe_ops = 2 * 4096,
 };

@@ -8,6 +8,10 @@
 V_INLINE vi vi_madd_add(vi a, vs s, vs t) {
     return _mm256_add_epi32(a, _mm256_madd_epi16(s, t));
 }
+/* a + scale * (u * x); u is unsigned and at most 63, scale has one number in all places of a half. */
+V_INLINE vi vi_dot_scaled(vi a, vb u, vb x, vs scale) {
+    return vi_madd_add(a, vs_dot_u6(u, x), scale);
+}
 /* a + sums of four neighbours u * x; u is unsigned and at most 63. */
 V_INLINE vi vi_dot_u6(vi a, vb u, vb x) {
     return vi_madd_add(a, _mm256_maddubs_epi16(u, x), _mm256_set1_epi16(1));

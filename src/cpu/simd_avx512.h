@@ -8,6 +8,10 @@
 V_INLINE vi vi_madd_add(vi a, vs s, vs t) {
     return _mm256_dpwssd_epi32(a, s, t);
 }
+/* a + scale * (u * x); u is unsigned and at most 63, scale has one number in all places of a half. */
+V_INLINE vi vi_dot_scaled(vi a, vb u, vb x, vs scale) {
+    return vi_madd_add(a, vs_dot_u6(u, x), scale);
+}
 /* a + sums of four neighbours u * x; u is unsigned and at most 63. */
 V_INLINE vi vi_dot_u6(vi a, vb u, vb x) {
     return _mm256_dpbusd_epi32(a, u, x);

@@ -5,12 +5,16 @@
 extern const sr_kern sr_kern_portable;
 #if defined(__x86_64__)
 extern const sr_kern sr_kern_avx2, sr_kern_avx512, sr_kern_amx;
+#elif defined(__aarch64__)
+extern const sr_kern sr_kern_neon, sr_kern_i8mm;
 #endif
 
 const sr_kern *const sr_kerns[] = {
 #if defined(__x86_64__)
     &sr_kern_amx,      &sr_kern_avx512,
     &sr_kern_avx2,
+#elif defined(__aarch64__)
+    &sr_kern_i8mm,     &sr_kern_neon,
 #endif
     &sr_kern_portable, NULL,
 };

@@ -145,10 +145,10 @@ V_INLINE vf iq1_m_factor(const uint8_t *b) {
 /* ---------------------------------------------------------------- dots: all sums of a block in int32, exact */
 
 V_INLINE vi4 dot_signed(vi4 a, v_signed c, vs scale, v_x x, int k, const int T) {
-    a.t0 = vi_madd_add(a.t0, vs_dot_u6(c.u, vb_sign(x_code(x, 0, k), c.s)), scale);
-    if (T > 1) a.t1 = vi_madd_add(a.t1, vs_dot_u6(c.u, vb_sign(x_code(x, 1, k), c.s)), scale);
-    if (T > 2) a.t2 = vi_madd_add(a.t2, vs_dot_u6(c.u, vb_sign(x_code(x, 2, k), c.s)), scale);
-    if (T > 3) a.t3 = vi_madd_add(a.t3, vs_dot_u6(c.u, vb_sign(x_code(x, 3, k), c.s)), scale);
+    a.t0 = vi_dot_scaled(a.t0, c.u, vb_sign(x_code(x, 0, k), c.s), scale);
+    if (T > 1) a.t1 = vi_dot_scaled(a.t1, c.u, vb_sign(x_code(x, 1, k), c.s), scale);
+    if (T > 2) a.t2 = vi_dot_scaled(a.t2, c.u, vb_sign(x_code(x, 2, k), c.s), scale);
+    if (T > 3) a.t3 = vi_dot_scaled(a.t3, c.u, vb_sign(x_code(x, 3, k), c.s), scale);
     return a;
 }
 V_INLINE vf4 signed_block(const uint8_t *b, v_x x, vf4 acc, const int T, signed_fn *codes, vs scale, vf d) {
@@ -230,9 +230,6 @@ V_INLINE void nvfp4_scales(const uint8_t *b, float d[16]) {
     vf_spill(d, vf_mul(vf_from_f16(half), vf_set1(0x1p7f)));
     vf_spill(d + 8, vf_mul(vf_from_f16(half + 8), vf_set1(0x1p7f)));
 }
-V_INLINE vf halves_column(vf sum, v_signed c, vf scale, v_x x, int t, int k) {
-    return vf_fma(vf_from_i32(vi_madd(vs_dot_u6(c.u, vb_sign(x_code(x, t, k), c.s)), vs_set1(1))), scale, sum);
-}
 V_INLINE vf4 nvfp4_four_blocks(const uint8_t *b, v_x x, vf4 acc, const int T) {
     const vb table = vb_twice(sr_fp4_values);
     float d[16];
@@ -242,10 +239,10 @@ V_INLINE vf4 nvfp4_four_blocks(const uint8_t *b, v_x x, vf4 acc, const int T) {
     for (int i = 0; i < 8; i++) {
         v_signed c = with_signs(vb_lookup(table, nvfp4_nibbles(b, i)));
         vf s = vf_halves(d + 2 * i);
-        sum.t0 = halves_column(sum.t0, c, s, x, 0, 32 * i);
-        if (T > 1) sum.t1 = halves_column(sum.t1, c, s, x, 1, 32 * i);
-        if (T > 2) sum.t2 = halves_column(sum.t2, c, s, x, 2, 32 * i);
-        if (T > 3) sum.t3 = halves_column(sum.t3, c, s, x, 3, 32 * i);
+        sum.t0 = signed_column(sum.t0, c, s, x, 0, 32 * i);
+        if (T > 1) sum.t1 = signed_column(sum.t1, c, s, x, 1, 32 * i);
+        if (T > 2) sum.t2 = signed_column(sum.t2, c, s, x, 2, 32 * i);
+        if (T > 3) sum.t3 = signed_column(sum.t3, c, s, x, 3, 32 * i);
     }
     return add_scaled_x(acc, sum, x, T);
 }
