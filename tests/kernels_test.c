@@ -75,6 +75,19 @@ static const sr_kern *portable(void) {
     return sr_kerns[i];
 }
 
+/* Sets that this machine has, or the one that the command line names. */
+static const char *only;
+static bool tested(int i) {
+    return sr_kerns[i]->usable() && (!only || !strcmp(only, sr_kerns[i]->name));
+}
+/* What formats bring to a set; nothing where an earlier one brought the same. */
+static const sr_fast *fast_of(int i) {
+    static const sr_fast none[1];
+    for (int before = 0; before < i; before++)
+        if (tested(before) && sr_kerns[before]->fast == sr_kerns[i]->fast) return none;
+    return tested(i) ? sr_kerns[i]->fast : none;
+}
+
 /* ---------------------------------------------------------------- weights */
 
 /* A weight whose planes are guarded copies: round-to-nearest of normal numbers (samples where the format cannot be
@@ -109,12 +122,18 @@ static bool make_grouped(const sr_format *fmt, int64_t N, int64_t K, int group, 
     return ok;
 }
 
+/* Of weights, and of shapes of attention, one of so many is tried: emulated processors are slow. */
+static int every = 1, n_asked;
+static bool passed_over(void) {
+    return every > 1 && n_asked++ % every != 0;
+}
 static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_bytes, sr_weight *w) {
-    return make_grouped(fmt, N, K, 0, random_bytes, w);
+    return !passed_over() && make_grouped(fmt, N, K, 0, random_bytes, w);
 }
 /* The same for a kernel: false where it is no weight that the kernel takes. */
 static bool make_for(const sr_fast *f, int64_t N, int64_t K, int group, bool random_bytes, sr_weight *w) {
     int mark = n_maps;
+    if (passed_over()) return false;
     if (make_grouped(sr_format_by_name(f->format), N, K, group, random_bytes, w) && (!f->fits || f->fits(w)))
         return true;
     release_to(mark);
@@ -235,7 +254,7 @@ static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
     static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024, 1312};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (size_t k = 0; (f->panel || f->unpack) && k < sizeof sizes / sizeof *sizes; k++)
                 for (int pass = 0; pass < 4 * N_GROUPS; pass++) { /* some formats take whole words of rows only */
                     sr_weight w;
@@ -271,7 +290,7 @@ static void panels_of_sixteen_rows_equal_those_of_one(void **s) {
     static const int64_t sizes[] = {32, 256, 288, 512, 736, 1024};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (size_t k = 0; f->panel_rows && k < N_GROUPS * (sizeof sizes / sizeof *sizes); k++) {
                 sr_weight w;
                 int mark = n_maps;
@@ -285,7 +304,7 @@ static void coarsening_equals_the_portable_one(void **s) {
     static const int groups[] = {16, 32, 64, 128, 256}, columns[] = {16, 48, 112, 256};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int pass = 0; sr_kerns[i]->usable() && sr_kerns[i]->coarse && pass < 400; pass++) {
+        for (int pass = 0; tested(i) && sr_kerns[i]->coarse && pass < 400; pass++) {
             int group = groups[pass % 5], n = columns[pass / 5 % 4], mark = n_maps;
             bool has_min = pass & 1;
             int8_t *code = guarded((size_t)n), *got = guarded(SR_KC), want[SR_KC] = {0};
@@ -331,7 +350,7 @@ static void dots_equal_decoded_weights_times_x(void **s) {
     static const int rows[] = {1, 63, 64, 130};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (size_t k = 0; f->dot && k < N_GROUPS * (sizeof sizes / sizeof *sizes); k++) {
                 sr_weight w;
                 int mark = n_maps;
@@ -355,7 +374,7 @@ static void dots_equal_decoded_weights_times_x(void **s) {
 static void dots_do_not_depend_on_how_rows_are_split(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f)) {
             sr_weight w;
             int mark = n_maps;
             if (!f->dot || !make_for(f, 64, 1024, 0, false, &w)) continue;
@@ -401,7 +420,7 @@ static bool compare_checkpoint(void *ctx, const char *folder) {
         int n = w.N < SR_DOT_ROWS ? (int)w.N : SR_DOT_ROWS, mark = n_maps;
         sr_x8 x8 = make_x8(x, 2, w.K);
         for (int i = 0; sr_kerns[i]; i++)
-            for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f)) {
+            for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f)) {
                 if (sr_format_by_name(f->format) != w.fmt || (f->fits && !f->fits(&w))) continue;
                 int64_t columns = w.K < SR_TILE_KC ? w.K : SR_TILE_KC;
                 if (f->unpack)
@@ -429,7 +448,7 @@ static void kernels_agree_on_what_packages_wrote(void **s) {
     if (sr_path_list(SR_SOURCE_DIR "/tests/vectors/checkpoints", compare_checkpoint, &compared, &err) != SR_OK)
         fail_msg("%s", err.msg);
     bool any = false; /* portable C has no kernels of formats */
-    for (int i = 0; sr_kerns[i + 1]; i++) any = any || sr_kerns[i]->usable();
+    for (int i = 0; sr_kerns[i + 1]; i++) any = any || tested(i);
     assert_true(compared > 0 || !any);
 }
 
@@ -453,7 +472,7 @@ static void whole_numbers(const struct factors *f, int byte, int x_code, int lar
     enum { N = 8, K = 256 };
     sr_weight w;
     int mark = n_maps;
-    assert_true(make_weight(sr_format_by_name(f->format), N, K, true, &w));
+    assert_true(make_grouped(sr_format_by_name(f->format), N, K, 0, true, &w));
     for (int64_t b = 0; b < w.plane[0].bytes; b += f->bytes) {
         uint8_t *p = w.plane[0].data + b;
         if (byte >= 0) memset(p, byte, (size_t)f->bytes);
@@ -469,7 +488,7 @@ static void whole_numbers(const struct factors *f, int byte, int x_code, int lar
     }
     sr_x8 x = {.T = 1, .K = K, .n_block = 1, .code = code, .scale = &scale, .sum = sum};
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *k = sr_kerns[i]->fast; sr_kerns[i]->usable() && k->format; k = sr_fast_next(k)) {
+        for (const sr_fast *k = fast_of(i); k->format; k = sr_fast_next(k)) {
             if (strcmp(k->format, f->format) || !k->dot) continue;
             float y[N];
             k->dot(&w, 0, N, &x, y, N);
@@ -503,7 +522,7 @@ static void float_dots_equal_double(void **s) {
     static const int64_t sizes[] = {1, 7, 32, 100, 1024};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (size_t n = 0; f->dot_float && n < sizeof sizes / sizeof *sizes; n++)
                 for (int T = 1; T <= SR_DOT_MAX; T++) {
                     sr_weight w;
@@ -534,7 +553,7 @@ static void fast_decoding_equals_decode(void **s) {
     static const int64_t sizes[] = {8, 100, 512, 1000};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (int n = 0; f->decode && n < 8; n++) {
                 sr_weight w;
                 int mark = n_maps;
@@ -562,7 +581,7 @@ static void fast_decoding_equals_decode(void **s) {
 static void a_nan_among_the_weights_of_a_float_dot_shows(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (const sr_fast *f = sr_kerns[i]->fast; sr_kerns[i]->usable() && f->format; f = sr_fast_next(f))
+        for (const sr_fast *f = fast_of(i); f->format; f = sr_fast_next(f))
             for (int at = 0; f->dot_float && at < 40; at += 13) {
                 sr_weight w;
                 int mark = n_maps;
@@ -633,11 +652,62 @@ static double product_bound(const sr_kern *kern, const sr_weight *w, const sr_x8
     return 6 * sigma * sqrt(xx) + U * ((double)w->K / 16 + 32) * size;
 }
 
+/* Tiles of any group, with mins and without, whatever formats make of them: against double. */
+static void gemms_equal_double(void **s) {
+    static const int batches[] = {1, 4, 6, 12, 23, 33};
+    enum { CHUNKS = 2, K = CHUNKS * SR_TILE_KC, BLOCKS = K / SR_KC };
+    sr_panel(*panel)[2] = malloc(CHUNKS * sizeof *panel);
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (int pass = 0; tested(i) && pass < 60; pass++) {
+            const int T = batches[pass % 6], group = 16 << pass / 12, mark = n_maps;
+            const bool has_min = pass / 6 % 2;
+            float *x = malloc((size_t)T * K * sizeof *x), *acc = guarded((size_t)T * SR_PAIR * sizeof *acc);
+            fill_normal(x, T * K, 1);
+            const sr_x8 x8 = make_x8(x, T, K);
+            void *tile = guarded(sr_kerns[i]->tile_bytes + 64),
+                 *packed = guarded(sr_kerns[i]->packed_bytes(T, BLOCKS) + 64);
+            tile = (void *)(((uintptr_t)tile + 63) / 64 * 64), packed = (void *)(((uintptr_t)packed + 63) / 64 * 64);
+            for (int item = 0; item * (int64_t)sr_kerns[i]->pack_columns < T; item++)
+                sr_kerns[i]->pack_x(&x8, item, packed);
+            for (int c = 0; c < CHUNKS; c++) {
+                for (int r = 0; r < SR_PAIR; r++) {
+                    sr_panel *q = &panel[c][r / SR_MR];
+                    for (int k = 0; k < SR_TILE_KC; k++) q->code[r % SR_MR][k] = (int8_t)(next_u32() % 255 - 127);
+                    fill_normal(q->scale[r % SR_MR], SR_TILE_KC / group, 0.01f);
+                    fill_normal(q->min[r % SR_MR], SR_TILE_KC / group, 0.5f);
+                }
+                for (int h = 0; h < 2; h++) sr_kerns[i]->pack_w(&panel[c][h], h, group, has_min, tile);
+                sr_kerns[i]->gemm_i8(tile, group, has_min, &x8, packed, c * SR_TILE_KC, c == 0, acc);
+            }
+            for (int t = 0; t < T; t++)
+                for (int r = 0; r < SR_PAIR; r++) {
+                    double want = 0, size = 0, xx = 0, most = 0;
+                    for (int k = 0; k < K; k++) {
+                        const sr_panel *q = &panel[k / SR_TILE_KC][r / SR_MR];
+                        const int g = k % SR_TILE_KC / group;
+                        double w = (double)q->scale[r % SR_MR][g] * q->code[r % SR_MR][k % SR_TILE_KC];
+                        double m = has_min ? (double)q->min[r % SR_MR][g] : 0;
+                        double v = x8.code[t * K + k] * (double)x8.scale[t * BLOCKS + k / SR_KC];
+                        want += (w - m) * v, size += (fabs(w) + fabs(m)) * fabs(v);
+                        xx += v * v, most = fmax(most, fabs(w));
+                    }
+                    /* groups of two planes as in product_bound */
+                    double planes = strcmp(sr_kerns[i]->name, "amx") ? 0 : 6 * 0x1p-12 * most * sqrt(xx);
+                    near(sr_kerns[i], has_min ? "gemm with mins" : "gemm", 1000 * group + T, t * SR_PAIR + r,
+                         (double)acc[t * SR_PAIR + r], want, U * (K / 16 + 32) * size + planes);
+                }
+            free(x);
+            release_to(mark);
+        }
+    free(panel);
+}
+
 static void batches_equal_decoded_weights_times_x(void **s) {
     static const int batches[] = {1, 5, 17, 33}, rows[] = {1, 15, 16, 31, 32, 33, 100};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+        for (int f = 0; tested(i) && sr_formats[f]; f++)
             for (size_t n = 0; sr_formats[f]->tile == SR_TILE_I8 && n < sizeof rows / sizeof *rows; n++) {
                 sr_weight w;
                 int mark = n_maps;
@@ -668,7 +738,7 @@ static void batches_on_float_types_round_as_f32_sums_do(void **s) {
     static const int64_t columns[] = {6, 500, 1030};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++)
+        for (int f = 0; tested(i) && sr_formats[f]; f++)
             for (int n = 0; sr_formats[f]->tile != SR_TILE_I8 && n < 9; n++) {
                 sr_weight w;
                 int mark = n_maps, T = batches[n % 3], N = rows[n / 3];
@@ -701,7 +771,7 @@ static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
     enum { N = 150, K = 1024, T = 9 };
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++) {
+        for (int f = 0; tested(i) && sr_formats[f]; f++) {
             sr_weight w;
             int mark = n_maps;
             if (!make_weight(sr_formats[f], N, K, false, &w)) continue;
@@ -747,7 +817,7 @@ static void experts_multiply_the_tokens_that_chose_them(void **s) {
         sr_weight w;
         if (!make_weight(sr_formats[f], E * N, K, false, &w)) continue;
         for (int i = 0; sr_kerns[i]; i++)
-            for (int variant = 0; sr_kerns[i]->usable() && variant < 8; variant++) {
+            for (int variant = 0; tested(i) && variant < 8; variant++) {
                 const bool exact = variant & 1, by_choice = variant & 2;
                 const int32_t *first = firsts[variant / 4], *token = tokens[variant / 4];
                 const sr_choices choices = {first[E], E, first, token};
@@ -795,7 +865,7 @@ static void heads_are_multiplied_by_matrices_of_their_own(void **s) {
         sr_weight w;
         if (!make_weight(sr_formats[f], H * PITCH, K, false, &w)) continue;
         for (int i = 0; sr_kerns[i]; i++)
-            for (int variant = 0; sr_kerns[i]->usable() && variant < 4; variant++) {
+            for (int variant = 0; tested(i) && variant < 4; variant++) {
                 const int n = tokens[variant];
                 const bool exact = variant == 3;
                 sr_err err = {0};
@@ -829,7 +899,7 @@ static void mixing_adds_the_rows_in_order(void **s) {
     fill_normal(y, T * N * D, 1);
     fill_normal(weight, T * N, 1);
     for (int i = 0; sr_kerns[i]; i++) {
-        if (!sr_kerns[i]->usable()) continue;
+        if (!tested(i)) continue;
         sr_dev *dev = open_cpu(sr_kerns[i], 2, T);
         dev->ops->mix(dev, y, row, weight, N, T, D, out);
         for (int t = 0; t < T; t++)
@@ -903,7 +973,7 @@ static void act_order_is_that_of_the_file(void **s) {
         int mark = n_maps;
         sr_x8 x8 = make_x8(gathered, T, K);
         for (int i = 0; sr_kerns[i]; i++)
-            for (int batch = 1; sr_kerns[i]->usable() && batch <= T; batch += 4) {
+            for (int batch = 1; tested(i) && batch <= T; batch += 4) {
                 multiply(sr_kerns[i], 2, &w, x, batch, y);
                 for (int r = 0; r < N; r += r < 1000 ? 50 : 3)
                     for (int t = 0; t < batch; t++) {
@@ -928,7 +998,7 @@ static void outliers_of_x_cost_no_more_than_ordinary_rounding(void **s) {
     enum { N = 40, K = 1024, T = 6 };
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int f = 0; sr_kerns[i]->usable() && sr_formats[f]; f++) {
+        for (int f = 0; tested(i) && sr_formats[f]; f++) {
             sr_weight w;
             int mark = n_maps;
             if (sr_formats[f]->tile != SR_TILE_I8 || !make_weight(sr_formats[f], N, K, false, &w)) continue;
@@ -959,7 +1029,7 @@ static void outliers_of_x_cost_no_more_than_ordinary_rounding(void **s) {
 static void quantize_rounds_to_127_steps_a_block(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int64_t K = 1; sr_kerns[i]->usable() && K <= 600; K += K < 4 ? 1 : 97) {
+        for (int64_t K = 1; tested(i) && K <= 600; K += K < 4 ? 1 : 97) {
             int mark = n_maps;
             int64_t blocks = (K + SR_KC - 1) / SR_KC;
             float *x = guarded((size_t)K * sizeof *x), *scale = guarded((size_t)blocks * sizeof *scale);
@@ -986,7 +1056,7 @@ static void quantize_rounds_to_127_steps_a_block(void **s) {
 static void quantize_has_a_stated_result_for_odd_blocks(void **s) {
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int kind = 0; sr_kerns[i]->usable() && kind < 5; kind++) {
+        for (int kind = 0; tested(i) && kind < 5; kind++) {
             static const float odd[] = {0, NAN, INFINITY, -INFINITY, 1e-44f};
             float x[2 * SR_KC], scale[2];
             int8_t code[2 * SR_KC];
@@ -1011,7 +1081,7 @@ static void row_operations_equal_double(void **s) {
     static const int sizes[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 64, 100, 333, 1024};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (size_t z = 0; sr_kerns[i]->usable() && z < sizeof sizes / sizeof *sizes; z++) {
+        for (size_t z = 0; tested(i) && z < sizeof sizes / sizeof *sizes; z++) {
             const sr_kern *k = sr_kerns[i];
             int n = sizes[z], mark = n_maps;
             size_t bytes = (size_t)n * sizeof(float);
@@ -1111,6 +1181,7 @@ static void row_operations_equal_double(void **s) {
 static void compare_attention(const sr_kern *k, int hd, int hd_v, int n_q, int chunks, int n_key, int window,
                               float cap) {
     const bool shared = hd_v < hd; /* values are the first features of keys */
+    if (passed_over()) return;
     int mark = n_maps, total = (chunks - 1) * SR_KV_PAGE + n_key;
     const float *q[SR_ATTEND_ROWS];
     float m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS];
@@ -1171,7 +1242,7 @@ static void attention_equals_a_softmax_in_double(void **s) {
     static const int dims[] = {8, 20, 64, 80, 100, 128, 256}, rows[] = {1, 2, 3, 4, 5, 8, 13, 32};
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (size_t d = 0; sr_kerns[i]->usable() && d < sizeof dims / sizeof *dims; d++)
+        for (size_t d = 0; tested(i) && d < sizeof dims / sizeof *dims; d++)
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                 compare_attention(sr_kerns[i], dims[d], dims[d], rows[r], 1, rows[r] + (int)d, 0, 0);
                 compare_attention(sr_kerns[i], dims[d], dims[d], rows[r], 1, 256, (int)r % 2 ? 50 : 0, 0);
@@ -1181,7 +1252,9 @@ static void attention_equals_a_softmax_in_double(void **s) {
             }
 }
 
-int main(void) {
+/* kernels_test [SET [EVERY]]: with this instruction set alone, which must be there, else with each that is; with one of
+ * EVERY weights and shapes of attention. */
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_panels_and_unpackers_equal_the_portable_ones),
         cmocka_unit_test(panels_of_sixteen_rows_equal_those_of_one),
@@ -1193,6 +1266,7 @@ int main(void) {
         cmocka_unit_test(float_dots_equal_double),
         cmocka_unit_test(fast_decoding_equals_decode),
         cmocka_unit_test(a_nan_among_the_weights_of_a_float_dot_shows),
+        cmocka_unit_test(gemms_equal_double),
         cmocka_unit_test(batches_equal_decoded_weights_times_x),
         cmocka_unit_test(batches_on_float_types_round_as_f32_sums_do),
         cmocka_unit_test(a_batch_equals_single_steps_and_threads_change_nothing),
@@ -1206,5 +1280,15 @@ int main(void) {
         cmocka_unit_test(row_operations_equal_double),
         cmocka_unit_test(attention_equals_a_softmax_in_double),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    only = argc > 1 ? argv[1] : NULL;
+    every = argc > 2 ? atoi(argv[2]) : 1;
+    bool any = false;
+    for (int i = 0; sr_kerns[i]; i++)
+        if (tested(i)) {
+            print_message("with the kernels of %s\n", sr_kerns[i]->name);
+            any = true;
+        }
+    if (any) return cmocka_run_group_tests(tests, NULL, NULL);
+    print_error("this machine does not run the kernels of %s\n", only);
+    return 1;
 }
