@@ -5,6 +5,7 @@
 #   make test      set up, build, run every check
 #   make debug     build with AddressSanitizer and UndefinedBehaviorSanitizer in build-debug, and run the tests there
 #   make count     instructions of the kernels against tests/instructions.tsv (valgrind); ARGS=--update writes it anew
+#   make arm       cross build for AArch64; base, kernels and formats under qemu, one processor for each instruction set
 #   make fuzz      each fuzz target for FUZZ_SECONDS
 #   make bench     the bench of the command, then the ladders of bench/; PEER=path/to/llama-bench instead compares with
 #                  that program on synthetic files (bench/peer.sh)
@@ -29,7 +30,7 @@ with_tests = $$(pkg-config --exists cmocka && echo ON || echo OFF)
 configure = mkdir -p $(1) && { cmake --preset $(2) $(generator) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
 	-DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || { cat $(1)/configure.log; exit 1; }; }
 
-.PHONY: all setup build run test debug count fuzz bench docs format format-check install clean
+.PHONY: all setup build run test debug count arm fuzz bench docs format format-check install clean
 .NOTPARALLEL:
 
 all: build
@@ -60,6 +61,12 @@ count:
 	@$(call configure,build,release,-DSIROCCO_TESTS=ON)
 	@cmake --build build -j $(JOBS) --target instructions
 	tests/instructions.sh build $(ARGS)
+
+arm:
+	@tools/setup.sh build arm
+	@$(call configure,build-arm,arm,-DSIROCCO_TESTS=ON)
+	@cmake --build build-arm -j $(JOBS) --target base_test kernels_test formats_test
+	ctest --test-dir build-arm --output-on-failure -j $(JOBS) -L emulated
 
 fuzz:
 	@tools/setup.sh build fuzz
@@ -95,4 +102,4 @@ install: build
 	cmake --install build
 
 clean:
-	rm -rf build build-debug build-fuzz
+	rm -rf build build-debug build-arm build-fuzz

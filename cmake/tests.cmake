@@ -22,6 +22,23 @@ add_executable(instructions EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/instruc
 target_include_directories(instructions PRIVATE src)
 target_link_libraries(instructions PRIVATE libsirocco)
 
+# A cross build (`make arm`) runs these; kernels on a processor of qemu that has the set and none above it and, as
+# emulation is slow, with a part of the weights.
+if(CMAKE_CROSSCOMPILING)
+  function(emulated name processor)
+    sirocco_test(${name} 1200 ${ARGN})
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT QEMU_CPU=${processor})
+    set_property(TEST ${name} PROPERTY LABELS emulated)
+  endfunction()
+  emulated(kernels_i8mm max kernels_test i8mm 31)
+  emulated(kernels_neon neoverse-n1 kernels_test neon 31)
+  emulated(kernels_portable cortex-a72 kernels_test portable 101)
+  emulated(kernels_neon_refused cortex-a72 kernels_test neon)
+  set_property(TEST kernels_neon_refused PROPERTY PASS_REGULAR_EXPRESSION "does not run the kernels of neon")
+  emulated(formats max formats_test)
+  emulated(base max base_test)
+endif()
+
 # A part of the command that is tested piece by piece.
 target_sources(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps/cli/split.c ${PROJECT_SOURCE_DIR}/apps/cli/output.c)
 target_include_directories(split_test PRIVATE ${PROJECT_SOURCE_DIR}/apps)

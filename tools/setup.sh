@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Lists the packages that are missing on this machine and installs them. Where all is there it says and does nothing.
 #
-#   tools/setup.sh [--check] [build] [test] [fuzz] [format] [count]
+#   tools/setup.sh [--check] [build] [test] [fuzz] [format] [count] [arm]
 #
 # build: compiler, CMake and libraries (the default)     test: cmocka
 # count: valgrind and binutils, for `make count`
+# arm: cross compiler for AArch64, qemu, and the libraries of that architecture, which apt is told to offer
 # fuzz: clang with libFuzzer                              format: clang-format 14
 # --check lists only, and exits with 1 when something is missing. YES=1 or CI (not empty) installs without asking.
 set -euo pipefail
@@ -14,9 +15,9 @@ wants=
 for arg in "$@"; do
     case $arg in
     --check) check=1 ;;
-    build | test | fuzz | format | count) wants="$wants $arg" ;;
+    build | test | fuzz | format | count | arm) wants="$wants $arg" ;;
     *)
-        sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
@@ -70,6 +71,10 @@ package() {
     brew:libfuzzer) ;; # part of llvm
     apt:clang-format) echo clang-format-14 ;;
     dnf:clang-format) echo clang-tools-extra ;;
+    apt:arm-compiler) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
+    apt:arm-qemu) echo qemu-user-static ;;
+    apt:arm-libraries) echo libcmocka-dev:arm64 libpcre2-dev:arm64 libutf8proc-dev:arm64 ;;
+    *:arm-*) ;;
     *) echo "$1" ;;
     esac
 }
@@ -93,6 +98,12 @@ present() {
             links clang -fsanitize=fuzzer,address,undefined
         ;;
     clang-format) have clang-format-14 || have clang-format ;;
+    arm-compiler) hello | links aarch64-linux-gnu-gcc ;;
+    arm-qemu) have qemu-aarch64-static ;;
+    arm-libraries)
+        have pkg-config && PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig \
+            pkg-config --exists cmocka libpcre2-8 libutf8proc
+        ;;
     *) have pkg-config && pkg-config --exists "$1" ;;
     esac
 }
@@ -104,6 +115,7 @@ needs() {
     fuzz) echo clang libfuzzer ;;
     format) echo clang-format ;;
     count) echo valgrind binutils ;;
+    arm) echo arm-compiler arm-qemu arm-libraries ;;
     esac
 }
 
@@ -183,7 +195,16 @@ if [ "${YES:-}" != 1 ] && [ -z "${CI:-}" ]; then
 fi
 
 if [ "$manager" = apt ]; then
-    ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+    foreign= # an architecture that apt does not offer yet
+    case " ${packages[*]}" in
+    *:arm64*) dpkg --print-foreign-architectures | grep -qx arm64 || foreign=arm64 ;;
+    esac
+    [ -z "$foreign" ] || ${as_root[@]+"${as_root[@]}"} dpkg --add-architecture "$foreign"
+    if ! ${as_root[@]+"${as_root[@]}"} apt-get update -qq; then
+        [ -n "$foreign" ] || exit 1
+        ${as_root[@]+"${as_root[@]}"} dpkg --remove-architecture "$foreign"
+        give_up "the mirrors in apt's sources have no packages of $foreign; please add one that has, for: ${packages[*]}"
+    fi
     # Older releases have the sanitizers' run-time library inside clang itself.
     wanted=("${packages[@]}")
     packages=()
