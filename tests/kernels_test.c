@@ -211,6 +211,12 @@ static double length_of(const sr_weight *w, int64_t row, const sr_x8 *x, int t) 
     return sqrt(ww / (double)w->K * xx);
 }
 
+static float float_at(const uint8_t *p) {
+    float v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 static bool same_or_both_nan(float a, float b) {
     return sr_bits_from_f32(a) == sr_bits_from_f32(b) || (a != a && b != b);
 }
@@ -248,6 +254,38 @@ static void compare_codes(const sr_kern *kern, unpack_fn *fast, unpack_fn *porta
         }
         release_to(mark);
     }
+}
+
+/* The bytes of the tile that pack_w makes of unpacked rows, whatever the weights are. */
+static void tiles_equal_packed_panels(void **s) {
+    enum { K = 3 * SR_TILE_KC, N = 3 * SR_MR };
+    (void)s;
+    for (int i = 0; sr_kerns[i]; i++)
+        for (const sr_fast *f = fast_of(i); sr_kerns[i]->tiles && f->format; f = sr_fast_next(f))
+            for (int pass = 0; f->tile && pass < 4; pass++) {
+                sr_weight w;
+                int mark = n_maps;
+                if (!make_for(f, N, K, 0, pass & 2, &w)) continue;
+                for (int64_t b = 0; pass & 1 && b < w.plane[0].bytes; b++)
+                    w.plane[0].data[b] = (uint8_t)(next_u32() >> 8);
+                const size_t bytes = sr_kerns[i]->tile_bytes;
+                uint8_t *want = calloc(1, bytes), *got = calloc(1, bytes);
+                sr_panel *panel = calloc(1, sizeof *panel);
+                for (int64_t row0 = 0; row0 < N; row0 += SR_MR)
+                    for (int64_t k0 = 0; k0 < K; k0 += SR_TILE_KC) {
+                        for (int r = 0; r < SR_MR; r++)
+                            w.fmt->unpack(&w, row0 + r, k0, SR_TILE_KC, panel->code[r], panel->scale[r], panel->min[r]);
+                        sr_kerns[i]->pack_w(panel, 1, w.group, w.fmt->has_min, want);
+                        f->tile(&w, row0, k0, got + bytes / 2, (sr_ahead){w.plane[0].data, w.plane[0].bytes});
+                        for (size_t b = 0; b < bytes; b += 4)
+                            if (memcmp(want + b, got + b, 4) &&
+                                !same_or_both_nan(float_at(want + b), float_at(got + b)))
+                                fail_msg("%s %s row %d column %d: byte %d of %d of the tile", sr_kerns[i]->name,
+                                         f->format, (int)row0, (int)k0, (int)(b - bytes / 2), (int)bytes / 2);
+                    }
+                free(want), free(got), free(panel);
+                release_to(mark);
+            }
 }
 
 static void fast_panels_and_unpackers_equal_the_portable_ones(void **s) {
@@ -1256,6 +1294,7 @@ static void attention_equals_a_softmax_in_double(void **s) {
  * EVERY weights and shapes of attention. */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_equal_packed_panels),
         cmocka_unit_test(fast_panels_and_unpackers_equal_the_portable_ones),
         cmocka_unit_test(panels_of_sixteen_rows_equal_those_of_one),
         cmocka_unit_test(coarsening_equals_the_portable_one),

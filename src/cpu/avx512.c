@@ -41,6 +41,7 @@ const sr_kern sr_kern_avx512 = {
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
     SR_KERN_GEMM(avx512, avx2),
+    .tiles = true,
 };
 
 static bool amx_usable(void) {

@@ -11,41 +11,9 @@
 
 #include "cpu/gemm.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* Lane l of the result is 16 bytes of row 4l. */
-INLINE __m512i four_rows(const char *p, size_t pitch) {
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 4 * pitch)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 8 * pitch)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 12 * pitch)), 3);
-}
-
-/* Four dwords of 16 rows. */
-struct quad {
-    __m512i v[4];
-};
-
-INLINE struct quad transpose4(const void *src, size_t pitch) {
-    const char *p = src;
-    __m512i a = four_rows(p, pitch), b = four_rows(p + pitch, pitch);
-    __m512i c = four_rows(p + 2 * pitch, pitch), d = four_rows(p + 3 * pitch, pitch);
-    __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-    __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-    return (struct quad){{_mm512_unpacklo_epi64(ab0, cd0), _mm512_unpackhi_epi64(ab0, cd0),
-                          _mm512_unpacklo_epi64(ab1, cd1), _mm512_unpackhi_epi64(ab1, cd1)}};
-}
+#include "cpu/tile_avx512.h"
 
 enum { KC = SR_TILE_KC, MR = SR_MR, NR = sr_gemm_avx512_pack_columns };
-
-/* 16 rows, transposed: a vector holds one dword of each. Groups past KC / group are not used. */
-struct tile {
-    int8_t code[KC / 4][MR][4];
-    int32_t init[KC / 16][MR]; /* -128 * sum of the group's codes */
-    float scale[KC / 16][MR];
-    float min[KC / 16][MR]; /* negated */
-};
-_Static_assert(2 * sizeof(struct tile) == sr_gemm_avx512_tile_bytes, "a pair of tiles");
 
 /* Packed x: chunk of KC columns of K after chunk, and in it blocks of 12 columns of T (the last one 4, 8 or 12):
  *   code uint8 [KC/4][nr][4], then in another place, since most formats read little of it:
@@ -87,7 +55,7 @@ INLINE void transpose(const float *src, size_t pitch, int n, float (*dst)[MR], _
 
 void sr_gemm_avx512_pack_w(const sr_panel *p, int half, int group, bool has_min, void *tile) {
     const __m512i by128 = _mm512_set1_epi8(-128), zero = _mm512_setzero_si512(), sign = _mm512_set1_epi32(INT32_MIN);
-    struct tile *w = (struct tile *)tile + half;
+    sr_tile_avx512 *w = (sr_tile_avx512 *)tile + half;
     for (int g = 0; g < KC / group; g++) {
         __m512i sum = zero;
         for (int k = g * group; k < (g + 1) * group; k += 16) {
@@ -178,7 +146,7 @@ INLINE __m512i dot(__m512i a, __m512i x, __m512i w) {
 }
 
 /* Volatile, so that each accumulator is loaded (a free port) and not copied from the first (a busy one). */
-INLINE struct acc start(const struct tile *w, int g) {
+INLINE struct acc start(const sr_tile_avx512 *w, int g) {
     return (struct acc){*(const volatile __m512i *)w[0].init[g], *(const volatile __m512i *)w[1].init[g]};
 }
 
@@ -215,7 +183,7 @@ INLINE void store_sum(float *y, struct sum f) {
 
 /* y[nr][SR_PAIR] += w * x over n_block blocks. pitch: columns that x's block of columns holds, of which a kernel may
  * take a part. */
-#define ARGS const struct tile *w, struct columns x, int pitch, int n_block, float *y
+#define ARGS const sr_tile_avx512 *w, struct columns x, int pitch, int n_block, float *y
 
 /* One scale a block: all registers are integer accumulators, and the sums are in y. */
 INLINE void kernel_256(const int nr, const bool has_min, ARGS) {

@@ -15,15 +15,40 @@
 
 #include "fmt/gguf_iq_kern.h"
 
+/* GGUF_TILE: what sr_fast.tile is, of those that have one. */
+#if !defined(GGUF_TILE)
+#define GGUF_TILE(name) NULL
+#endif
 #define ROW(name)                                                                                                      \
     { .format = #name, .panel = panel_##name, .dot = dot_##name }
-#define BOTH(name)                                                                                                     \
-    { .format = #name, .unpack = unpack_##name, .panel = panel_##name, .dot = dot_##name }
+#define TILED(name)                                                                                                    \
+    { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name) }
 const sr_fast GGUF[] = {
 #if defined(GGUF_FIRST)
     GGUF_FIRST,
 #endif
-    ROW(q4_0),  ROW(q4_1),   ROW(q5_0),   ROW(q5_1),  ROW(q8_0),    ROW(q2_k),   ROW(q3_k),  BOTH(q4_k),
-    ROW(q5_k),  ROW(q6_k),   ROW(iq1_s),  ROW(iq1_m), ROW(iq2_xxs), ROW(iq2_xs), ROW(iq2_s), ROW(iq3_xxs),
-    ROW(iq3_s), ROW(iq4_nl), ROW(iq4_xs), ROW(tq1_0), ROW(tq2_0),   ROW(mxfp4),  ROW(nvfp4), {0},
+    {.format = "q4_k", .unpack = unpack_q4_k, .panel = panel_q4_k, .dot = dot_q4_k, .tile = GGUF_TILE(q4_k)},
+    TILED(q4_0),
+    ROW(q4_1),
+    ROW(q5_0),
+    ROW(q5_1),
+    TILED(q8_0),
+    TILED(q2_k),
+    TILED(q3_k),
+    TILED(q5_k),
+    TILED(q6_k),
+    ROW(iq1_s),
+    ROW(iq1_m),
+    ROW(iq2_xxs),
+    ROW(iq2_xs),
+    ROW(iq2_s),
+    ROW(iq3_xxs),
+    ROW(iq3_s),
+    TILED(iq4_nl),
+    TILED(iq4_xs),
+    ROW(tq1_0),
+    ROW(tq2_0),
+    TILED(mxfp4),
+    ROW(nvfp4),
+    {0},
 };

@@ -53,6 +53,26 @@ typedef struct sr_panel {
     float min[SR_MR][SR_TILE_KC / 16 + 4];   /* likewise, when the format has mins */
 } sr_panel;
 
+/* Stored bytes that this thread will want when it is done with an item, as well as that can be told: the next one's.
+ * They are asked for evenly while its rows are unpacked, in the order of memory, which is faster than that of chunks.
+ */
+typedef struct sr_ahead {
+    const uint8_t *at;
+    int64_t bytes;
+} sr_ahead;
+
+static inline sr_ahead sr_part_of(sr_ahead a, int64_t i, int64_t n) {
+    if (!a.at) return a;
+    const int64_t from = a.bytes * i / n / 64 * 64;
+    return (sr_ahead){a.at + from, a.bytes * (i + 1) / n - from};
+}
+
+/* Part i of n. Inline, or gcc takes it for a function without effect and drops the call. */
+static inline __attribute__((always_inline)) void sr_prefetch(sr_ahead a, int i, int n) {
+    const sr_ahead part = sr_part_of(a, i, n);
+    for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.at + at, 0, 2);
+}
+
 /* What one format brings for one instruction set. Either slot may be NULL: then the portable panel, or gemm, serves. */
 typedef struct sr_fast {
     const char *format; /* name of its row; NULL: the list ends, or goes on in `more` */
@@ -66,6 +86,9 @@ typedef struct sr_fast {
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* The same for SR_MR rows at once, where they share words. row0 is a multiple of 16, n of SR_KC or ends at K. */
     void (*panel_rows)(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel);
+    /* Half a pair of tiles, as unpack and pack_w make it, of whole SR_MR rows and SR_TILE_KC columns: see
+     * sr_kern.tiles. */
+    void (*tile)(const sr_weight *w, int64_t row0, int64_t k0, void *tile, sr_ahead next);
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
      * (no coarsening), within dot_err. Bias not included. */
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);
@@ -111,6 +134,7 @@ typedef struct sr_kern {
     void (*coarse)(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
                    float *out_scale);
 
+    bool tiles; /* sr_fast.tile makes the tiles of this row */
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes;                                                                    /* of a pair of tiles */
     void (*pack_w)(const sr_panel *panel, int half, int group, bool has_min, void *tile); /* half 0 or 1 of the pair */

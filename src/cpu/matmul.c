@@ -110,40 +110,24 @@ static void coarse_panel(const sr_kern *kern, const sr_weight *w, int64_t row, i
     }
 }
 
-/* Stored bytes that this thread will want when it is done with an item, as well as that can be told: the next one's.
- * They are asked for evenly while its rows are unpacked, in the order of memory, which is faster than that of chunks.
- */
-struct ahead {
-    const uint8_t *at;
-    int64_t bytes;
-};
-
-static struct ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
+static sr_ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
     const sr_weight *w = o->w;
-    if (w->plane[0].bytes != w->N * w->plane[0].stride) return (struct ahead){0};
-    return (struct ahead){w->plane[0].data + row0 * w->plane[0].stride, n_rows * w->plane[0].stride};
+    if (w->plane[0].bytes != w->N * w->plane[0].stride) return (sr_ahead){0};
+    return (sr_ahead){w->plane[0].data + row0 * w->plane[0].stride, n_rows * w->plane[0].stride};
 }
 
-static struct ahead part_of(struct ahead a, int64_t i, int64_t n) {
-    if (!a.at) return a;
-    const int64_t from = a.bytes * i / n / 64 * 64;
-    return (struct ahead){a.at + from, a.bytes * (i + 1) / n - from};
-}
-
-/* Part i of n. Inline, or gcc takes it for a function without effect and drops the call. */
-static inline __attribute__((always_inline)) void prefetch(struct ahead a, int i, int n) {
-    const struct ahead part = part_of(a, i, n);
-    for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.at + at, 0, 2);
+static bool has_tile(const sr_kern *kern, const sr_weight *w) {
+    return kern->tiles && w->fast && w->fast->tile;
 }
 
 /* Whether `columns` of x are too few to pay for making a panel coarse. */
-static bool is_fine(const sr_weight *w, int columns) {
-    return columns <= FINE_COLUMNS && w->fmt->panel && w->fast && w->fast->unpack;
+static bool is_fine(const sr_kern *kern, const sr_weight *w, int columns) {
+    return columns <= FINE_COLUMNS && w->fmt->panel && w->fast && (w->fast->unpack || has_tile(kern, w));
 }
 
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
 static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, int n_rows, int64_t k0, bool fine,
-                       struct ahead next, sr_panel *p) {
+                       sr_ahead next, sr_panel *p) {
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
     if (!fine && n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
@@ -151,11 +135,11 @@ static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, in
         return;
     }
     for (int r = 0; r < n_rows; r++) {
-        prefetch(next, r, SR_MR);
+        sr_prefetch(next, r, SR_MR);
         if (!fine && w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
-        else if (w->fast && w->fast->unpack && (fine || !w->fmt->panel))
-            w->fast->unpack(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
+        else if (fine || (w->fast && w->fast->unpack && !w->fmt->panel))
+            unpacker(w)(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (w->fmt->panel == sr_panel_coarse && kern->coarse && w->K % 16 == 0)
             coarse_panel(kern, w, row0 + r, k0, n, p->code[r], p->scale[r]);
         else
@@ -168,13 +152,14 @@ static int pairs_of(int n_rows) {
 }
 
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
-static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, struct ahead next,
+static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
                       uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
     const sr_x8 *x = &cpu->x8;
     const int T = o->x->T;
-    const bool fine = is_fine(w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
+    const bool fine = is_fine(kern, w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
+    const bool tiles = (fine || !w->fmt->panel) && has_tile(kern, w);
     const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
     const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs * 2;
     sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles */
@@ -186,8 +171,12 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
             for (int h = 0; h < 2; h++) {
                 const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
                 const int64_t part = (k0 / SR_TILE_KC * pairs + p) * 2 + h;
-                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, part_of(next, part, parts),
-                           panel);
+                const sr_ahead own = sr_part_of(next, part, parts);
+                if (tiles && left >= SR_MR && w->K - k0 >= SR_TILE_KC) {
+                    w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, own);
+                    continue;
+                }
+                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, own, panel);
                 kern->pack_w(panel, h, group, has_min, tile);
             }
             kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
@@ -283,7 +272,7 @@ static void dot_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int 
     }
 }
 
-static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, struct ahead next,
+static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
                           int thread) {
     const sr_weight *w = o->w;
     uint8_t *scratch = cpu->thread + (size_t)thread * cpu->thread_bytes;
@@ -326,7 +315,7 @@ static struct item item_of(const struct job *j, int item) {
 static void multiply(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     const struct item it = item_of(j, item);
-    struct ahead next = {0};
+    sr_ahead next = {0};
     if (it.of->way == BY_GEMM && item + 1 < j->first[j->n]) {
         const struct item n = item_of(j, item + 1);
         next = ahead_of(n.of, n.row0, n.n);
