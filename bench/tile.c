@@ -102,13 +102,11 @@ static void panels(const struct part *p, int64_t row0, int64_t k0) {
 }
 
 static void pack(const struct part *p) {
-    for (int h = 0; h < 2; h++)
-        p->kern->pack_w(&p->panel[h], h, sr_panel_group(p->w), sr_panel_has_min(p->w), p->tile);
+    for (int h = 0; h < 2; h++) p->kern->pack_w(&p->panel[h], h, sr_panel_group(p->w), sr_panel_has_min(p->w), p->tile);
 }
 
 static void gemm(const struct part *p, int64_t k0) {
-    p->kern->gemm_i8(p->tile, sr_panel_group(p->w), sr_panel_has_min(p->w), p->x, p->packed, k0, k0 == 0,
-                     p->acc);
+    p->kern->gemm_i8(p->tile, sr_panel_group(p->w), sr_panel_has_min(p->w), p->x, p->packed, k0, k0 == 0, p->acc);
 }
 
 enum { PANELS = 1, PACK = 2, GEMM = 4, COPY = 8, STREAM = 16, WHOLE = PANELS | PACK | GEMM };
@@ -246,7 +244,8 @@ static void *make_packed(const sr_kern *kern, const sr_x8 *x) {
 static struct part make_part(const sr_kern *kern, const sr_weight *w, const sr_x8 *x, const void *packed, int64_t row0,
                              int64_t rows, float *y) {
     struct part p = {.kern = kern, .w = w, .x = x, .packed = packed, .row0 = row0, .rows = rows, .y = y};
-    for (p.fast = kern->fast; p.fast->format && strcmp(p.fast->format, w->fmt->name) != 0;) p.fast = sr_fast_next(p.fast);
+    for (p.fast = kern->fast; p.fast->format && strcmp(p.fast->format, w->fmt->name) != 0;)
+        p.fast = sr_fast_next(p.fast);
     if (!p.fast->format) p.fast = NULL;
     p.panel = allocate(2 * sizeof *p.panel);
     p.tile = allocate(kern->tile_bytes);

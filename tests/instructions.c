@@ -52,7 +52,7 @@ static void pack(void) {
     kern->pack_w(panel, 0, group, has_min, tile);
 }
 static void gemm(void) {
-    kern->gemm_i8(tile, group, has_min, &x8, packed, 0, true, y);
+    kern->gemm_i8(tile, group, has_min, &x8, packed, 0, true, y, (sr_ahead){0});
 }
 static void quantize(void) {
     kern->quantize(x, K, x8.code, x8.scale, x8.sum);

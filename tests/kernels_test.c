@@ -716,7 +716,7 @@ static void gemms_equal_double(void **s) {
                     fill_normal(q->min[r % SR_MR], SR_TILE_KC / group, 0.5f);
                 }
                 for (int h = 0; h < 2; h++) sr_kerns[i]->pack_w(&panel[c][h], h, group, has_min, tile);
-                sr_kerns[i]->gemm_i8(tile, group, has_min, &x8, packed, c * SR_TILE_KC, c == 0, acc);
+                sr_kerns[i]->gemm_i8(tile, group, has_min, &x8, packed, c * SR_TILE_KC, c == 0, acc, (sr_ahead){0});
             }
             for (int t = 0; t < T; t++)
                 for (int r = 0; r < SR_PAIR; r++) {

@@ -49,7 +49,7 @@ void sr_gemm_avx2_pack_w(const sr_panel *panel, int half, int group, bool has_mi
 size_t sr_gemm_avx2_packed_bytes(int T, int64_t n_block);
 void sr_gemm_avx2_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                          bool first, float *acc);
+                          bool first, float *acc, sr_ahead next);
 void sr_gemm_avx2_probe(int64_t n);
 /* As sr_gemm_portable_store. Past the caches where all of y has more room than they do, as else every line is read
  * before it is overwritten. For all x86 rows. */
@@ -59,7 +59,7 @@ void sr_gemm_avx512_pack_w(const sr_panel *panel, int half, int group, bool has_
 size_t sr_gemm_avx512_packed_bytes(int T, int64_t n_block);
 void sr_gemm_avx512_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                            bool first, float *acc);
+                            bool first, float *acc, sr_ahead next);
 void sr_gemm_avx512_probe(int64_t n);
 
 /* AMX tiles, where the CPU and the system have them; everything else of that row is AVX-512's. */
@@ -68,7 +68,7 @@ void sr_gemm_amx_pack_w(const sr_panel *panel, int half, int group, bool has_min
 size_t sr_gemm_amx_packed_bytes(int T, int64_t n_block);
 void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                         bool first, float *acc);
+                         bool first, float *acc, sr_ahead next);
 void sr_gemm_amx_probe(int64_t n);
 
 /* AArch64: dot products of bytes, and products of matrices of bytes. */
@@ -76,13 +76,13 @@ void sr_gemm_neon_pack_w(const sr_panel *panel, int half, int group, bool has_mi
 size_t sr_gemm_neon_packed_bytes(int T, int64_t n_block);
 void sr_gemm_neon_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_neon_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                          bool first, float *acc);
+                          bool first, float *acc, sr_ahead next);
 void sr_gemm_neon_probe(int64_t n);
 void sr_gemm_i8mm_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);
 size_t sr_gemm_i8mm_packed_bytes(int T, int64_t n_block);
 void sr_gemm_i8mm_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_i8mm_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                          bool first, float *acc);
+                          bool first, float *acc, sr_ahead next);
 void sr_gemm_i8mm_probe(int64_t n);
 
 extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[], sr_gguf_neon[];

@@ -362,7 +362,7 @@ static void run_planes(const struct job *j) {
 }
 
 void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                         bool first, float *acc) {
+                         bool first, float *acc, sr_ahead next) {
     float edge[NR * SR_PAIR] __attribute__((aligned(64)));
     int64_t left = x->n_block - k0 / SR_KC;
     int whole = x->T / NR * NR, n_block = left < KC / SR_KC ? (int)left : KC / SR_KC;
@@ -370,6 +370,7 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
     if (rest > 0 && !first) memset(edge, 0, sizeof edge);
     if (rest > 0 && !first) memcpy(edge, acc + (size_t)whole * SR_PAIR, rest);
     struct job j = {tile, x, packed, k0 / KC, n_block, first, acc, edge};
+    sr_prefetch(next, 0, 1);
     configure();
     (planes_of(group, has_min) == 1 ? run_codes : run_planes)(&j);
     /* Else every switch to another thread saves the tile registers. */

@@ -233,13 +233,14 @@ static const struct {
 };
 
 void GEMM(gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                   bool first, float *acc) {
+                   bool first, float *acc, sr_ahead next) {
     const struct tile *w = tile;
     const int64_t left = x->n_block - k0 / SR_KC;
     const int n_block = left < KC / SR_KC ? (int)left : KC / SR_KC, row = __builtin_ctz((unsigned)group) - 4;
     for (int t0 = 0; t0 < x->T; t0 += NR) {
         const int nr = width(x->T, t0), real = x->T - t0 < nr ? x->T - t0 : nr;
         const int pairs = kernels[row][nr / 4 - 1].pairs;
+        sr_prefetch(next, t0 / NR, (x->T + NR - 1) / NR);
         kernel *run = kernels[row][nr / 4 - 1].run[has_min];
         const struct columns c = columns_at(packed, x->T, x->n_block, k0 / KC, t0);
         float edge[NR * SR_PAIR], *y = real < nr ? edge : acc + (size_t)t0 * SR_PAIR;

@@ -179,17 +179,19 @@ static void multiply(const struct tile *w, int group, bool has_min, struct colum
 }
 
 void sr_gemm_avx2_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                          bool first, float *acc) {
+                          bool first, float *acc, sr_ahead next) {
     /* 12 columns and one tile fit L1 together; x is twice the size of its codes and comes from L2 or L3. */
     enum { TOGETHER = 3 * NR };
     int64_t left = x->n_block - k0 / SR_KC;
     int n_block = left < KC / SR_KC ? (int)left : KC / SR_KC;
     for (int t1 = 0; t1 < x->T; t1 += TOGETHER)
         for (int h = 0; h < 2; h++)
-            for (int t0 = t1; t0 < x->T && t0 < t1 + TOGETHER; t0 += NR)
+            for (int t0 = t1; t0 < x->T && t0 < t1 + TOGETHER; t0 += NR) {
+                if (h == 0) sr_prefetch(next, t0 / NR, (x->T + NR - 1) / NR);
                 multiply((const struct tile *)tile + h, group, has_min,
                          columns_at(packed, x->T, x->n_block, k0 / KC, t0), n_block, first,
                          x->T - t0 < NR ? x->T - t0 : NR, acc + (size_t)t0 * SR_PAIR + h * MR);
+            }
 }
 
 void sr_gemm_avx2_store(const float *acc, int T, int n_rows, float *y, int64_t ld_y) {

@@ -183,7 +183,7 @@ INLINE void store_sum(float *y, struct sum f) {
 
 /* y[nr][SR_PAIR] += w * x over n_block blocks. pitch: columns that x's block of columns holds, of which a kernel may
  * take a part. */
-#define ARGS const sr_tile_avx512 *w, struct columns x, int pitch, int n_block, float *y
+#define ARGS const sr_tile_avx512 *w, struct columns x, int pitch, int n_block, sr_ahead next, float *y
 
 /* One scale a block: all registers are integer accumulators, and the sums are in y. */
 INLINE void kernel_256(const int nr, const bool has_min, ARGS) {
@@ -191,6 +191,7 @@ INLINE void kernel_256(const int nr, const bool has_min, ARGS) {
     for (int b = 0; b < n_block; b++, x.side += SR_SIDE * pitch) {
 #define START(i) c##i = start(w, b)
         COLUMNS(START);
+        sr_prefetch(next, b, KC / SR_KC);
         for (int k = b * SR_KC / 4; k < (b + 1) * SR_KC / 4; k++, x.code += 4 * pitch) {
             __m512i w0 = _mm512_loadu_si512(w[0].code[k]), w1 = _mm512_loadu_si512(w[1].code[k]);
 #define STEP(i) c##i = step(c##i, x.code + 4 * i, w0, w1)
@@ -223,6 +224,7 @@ INLINE void kernel_groups(const int nr, const int group, const bool has_min, ARG
 #define CLEAR(i) f##i = (struct sum){_mm512_setzero_ps(), _mm512_setzero_ps()}
         COLUMNS(CLEAR);
         for (int g = b * n_group; g < (b + 1) * n_group; g++, total += pitch) {
+            sr_prefetch(next, g, KC / group);
 #define START_GROUP(i) c##i = start(w, g)
             COLUMNS(START_GROUP);
 #pragma GCC unroll 8
@@ -252,10 +254,10 @@ typedef void kernel(ARGS);
 /* A group of columns as kernels: with and without min, of a whole, 8 and 4 columns wide block. */
 #define KERNEL_256(n)                                                                                                  \
     static void g256_x##n(ARGS) {                                                                                      \
-        kernel_256(n, false, w, x, pitch, n_block, y);                                                                 \
+        kernel_256(n, false, w, x, pitch, n_block, next, y);                                                           \
     }                                                                                                                  \
     static void g256_min_x##n(ARGS) {                                                                                  \
-        kernel_256(n, true, w, x, pitch, n_block, y);                                                                  \
+        kernel_256(n, true, w, x, pitch, n_block, next, y);                                                            \
     }
 KERNEL_256(12)
 KERNEL_256(8)
@@ -263,10 +265,10 @@ KERNEL_256(4)
 
 #define KERNEL(group, n)                                                                                               \
     static void g##group##_x##n(ARGS) {                                                                                \
-        kernel_groups(n, group, false, w, x, pitch, n_block, y);                                                       \
+        kernel_groups(n, group, false, w, x, pitch, n_block, next, y);                                                 \
     }                                                                                                                  \
     static void g##group##_min_x##n(ARGS) {                                                                            \
-        kernel_groups(n, group, true, w, x, pitch, n_block, y);                                                        \
+        kernel_groups(n, group, true, w, x, pitch, n_block, next, y);                                                  \
     }
 KERNEL(16, 6)
 KERNEL(16, 4)
@@ -297,7 +299,7 @@ static const struct {
     {{{g256_x4, 4}, {g256_x8, 8}, {g256_x12, 12}}, {{g256_min_x4, 4}, {g256_min_x8, 8}, {g256_min_x12, 12}}}};
 
 void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                            bool first, float *acc) {
+                            bool first, float *acc, sr_ahead next) {
     int64_t left = x->n_block - k0 / SR_KC;
     int n_block = left < KC / SR_KC ? (int)left : KC / SR_KC;
     for (int t0 = 0; t0 < x->T; t0 += NR) {
@@ -309,7 +311,7 @@ void sr_gemm_avx512_gemm_i8(const void *tile, int group, bool has_min, const sr_
         if (!first && y == edge) memcpy(edge, acc + (size_t)t0 * SR_PAIR, sizeof *acc * (size_t)(real * SR_PAIR));
         for (int t = 0; t < nr; t += n)
             kernels[row][has_min][nr / 4 - 1].run(tile, (struct columns){c.code + 4 * t, c.side + t}, nr, n_block,
-                                                  y + t * SR_PAIR);
+                                                  sr_part_of(next, t0 + t, t0 + t + n, padded(x->T)), y + t * SR_PAIR);
         if (y == edge) memcpy(acc + (size_t)t0 * SR_PAIR, edge, sizeof *acc * (size_t)(real * SR_PAIR));
     }
 }

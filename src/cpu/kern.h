@@ -54,22 +54,23 @@ typedef struct sr_panel {
 } sr_panel;
 
 /* Stored bytes that this thread will want when it is done with an item, as well as that can be told: the next one's.
- * They are asked for evenly while its rows are unpacked, in the order of memory, which is faster than that of chunks.
- */
+ * They are asked for evenly in time, in the order of memory, which is faster than that of chunks: a core has so few
+ * requests under way that a burst of them would wait for memory, and nothing be hidden behind arithmetic. */
 typedef struct sr_ahead {
     const uint8_t *at;
     int64_t bytes;
 } sr_ahead;
 
-static inline sr_ahead sr_part_of(sr_ahead a, int64_t i, int64_t n) {
+/* What lies between from / of and to / of of it. */
+static inline sr_ahead sr_part_of(sr_ahead a, int64_t from, int64_t to, int64_t of) {
     if (!a.at) return a;
-    const int64_t from = a.bytes * i / n / 64 * 64;
-    return (sr_ahead){a.at + from, a.bytes * (i + 1) / n - from};
+    const int64_t first = a.bytes * from / of / 64 * 64;
+    return (sr_ahead){a.at + first, a.bytes * to / of - first};
 }
 
 /* Part i of n. Inline, or gcc takes it for a function without effect and drops the call. */
 static inline __attribute__((always_inline)) void sr_prefetch(sr_ahead a, int i, int n) {
-    const sr_ahead part = sr_part_of(a, i, n);
+    const sr_ahead part = sr_part_of(a, i, i + 1, n);
     for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.at + at, 0, 2);
 }
 
@@ -142,9 +143,9 @@ typedef struct sr_kern {
     int pack_columns; /* columns of x that one pack_x item takes */
     void (*pack_x)(const sr_x8 *x, int item, void *packed);
     /* acc[T][SR_PAIR] (+)= 32 rows x SR_TILE_KC columns from column k0 (a multiple of it; x blocks past n_block count
-     * as zero); first: acc is overwritten. */
+     * as zero); first: acc is overwritten. `next` is asked for meanwhile. */
     void (*gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                    bool first, float *acc);
+                    bool first, float *acc, sr_ahead next);
 
     /* y[t * ld_y + r] = acc[t][r] for r < n_rows: finished rows leave, past the caches where y is larger than they are.
      */

@@ -161,25 +161,26 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     const bool fine = is_fine(kern, w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
     const bool tiles = (fine || !w->fmt->panel) && has_tile(kern, w);
     const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
-    const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs * 2;
+    const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs;
     sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles */
     void *tile = scratch + round64(sizeof *panel);
     float *acc = (float *)(void *)((uint8_t *)tile + round64(kern->tile_bytes));
     const int64_t acc_n = (int64_t)x->T * SR_PAIR; /* of one pair */
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
         for (int p = 0; p < pairs; p++) {
+            const int64_t part = k0 / SR_TILE_KC * pairs + p;
+            const sr_ahead own = sr_part_of(next, part, part + 1, parts);
             for (int h = 0; h < 2; h++) {
                 const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
-                const int64_t part = (k0 / SR_TILE_KC * pairs + p) * 2 + h;
-                const sr_ahead own = sr_part_of(next, part, parts);
+                const sr_ahead sixth = sr_part_of(own, h, h + 1, 6);
                 if (tiles && left >= SR_MR && w->K - k0 >= SR_TILE_KC) {
-                    w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, own);
+                    w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, sixth);
                     continue;
                 }
-                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, own, panel);
+                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, sixth, panel);
                 kern->pack_w(panel, h, group, has_min, tile);
             }
-            kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n);
+            kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n, sr_part_of(own, 2, 6, 6));
         }
     for (int p = 0; p < pairs; p++) {
         float *a = acc + p * acc_n;

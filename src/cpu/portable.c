@@ -54,9 +54,9 @@ static void dot_codes(const int8_t *code, const float *scale, const float *min, 
 }
 
 static void gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
-                    bool first, float *acc) {
+                    bool first, float *acc, sr_ahead next) {
     const sr_panel *panel = tile;
-    (void)packed;
+    (void)packed, (void)next;
     for (int t = 0; t < x->T; t++)
         for (int r = 0; r < SR_PAIR; r++) {
             const sr_panel *p = &panel[r / SR_MR];
