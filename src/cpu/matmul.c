@@ -82,8 +82,9 @@ static int rows_of(const sr_cpu *cpu, const struct rows *r) {
         while (rows > 64 && N < (int64_t)(wide ? 2 : 8) * cpu->threads * rows) rows /= 2;
         return rows;
     }
+    const int most = r->x->T <= FINE_COLUMNS ? 1 : MAX_PAIRS; /* x and sums of few tokens stay near anyway */
     int64_t pairs = N / SR_PAIR / (2 * cpu->threads);
-    return SR_PAIR * (pairs < 1 ? 1 : pairs > MAX_PAIRS ? MAX_PAIRS : (int)pairs);
+    return SR_PAIR * (pairs < 1 ? 1 : pairs > most ? most : (int)pairs);
 }
 
 /* Where column `row` goes, of the first token. */
