@@ -2,9 +2,9 @@
  * best of several runs, in CPU seconds so that other processes on the machine count little:
  *   dot    GB/s of stored weights and its ratio to the read's, ns a row, for T = 1 and 4, on 1 and on all threads
  *   panel  ns of 256 columns, data in L2
- *   attend ns of a chunk of 256 keys, decode (heads of one KV head) and prefill (32 rows)
+ *   attention: us of a page of 256 keys, decode (heads of one KV head) and prefill (64 rows), by type of keys and values
  *
- *   bench-kernels [THREADS [MIB [FORMAT...]]]     no FORMAT: all of them, and attention */
+ *   bench-kernels [THREADS [MIB [FORMAT...]]]     no FORMAT: all of them; "attention" is one */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,40 +108,51 @@ static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_weight
     return best;
 }
 
-static double attend_us(const sr_kern *kern, int n_q, int hd) {
+/* Of a page of 256 keys, whose pages are out of L2 as those of long texts are. */
+static double attend_us(const sr_kern *kern, const sr_kv_row *kv, int n_q, int hd) {
+    enum { PAGES = 128 };
     static float q[SR_ATTEND_ROWS * 256], o[SR_ATTEND_ROWS * 256], m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS];
-    static uint16_t k[64][SR_KV_PAGE * 128], v[64][SR_KV_PAGE * 128]; /* out of L2, as keys are */
+    const size_t bytes = SR_KV_PAGE * sr_kv_bytes(&kv->type, hd);
+    uint8_t *pages = sr_pages_alloc(2 * PAGES * bytes);
     float *scratch = malloc(sr_attend_scratch(hd) * sizeof *scratch);
     const float *row[SR_ATTEND_ROWS];
     int lo[SR_ATTEND_ROWS] = {0}, hi[SR_ATTEND_ROWS];
     double best = 1e9;
     for (int i = 0; i < SR_ATTEND_ROWS; i++) {
-        row[i] = q + i * hd, hi[i] = SR_KV_PAGE, m[i] = -INFINITY;
+        row[i] = q + i * hd, hi[i] = SR_KV_PAGE, m[i] = -INFINITY, s[i] = 0;
         for (int d = 0; d < hd; d++) q[i * hd + d] = noise();
     }
-    for (int c = 0; c < 64; c++)
-        for (int i = 0; i < SR_KV_PAGE * hd; i++) k[c][i] = v[c][i] = (uint16_t)(0x3000 + rand() % 0x800);
+    for (int c = 0; c < 2 * PAGES; c++)
+        for (int j = 0; j < SR_KV_PAGE; j++)
+            kv->store[c % 2](q + (c + j) % SR_ATTEND_ROWS * hd, hd, pages + (size_t)c * bytes, j);
+    kern->ask(kv, row, n_q, hd, scratch);
     for (int i = 0; i < RUNS; i++) {
         double start = cpu_seconds();
-        for (int n = 0; n < 64; n++)
-            kern->attend_chunk(row, n_q, k[n], v[n], SR_KV_PAGE, hd, hd, hd, lo, hi, 0, m, s, o, scratch);
-        double t = (cpu_seconds() - start) / 64 * 1e6;
+        for (int n = 0; n < PAGES; n++)
+            kern->attend_page(kv, row, n_q, pages + (size_t)(2 * n) * bytes, pages + (size_t)(2 * n + 1) * bytes,
+                              pages + (size_t)(2 * n + 2) % (2 * PAGES) * bytes, SR_KV_PAGE, hd, hd, lo, hi, 0, m, s, o,
+                              hd, scratch);
+        double t = (cpu_seconds() - start) / PAGES * 1e6;
         best = t < best ? t : best;
     }
     free(scratch);
+    sr_pages_free(pages, 2 * PAGES * bytes);
     return best;
 }
 
 static void attention(void) {
-    printf("\nattention over 256 keys of 128, us\n| isa | 1 row | 4 rows | 32 rows | GB/s of keys and values, 4 rows | "
-           "GFLOPS, 32 rows |\n|---|---|---|---|---|---|\n");
+    printf(
+        "\nattention over a page of 256 keys, one thread\n| isa | head | type | 1 row, us | 4 rows | 64 rows | GB/s of "
+        "keys and values, 4 rows | GFLOPS, 64 rows |\n|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; sr_kerns[i]; i++)
-        if (sr_kerns[i]->usable()) {
-            double one = attend_us(sr_kerns[i], 1, 128), four = attend_us(sr_kerns[i], 4, 128),
-                   all = attend_us(sr_kerns[i], 32, 128);
-            printf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, one, four, all,
-                   256 * 128 * 4 / four * 1e-3, 32 * 256 * 128 * 4 / all * 1e-3);
-        }
+        for (const sr_kv_row *kv = sr_kerns[i]->kv; sr_kerns[i]->usable() && kv->type.name; kv++)
+            for (int hd = 64; hd <= 128; hd *= 2) {
+                double one = attend_us(sr_kerns[i], kv, 1, hd), four = attend_us(sr_kerns[i], kv, 4, hd),
+                       all = attend_us(sr_kerns[i], kv, 64, hd);
+                printf("| %s | %d | %s | %.1f | %.1f | %.1f | %.1f | %.1f |\n", sr_kerns[i]->name, hd, kv->type.name,
+                       one, four, all, 512 * (double)sr_kv_bytes(&kv->type, hd) / four * 1e-3,
+                       64 * 256.0 * hd * 4 / all * 1e-3);
+            }
 }
 
 static bool wanted(int argc, char **argv, const char *format) {
@@ -222,7 +233,7 @@ int main(int argc, char **argv) {
                    panel_ns(sr_kerns[i], NULL, &w));
             sr_arena_free(&arena);
         }
-    if (argc <= 3) attention();
+    if (wanted(argc, argv, "attention")) attention();
     sr_pages_free(data, bytes);
     free(x);
     return 0;

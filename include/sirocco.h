@@ -336,13 +336,21 @@ SR_API void sr_model_sampling(const sr_model *m, sr_sampling *s);
 
 typedef struct sr_session sr_session;
 
-/* A session of n_ctx positions; 0: min(trained context, 8192). More than the model was trained for is allowed and
- * logged. SR_NOMEM names the bytes that were asked for. The model must outlive the session. */
-SR_API sr_status sr_session_create(sr_model *m, int32_t n_ctx, sr_session **out, sr_err *err);
+typedef struct sr_session_options {
+    int32_t n_ctx; /* positions; 0: min(trained context, 8192). More than the trained ones are allowed and logged */
+    const char *kv_type; /* how keys and values are kept: "f16", "bf16", "q8_0" (int8 and an f16 scale for 32 features:
+                            half the memory), "q4_0" (4 bits likewise: a quarter), "f32"; NULL: f16, in exact mode f32.
+                            Heads are rotated before they are rounded to q8_0 and q4_0, which spreads outliers */
+} sr_session_options;
+
+/* options may be NULL. SR_INVALID lists the types; SR_NOMEM names the bytes that were asked for. The model must outlive
+ * the session. */
+SR_API sr_status sr_session_create(sr_model *m, const sr_session_options *options, sr_session **out, sr_err *err);
 SR_API void sr_session_free(sr_session *s);
-/* Bytes that sr_session_create would take. */
-SR_API int64_t sr_session_bytes(const sr_model *m, int32_t n_ctx);
+/* Bytes that sr_session_create would take, -1 where it would refuse the options. */
+SR_API int64_t sr_session_bytes(const sr_model *m, const sr_session_options *options);
 SR_API int32_t sr_session_n_ctx(const sr_session *s);
+SR_API const char *sr_session_kv_type(const sr_session *s); /* static */
 
 /* Makes the session's tokens equal to ids[n]: the longest common prefix keeps its KV, the rest becomes pending (at
  * least the last token, so that its logits are computed). SR_LIMIT when n > n_ctx, SR_INVALID for n < 1 or an id out of

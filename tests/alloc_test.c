@@ -70,7 +70,7 @@ static void the_guard_sees_an_allocation(void **state) {
 static void steps_and_sampling_allocate_nothing(void **state) {
     (void)state;
     if (!WATCHED) skip();
-    static const char *const isqs[] = {NULL, "4", "8", NULL};
+    static const char *const isqs[] = {NULL, "4", "8", NULL}, *const kv_types[] = {NULL, "q8_0", "q4_0", "bf16"};
     for (int q = 0; q < 4; q++) /* the last is a mixture of experts */
         for (int exact = 0; exact < 2; exact++) {
             sr_engine *engine = NULL;
@@ -86,7 +86,7 @@ static void steps_and_sampling_allocate_nothing(void **state) {
             if (q == 3) path = SR_SOURCE_DIR "/tests/vectors/tiny/qwen2_moe.gguf";
             if (sr_engine_create(&options, &engine, &err) != SR_OK ||
                 sr_model_open(engine, path, &model_options, &model, &err) != SR_OK ||
-                sr_session_create(model, 128, &session, &err) != SR_OK)
+                sr_session_create(model, &(sr_session_options){128, kv_types[q]}, &session, &err) != SR_OK)
                 fail_msg("%s", err.msg);
             sr_sampling sampling = sr_sampling_default();
             assert_int_equal(sr_sampler_create(&sampling, q == 3 ? 96 : 128, &sampler, &err), SR_OK);

@@ -1250,7 +1250,7 @@ static float one_logit(const char *path) {
     warning[0] = 0;
     assert_int_equal(sr_engine_create(&options, &engine, &err), SR_OK);
     if (sr_model_open(engine, path, NULL, &model, &err) != SR_OK) fail_msg("%s", err.msg);
-    assert_int_equal(sr_session_create(model, 8, &session, &err), SR_OK);
+    assert_int_equal(sr_session_create(model, &(sr_session_options){.n_ctx = 8}, &session, &err), SR_OK);
     assert_int_equal(sr_session_sync(session, (const int32_t[]){5}, 1, &err), SR_OK);
     assert_int_equal(sr_step(&session, 1, &err), SR_OK);
     float logit = sr_session_logits(session)[5];

@@ -105,6 +105,8 @@ run 2 run --greedy --temperature 1 -i x
 run 2 run --json
 run 2 run --isq q4z -i x
 run 2 run --isa nosuch -i x
+run 2 run --kv-type q9_0 -i x
+warns "f16.bf16.q8_0.q4_0.f32, not .q9_0"
 run 2 run -m a -f b -i x
 run 2 run a b
 run 2 inspect
@@ -265,6 +267,11 @@ warns '(bundled).*q4_k'
 run 0 run -i "Once upon a time" --max-tokens 4 --greedy --isq none -v
 grep -q 'q4_k' "$err" && fail "quantized although --isq none"
 warns 'tokens/s'
+# How keys and values are kept is told beside what they take.
+for type in f16 bf16 q8_0 q4_0 f32; do
+    run 0 run "$model" -i "Once upon a time" --max-tokens 4 --greedy --kv-type $type -v
+    warns "ctx 512 ($type, "
+done
 # The context: a prompt that does not fit names both numbers and the flag; a full one ends the text.
 run 1 run "$model" -i "$prompt" --ctx 5
 warns '9 tokens and the context 5.*--ctx'
@@ -469,13 +476,13 @@ awk -F'"median_tok_s":|"ratio":' '{ exit !($2 > 0 && $2 / $3 > 0.499 && $2 / $3 
     fail "ratio is not new / old"
 [ -s "$err" ] && grep -q 'not measured alike' "$err" && fail "the same model and threads"
 # What the old file lacks has a dash; what differs is told.
-sed 's/"tokens":4,/"tokens":5,/; s/"sessions":1,//; s/"threads":1,/"threads":3,/; s/"isq":null/"isq":"q9"/' "$scratch/old.json" \
-    >"$scratch/other.json"
+sed 's/"tokens":4,/"tokens":5,/; s/"sessions":1,//; s/"threads":1,/"threads":3,/; s/"isq":null/"isq":"q9"/; s/"kv_type":"f16"/"kv_type":"q4_0"/' \
+    "$scratch/old.json" >"$scratch/other.json"
 run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json"
 says '^test .* old  *ratio$'
 says '^prefill .* 0\.5  *[0-9.]*$'
 says '^decode .* -  *-$'
-warns 'not measured alike: it has isq q9, here null; threads 3, here 1;'
+warns 'not measured alike: it has isq q9, here null; kv_type q4_0, here f16; threads 3, here 1;'
 run 0 bench "$model" "${once[@]}" --compare "$scratch/other.json" --csv
 says ',threads,sessions,old_median_tok_s,ratio$'
 says '^prefill,.*,1,0\.500,[0-9.]*$'

@@ -64,6 +64,20 @@ static void dot_f32(void) {
     kern->dot_f32(x, x, K, T, K, y);
 }
 
+/* A page of attention with heads of K / T features: n_q rows. */
+static const sr_kv_row *kv;
+static int n_q;
+static void *keys, *values;
+static float *scratch;
+static void attend(void) {
+    static float m[SR_ATTEND_ROWS], s[SR_ATTEND_ROWS], o[SR_ATTEND_ROWS * K / T];
+    const float *q[SR_ATTEND_ROWS];
+    int lo[SR_ATTEND_ROWS] = {0}, hi[SR_ATTEND_ROWS];
+    for (int i = 0; i < n_q; i++) q[i] = x + i % T * (K / T), hi[i] = SR_KV_PAGE, m[i] = -INFINITY;
+    kern->ask(kv, q, n_q, K / T, scratch);
+    kern->attend_page(kv, q, n_q, keys, values, NULL, SR_KV_PAGE, K / T, K / T, lo, hi, 0, m, s, o, K / T, scratch);
+}
+
 static void *allocate(size_t n) {
     void *p = aligned_alloc(64, (n + 127) / 64 * 64);
     if (!p) exit(1);
@@ -106,6 +120,15 @@ int main(int argc, char **argv) {
     measured("quantize", "", K / SR_KC, quantize);
     measured("rms_norm", "", K / SR_KC, rms_norm);
     measured("dot_f32", "", T * K / SR_KC, dot_f32);
+    scratch = allocate(sr_attend_scratch(K / T) * sizeof *scratch);
+    for (kv = kern->kv; kv->type.name; kv++) {
+        keys = allocate(SR_KV_PAGE * sr_kv_bytes(&kv->type, K / T));
+        values = allocate(SR_KV_PAGE * sr_kv_bytes(&kv->type, K / T));
+        for (int j = 0; j < SR_KV_PAGE; j++)
+            kv->store[0](x + j, K / T, keys, j), kv->store[1](x + 2 * j, K / T, values, j);
+        for (n_q = 4; n_q <= SR_ATTEND_ROWS; n_q *= 16)
+            measured(n_q == 4 ? "attend4" : "attend64", kv->type.name, n_q * K / T * SR_KV_PAGE / SR_KC, attend);
+    }
     packed = allocate(kern->packed_bytes(T, K / SR_KC) + 64);
     for (int i = 0; packed && kern->packed_bytes(T, K / SR_KC) && i * kern->pack_columns < T; i++)
         kern->pack_x(&x8, i, packed);

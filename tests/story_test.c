@@ -91,7 +91,7 @@ static void exact_greedy_text_equals_the_numpy_transcription(void **state) {
         uint32_t step[N_STEPS];
         assert_int_equal(fread(step, 4, N_STEPS, f), N_STEPS);
         sr_session *s;
-        OK(sr_session_create(model, 512, &s, e_));
+        OK(sr_session_create(model, &(sr_session_options){.n_ctx = 512}, &s, e_));
         OK(sr_session_sync(s, prompt.ids, n, e_));
         for (int32_t i = 0, k = 0; i < N_NEW; i++) {
             while (sr_session_n_pending(s)) OK(sr_step(&s, 1, e_));
@@ -129,7 +129,7 @@ static void keep(void *user, sr_session *s, int32_t position, const float *logit
     memcpy(all + (size_t)position * 4096, logits, 4096 * sizeof *logits);
 }
 
-static float *story_logits(const char *isq, bool exact, int batch, const char *isa) {
+static float *story_logits(const char *isq, bool exact, int batch, const char *isa, const char *kv_type) {
     sr_engine *engine;
     sr_model *model;
     sr_session *s;
@@ -137,7 +137,7 @@ static float *story_logits(const char *isq, bool exact, int batch, const char *i
     size_t n_text, n;
     OK(sr_engine_create(&(sr_engine_options){.exact = exact, .batch = batch, .isa = isa}, &engine, e_));
     OK(sr_model_open(engine, MODEL, &(sr_model_options){.isq = isq}, &model, e_));
-    OK(sr_session_create(model, CTX, &s, e_));
+    OK(sr_session_create(model, &(sr_session_options){CTX, kv_type}, &s, e_));
     OK(sr_file_read(HELDOUT, 1 << 20, &text, &n_text, e_));
     int32_t *ids = malloc(n_text * sizeof *ids);
     OK(sr_tokenize(sr_model_tokenizer(model), text, n_text, 0, ids, n_text, &n, e_));
@@ -177,9 +177,9 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
     (void)state;
     static const char *const isqs[] = {NULL, "q8_0", "q4k"};
     for (int q = 0; q < 3; q++) {
-        float *exact = story_logits(isqs[q], true, 256, NULL);
+        float *exact = story_logits(isqs[q], true, 256, NULL, NULL);
         for (int batch = 4; batch <= 256; batch *= 64) { /* stored rows against few tokens, and tiles */
-            float *fast = story_logits(isqs[q], false, batch, NULL);
+            float *fast = story_logits(isqs[q], false, batch, NULL, NULL);
             double mean = 0, same = 0;
             for (int t = 0; t < WINDOWS * CTX; t++) {
                 mean += kld(exact + (size_t)t * 4096, fast + (size_t)t * 4096) / (WINDOWS * CTX);
@@ -193,6 +193,38 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
         }
         free(exact);
     }
+}
+
+static double mean_kld(const float *p, const float *q) {
+    double sum = 0;
+    for (int t = 0; t < WINDOWS * CTX; t++) sum += kld(p + (size_t)t * 4096, q + (size_t)t * 4096);
+    return sum / (WINDOWS * CTX);
+}
+
+/* What rounding takes of the energy of keys and values costs this model a KLD of about that share: bf16, which is 8
+ * times as coarse as f16, 64 times as much. The bound is twice it. What the fast path changes of keys and values makes
+ * them round another way: then both sides have that share, and what the fast path costs with f32. */
+static void types_of_keys_and_values_lose_little(void **state) {
+    (void)state;
+    float *whole = story_logits(NULL, true, 256, NULL, NULL);
+    double plain[2];
+    for (int i = 0; i < N_KV_TYPES; i++) {
+        float *exact = story_logits(NULL, true, 256, NULL, kv_type(i).name);
+        const double cost = mean_kld(whole, exact);
+        if (!(cost <= 2 * kv_type(i).share + 1e-12)) fail_msg("%s: mean KLD %g", kv_type(i).name, cost);
+        for (int many = 0; many < 2; many++) {
+            float *fast = story_logits(NULL, false, many ? 256 : 2, NULL, kv_type(i).name);
+            const double off = mean_kld(exact, fast);
+            if (i == 0) plain[many] = off;
+            print_message("  %s: mean KLD %.2e, kernels of %s rows %.2e\n", kv_type(i).name, cost,
+                          many ? "many" : "few", off);
+            if (i > 0 && !(off <= 2 * (kv_type(i).share + plain[many])))
+                fail_msg("%s: kernels differ by %g", kv_type(i).name, off);
+            free(fast);
+        }
+        free(exact);
+    }
+    free(whole);
 }
 
 /* RssAnon while opening with --isq: the quantized size, two source tensors, 64 MiB. The step scratch is untouched yet.
@@ -226,6 +258,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_greedy_text_equals_the_numpy_transcription),
         cmocka_unit_test(fast_path_agrees_with_exact_on_held_out_text),
+        cmocka_unit_test(types_of_keys_and_values_lose_little),
         cmocka_unit_test(isq_needs_little_memory_beyond_its_result),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,8 +19,8 @@ typedef struct measurement {
 } measurement;
 
 /* What the results depend on besides this program, as the JSON output spells it. */
-enum { ARCH, PARAMS, BYTES, ISQ, ISA, THREADS, N_FACTS };
-static const char *const fact_name[N_FACTS] = {"arch", "params", "weight_bytes", "isq", "isa", "threads"};
+enum { ARCH, PARAMS, BYTES, ISQ, ISA, KV_TYPE, THREADS, N_FACTS };
+static const char *const fact_name[N_FACTS] = {"arch", "params", "weight_bytes", "isq", "isa", "kv_type", "threads"};
 
 /* The file of --compare. */
 typedef struct old_run {
@@ -217,6 +217,7 @@ static void warn_of_unlike(const bench *b) {
                                  [BYTES] = number[1],
                                  [ISQ] = info->isq ? info->isq : "null",
                                  [ISA] = sr_engine_isa(b->model.engine),
+                                 [KV_TYPE] = sr_session_kv_type(b->session[0]),
                                  [THREADS] = number[2]};
     out_text unlike = {0};
     for (int i = 0; i < N_FACTS; i++) {
@@ -307,6 +308,7 @@ static void print_json(const bench *b) {
     json_int(&j, "params", b->model.info.n_params);
     json_int(&j, "weight_bytes", b->model.info.weight_bytes);
     json_text(&j, "isa", sr_engine_isa(b->model.engine));
+    json_text(&j, "kv_type", sr_session_kv_type(b->session[0]));
     json_int(&j, "threads", sr_engine_threads(b->model.engine));
     json_real(&j, "read_bytes_per_s", b->probe.read_bytes_per_s);
     json_real(&j, "int8_ops_per_s", b->probe.int8_ops_per_s);
@@ -349,11 +351,12 @@ static int run_all(bench *b) {
     if (code) return code;
     int64_t longest = largest(&a->prompt_len), most_gen = largest(&a->gen_len) + 1;
     b->n_ctx = (int32_t)(largest(&a->depth) + (longest > most_gen ? longest : most_gen));
+    const sr_session_options options = {.n_ctx = b->n_ctx, .kv_type = a->kv_type};
     sr_err err = {0};
     const int n_sessions = (int)largest(&a->sessions);
     b->session = out_alloc(NULL, (size_t)n_sessions, sizeof *b->session);
     for (; b->n_sessions < n_sessions; b->n_sessions++)
-        if (sr_session_create(b->model.model, b->n_ctx, &b->session[b->n_sessions], &err) != SR_OK)
+        if (sr_session_create(b->model.model, &options, &b->session[b->n_sessions], &err) != SR_OK)
             return out_failure(&err);
     open_banner(&b->model, b->session[0]);
     if (a->compare) warn_of_unlike(b);

@@ -184,6 +184,7 @@ static void print_results(evaluation *e, int64_t n_windows, double seconds) {
         json_text(&j, "isq", e->model.info.isq);
         json_real(&j, "bits_per_weight", e->model.info.bits_per_weight);
         json_bool(&j, "exact", e->args->exact);
+        json_text(&j, "kv_type", sr_session_kv_type(e->session));
         json_real(&j, "seconds", seconds);
         if (e->compare) {
             json_open(&j, "kld", '{');
@@ -255,7 +256,9 @@ static int open_reference_model(evaluation *e) {
     e->kept_n = fit < 1 ? 1 : fit < scored ? (int32_t)fit : scored;
     e->kept = out_alloc(NULL, (size_t)e->kept_n * (size_t)e->n_vocab, sizeof *e->kept);
     sr_err err = {0};
-    if (sr_session_create(e->reference.model, e->n_ctx, &e->reference_session, &err) != SR_OK) return out_failure(&err);
+    if (sr_session_create(e->reference.model, &(sr_session_options){.n_ctx = e->n_ctx}, &e->reference_session, &err) !=
+        SR_OK)
+        return out_failure(&err);
     return EXIT_FINE;
 }
 
@@ -277,8 +280,9 @@ static int evaluate(evaluation *e) {
                          "%s has %zu tokens, fewer than one window of %d; use a longer text or a smaller "
                          "--ctx",
                          a->text, e->n_ids, e->n_ctx);
+    const sr_session_options options = {.n_ctx = e->n_ctx, .kv_type = a->kv_type};
     if (CLI_GIVEN(a, chunks) && a->chunks < n_windows) n_windows = a->chunks;
-    if (sr_session_create(e->model.model, e->n_ctx, &e->session, &err) != SR_OK) return out_failure(&err);
+    if (sr_session_create(e->model.model, &options, &e->session, &err) != SR_OK) return out_failure(&err);
     open_banner(&e->model, e->session);
     if ((code = open_reference_model(e))) return code;
 

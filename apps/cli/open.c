@@ -256,8 +256,9 @@ void open_release(opened *o) {
 void open_banner(const opened *o, const sr_session *s) {
     char name[256], params[OUT_NUMBER], size[OUT_NUMBER], kv[OUT_NUMBER], ctx[96] = "";
     if (s) {
-        int32_t n = sr_session_n_ctx(s);
-        snprintf(ctx, sizeof ctx, ", ctx %d (%s)", n, out_size(kv, (double)sr_session_bytes(o->model, n)));
+        const sr_session_options same = {sr_session_n_ctx(s), sr_session_kv_type(s)};
+        snprintf(ctx, sizeof ctx, ", ctx %d (%s, %s)", same.n_ctx, same.kv_type,
+                 out_size(kv, (double)sr_session_bytes(o->model, &same)));
     }
     out_note("%s%s: %s, %s params, %s%s%s, %.2f bits/weight, %s%s, %s kernels, %d thread%s",
              open_name(o->path, name, sizeof name), o->bundled ? " (bundled)" : "", o->info.arch,

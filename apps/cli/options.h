@@ -35,7 +35,7 @@ typedef struct cli_args {
     bool offline, yes;
     int64_t gqa, ctx, threads, batch;
     bool cpu, exact;
-    const char *isa;
+    const char *isa, *kv_type;
 
     const char *input;
     bool echo;

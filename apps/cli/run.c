@@ -88,7 +88,8 @@ static int open_conversation(conversation *c) {
     c->tokenizer = sr_model_tokenizer(c->model.model);
     if (!c->tokenizer)
         return out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights", c->model.path);
-    if (sr_session_create(c->model.model, (int32_t)a->ctx, &c->session, &err) != SR_OK) return out_failure(&err);
+    const sr_session_options options = {.n_ctx = (int32_t)a->ctx, .kv_type = a->kv_type};
+    if (sr_session_create(c->model.model, &options, &c->session, &err) != SR_OK) return out_failure(&err);
     c->n_ctx = sr_session_n_ctx(c->session);
     c->id = out_alloc(NULL, (size_t)c->n_ctx + 1, sizeof *c->id);
     if (sr_detok_create(c->tokenizer, a->stop.at, a->stop.n, &c->detok, &err) != SR_OK) return out_failure(&err);

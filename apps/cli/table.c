@@ -282,6 +282,8 @@ const cli_option cli_options[] = {
     {"ctx", NULL, 0, "N", CLI_INT, RUN, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
      "context in tokens (default: what the model was trained for, at most 8192)"},
     {"ctx", NULL, 0, "N", CLI_INT, EVAL, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512", "tokens of a window"},
+    {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(kv_type), 0, 0,
+     NULL, "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
     {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(threads), 1, 4096, NULL,
      "threads to use (default: one for each processor)"},
     {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,

@@ -10,6 +10,7 @@
 struct sr_engine {
     sr_dev *dev;
     int threads, batch;
+    bool exact;
     volatile bool cancel;
     sr_scratch scratch;
     size_t scratch_bytes[SR_N_SCRATCH], host_bytes;

@@ -20,6 +20,7 @@ sr_status sr_engine_create(const sr_engine_options *options, sr_engine **out, sr
     if (!e) return sr_fail(err, SR_NOMEM, "no memory for an engine");
     e->threads = o->threads ? o->threads : sr_cpu_count();
     e->batch = o->batch ? o->batch : DEFAULT_BATCH;
+    e->exact = o->exact;
     sr_dev_options d = {e->threads, e->batch, o->isa, o->exact};
     sr_status s = device->open(&d, &e->dev, err);
     if (s == SR_OK) {

@@ -1,6 +1,6 @@
-/* One chunk of attention, written once in the f32 vocabulary and its wider part, vw, of VW lanes. Many rows go by tiles
- * of keys as f32, which all of them share; up to four straight from what is stored. Where rows go together, the last
- * ones may name one twice, which then gets the same numbers twice. */
+/* One page of attention, written once in the vocabulary and its wider part, vw, of VW lanes. Many rows go by tiles of
+ * keys as f32, which all of them share; up to four straight from what is stored. Where rows go together, the last ones
+ * may name one twice, which then gets the same numbers twice. What is kept as codes: attention_codes_kern.h. */
 
 #ifndef VW
 #define VW 8
@@ -21,33 +21,44 @@ typedef vf vw;
 #define vw_from_f16 vf_from_f16
 #define vw_transpose vf_transpose8
 #define exp_vw exp_vf
+typedef vi wi;
+#define wi_load vi_load
+#define wi_set1 vi_set1
+#define wi_four vb_four
+#define wi_add vi_add
+#define wi_sub vi_sub
+#define wi_right vi_right
+#define wi_shift vi_shift
+#define wi_dot vi_dot
+#define wi_low4 vb_low4
+#define wi_high4 vb_high4
+#define wi_store_bytes vi_store_bytes
+#define wi_nearest vi_nearest
+#define vw_from_i32 vf_from_i32
 #else
 EXP(vw)
 #endif
 
 /* TILE_ROWS x TILE_KEYS scores are so many registers that a tile's sums stay in them. */
-enum { FOUR = 4, TILE_KEYS = 2 * VW, TILE_ROWS = VW == 16 ? 8 : 4, VALUE_KEYS = 32 };
+enum { FOUR = SR_FEW_QUERIES, TILE_KEYS = 2 * VW, TILE_ROWS = VW == 16 ? 8 : 4, VALUE_KEYS = 32 };
 #if VW == 16
 #define TILE(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
 #else
 #define TILE(f) f(0) f(1) f(2) f(3)
 #endif
 
-/* packed[d][TILE_KEYS] = the first TILE_KEYS keys of k, zeros past n_key: lanes are keys, so that no sum crosses them.
- */
-static void pack_keys(const uint16_t *k, int n_key, int hd, float *packed) {
-    static const uint16_t zeros[VW];
+/* packed[d][TILE_KEYS] = TILE_KEYS rows of k[TILE_KEYS][hd]: lanes are keys, so that no sum crosses them. */
+static void pack_keys(const float *k, int hd, float *packed) {
     for (int j = 0; j < TILE_KEYS; j += VW) {
         int d = 0;
         for (; d + VW <= hd; d += VW) {
             vw r[VW];
-            for (int i = 0; i < VW; i++) r[i] = vw_from_f16(j + i < n_key ? k + (int64_t)(j + i) * hd + d : zeros);
+            for (int i = 0; i < VW; i++) r[i] = vw_load(k + (int64_t)(j + i) * hd + d);
             vw_transpose(r);
             for (int i = 0; i < VW; i++) vw_store(packed + (d + i) * TILE_KEYS + j, r[i]);
         }
         for (; d < hd; d++)
-            for (int i = 0; i < VW; i++)
-                packed[d * TILE_KEYS + j + i] = j + i < n_key ? sr_f16_to_f32(k[(int64_t)(j + i) * hd + d]) : 0;
+            for (int i = 0; i < VW; i++) packed[d * TILE_KEYS + j + i] = k[(int64_t)(j + i) * hd + d];
     }
 }
 
@@ -89,40 +100,53 @@ static void weigh_wide(const float *const *p, const float *v, int n, int ld, flo
 #undef KEEP
 }
 
+/* Brings what is read next nearer: the processor does not see so far over the ends of pages. */
+V_INLINE void bring(const void *p, int bytes) {
+    for (int b = 0; b < bytes; b += 64) __builtin_prefetch((const char *)p + b, 0, 2);
+}
+
+/* A kind of plain numbers: eight of them, and one. Constant wherever a body below is instantiated. */
+struct plain {
+    int bytes;
+    vf (*get)(const uint8_t *p);
+    float (*one)(const uint8_t *p);
+};
+
 /* score[j] = q . key j, eight keys at a time: one row, straight from the stored keys. */
-static void score_one(const float *q, const uint16_t *k, int n_key, int hd, float *score) {
+V_INLINE void score_one(struct plain e, const float *q, const uint8_t *k, int n_key, int hd, float *score) {
     for (int j = 0; j < n_key; j += 8) {
-        const uint16_t *key[8];
+        const uint8_t *key[8];
         vf r[8];
-        for (int i = 0; i < 8; i++) key[i] = k + (int64_t)(j + i < n_key ? j + i : n_key - 1) * hd;
+        for (int i = 0; i < 8; i++) key[i] = k + (int64_t)(j + i < n_key ? j + i : n_key - 1) * hd * e.bytes;
         vf s0 = vf_set1(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
         int d = 0;
         for (; d + 8 <= hd; d += 8) {
             vf v = vf_load(q + d);
-            s0 = vf_fma(vf_from_f16(key[0] + d), v, s0), s1 = vf_fma(vf_from_f16(key[1] + d), v, s1);
-            s2 = vf_fma(vf_from_f16(key[2] + d), v, s2), s3 = vf_fma(vf_from_f16(key[3] + d), v, s3);
-            s4 = vf_fma(vf_from_f16(key[4] + d), v, s4), s5 = vf_fma(vf_from_f16(key[5] + d), v, s5);
-            s6 = vf_fma(vf_from_f16(key[6] + d), v, s6), s7 = vf_fma(vf_from_f16(key[7] + d), v, s7);
+            s0 = vf_fma(e.get(key[0] + d * e.bytes), v, s0), s1 = vf_fma(e.get(key[1] + d * e.bytes), v, s1);
+            s2 = vf_fma(e.get(key[2] + d * e.bytes), v, s2), s3 = vf_fma(e.get(key[3] + d * e.bytes), v, s3);
+            s4 = vf_fma(e.get(key[4] + d * e.bytes), v, s4), s5 = vf_fma(e.get(key[5] + d * e.bytes), v, s5);
+            s6 = vf_fma(e.get(key[6] + d * e.bytes), v, s6), s7 = vf_fma(e.get(key[7] + d * e.bytes), v, s7);
         }
         r[0] = s0, r[1] = s1, r[2] = s2, r[3] = s3, r[4] = s4, r[5] = s5, r[6] = s6, r[7] = s7;
         float sum[8];
         vf_store(sum, vf_sum8(r));
         for (; d < hd; d++)
-            for (int i = 0; i < 8; i++) sum[i] += sr_f16_to_f32(key[i][d]) * q[d];
+            for (int i = 0; i < 8; i++) sum[i] += e.one(key[i] + d * e.bytes) * q[d];
         memcpy(score + j, sum, sizeof sum); /* scores of keys that are not there are overwritten */
     }
 }
 
 /* The same for four rows, two keys at a time. */
-static void score_four(const float *const q[FOUR], const uint16_t *k, int n_key, int hd, float *const score[FOUR]) {
+V_INLINE void score_four(struct plain e, const float *const q[FOUR], const uint8_t *k, int n_key, int hd,
+                         float *const score[FOUR]) {
     const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3];
     for (int j = 0; j < n_key; j += 2) {
-        const uint16_t *key = k + (int64_t)j * hd, *next = j + 1 < n_key ? key + hd : key;
+        const uint8_t *key = k + (int64_t)j * hd * e.bytes, *next = j + 1 < n_key ? key + hd * e.bytes : key;
         vf r[8];
         vf a0 = vf_set1(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
         int d = 0;
         for (; d + 8 <= hd; d += 8) {
-            vf a = vf_from_f16(key + d), b = vf_from_f16(next + d), v = vf_load(q0 + d);
+            vf a = e.get(key + d * e.bytes), b = e.get(next + d * e.bytes), v = vf_load(q0 + d);
             a0 = vf_fma(a, v, a0), b0 = vf_fma(b, v, b0), v = vf_load(q1 + d);
             a1 = vf_fma(a, v, a1), b1 = vf_fma(b, v, b1), v = vf_load(q2 + d);
             a2 = vf_fma(a, v, a2), b2 = vf_fma(b, v, b2), v = vf_load(q3 + d);
@@ -133,20 +157,21 @@ static void score_four(const float *const q[FOUR], const uint16_t *k, int n_key,
         vf_store(sum, vf_sum8(r));
         for (; d < hd; d++)
             for (int i = 0; i < FOUR; i++) {
-                sum[i] += sr_f16_to_f32(key[d]) * q[i][d];
-                sum[FOUR + i] += sr_f16_to_f32(next[d]) * q[i][d];
+                sum[i] += e.one(key + d * e.bytes) * q[i][d];
+                sum[FOUR + i] += e.one(next + d * e.bytes) * q[i][d];
             }
         for (int i = 0; i < FOUR; i++) score[i][j] = sum[i], score[i][j + 1] = sum[FOUR + i];
     }
 }
 
-/* o[i][0 .. 16) += the sum over keys of p[i][j] * v[j], for n keys */
-static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int ld, float *const o[FOUR]) {
+/* o[i][0 .. 16) += the sum over keys of p[i][j] * v[j], for n keys; ld in bytes. */
+V_INLINE void weigh_tile(struct plain e, const float *const p[FOUR], const uint8_t *v, int n, int64_t ld,
+                         float *const o[FOUR]) {
     const float *p0 = p[0], *p1 = p[1], *p2 = p[2], *p3 = p[3];
     vf a0 = vf_load(o[0]), a1 = vf_load(o[1]), a2 = vf_load(o[2]), a3 = vf_load(o[3]);
     vf b0 = vf_load(o[0] + 8), b1 = vf_load(o[1] + 8), b2 = vf_load(o[2] + 8), b3 = vf_load(o[3] + 8);
     for (int j = 0; j < n; j++, v += ld) {
-        vf a = vf_from_f16(v), b = vf_from_f16(v + 8), s = vf_set1(p0[j]);
+        vf a = e.get(v), b = e.get(v + 8 * e.bytes), s = vf_set1(p0[j]);
         a0 = vf_fma(a, s, a0), b0 = vf_fma(b, s, b0), s = vf_set1(p1[j]);
         a1 = vf_fma(a, s, a1), b1 = vf_fma(b, s, b1), s = vf_set1(p2[j]);
         a2 = vf_fma(a, s, a2), b2 = vf_fma(b, s, b2), s = vf_set1(p3[j]);
@@ -157,16 +182,16 @@ static void weigh_tile(const float *const p[FOUR], const uint16_t *v, int n, int
 }
 
 /* One row: o[0 .. 8 * n_vec) += ..., n_vec at most 8. */
-static void weigh_one(const float *p, const uint16_t *v, int n, int ld, int n_vec, float *o) {
+V_INLINE void weigh_one(struct plain e, const float *p, const uint8_t *v, int n, int64_t ld, int n_vec, float *o) {
     for (int d = 0; d < n_vec; d += 4) {
         int e1 = d + 1 < n_vec ? 8 : 0, e2 = d + 2 < n_vec ? 16 : 0, e3 = d + 3 < n_vec ? 24 : 0;
-        const uint16_t *at = v + 8 * d;
+        const uint8_t *at = v + 8 * d * e.bytes;
         float *out = o + 8 * d;
         vf a0 = vf_load(out), a1 = vf_load(out + e1), a2 = vf_load(out + e2), a3 = vf_load(out + e3);
         for (int j = 0; j < n; j++, at += ld) {
             vf s = vf_set1(p[j]);
-            a0 = vf_fma(vf_from_f16(at), s, a0), a1 = vf_fma(vf_from_f16(at + e1), s, a1);
-            a2 = vf_fma(vf_from_f16(at + e2), s, a2), a3 = vf_fma(vf_from_f16(at + e3), s, a3);
+            a0 = vf_fma(e.get(at), s, a0), a1 = vf_fma(e.get(at + e1 * e.bytes), s, a1);
+            a2 = vf_fma(e.get(at + e2 * e.bytes), s, a2), a3 = vf_fma(e.get(at + e3 * e.bytes), s, a3);
         }
         vf_store(out, a0);
         if (e1) vf_store(out + 8, a1);
@@ -175,25 +200,104 @@ static void weigh_one(const float *p, const uint16_t *v, int n, int ld, int n_ve
     }
 }
 
-/* Up to four rows of p, keys from .. to; so few keys at a time that their values stay in L1. */
-static void weigh(const float *const p[FOUR], int rows, const uint16_t *v, int from, int to, int hd, int ld,
-                  float *const o[FOUR]) {
+/* n_q rows of p, keys from .. to; so few keys at a time that their values stay in L1. */
+V_INLINE void weigh_plain(struct plain e, const float *p, int n_q, const uint8_t *v, int from, int to, int hd, int hd_v,
+                          float *o, int ld_o) {
+    const int64_t ld = (int64_t)hd * e.bytes;
     for (int j = from; j < to; j += VALUE_KEYS) {
         int n = to - j < VALUE_KEYS ? to - j : VALUE_KEYS, d = 0;
-        const float *pj[FOUR] = {p[0] + j, p[1] + j, p[2] + j, p[3] + j};
-        const uint16_t *vj = v + (int64_t)j * ld;
-        if (rows > 1)
-            for (; d + 16 <= hd; d += 16) {
-                float *const at[FOUR] = {o[0] + d, o[1] + d, o[2] + d, o[3] + d};
-                weigh_tile(pj, vj + d, n, ld, at);
+        const float *pj[FOUR];
+        for (int i = 0; i < FOUR; i++) pj[i] = p + (i < n_q ? i : n_q - 1) * SR_KV_PAGE + j;
+        const uint8_t *vj = v + j * ld;
+        if (n_q > 1)
+            for (; d + 16 <= hd_v; d += 16) {
+                float *at[FOUR];
+                for (int i = 0; i < FOUR; i++) at[i] = o + (i < n_q ? i : n_q - 1) * ld_o + d;
+                weigh_tile(e, pj, vj + d * e.bytes, n, ld, at);
             }
-        for (int i = 0; i < rows; i++) {
-            weigh_one(pj[i], vj + d, n, ld, (hd - d) / 8, o[i] + d);
-            for (int e = hd / 8 * 8; e < hd; e++)
-                for (int t = 0; t < n; t++) o[i][e] += pj[i][t] * sr_f16_to_f32(vj[(int64_t)t * ld + e]);
+        for (int i = 0; i < n_q; i++) {
+            weigh_one(e, pj[i], vj + d * e.bytes, n, ld, (hd_v - d) / 8, o + i * ld_o + d);
+            for (int c = hd_v / 8 * 8; c < hd_v; c++)
+                for (int t = 0; t < n; t++) o[i * ld_o + c] += pj[i][t] * e.one(vj + t * ld + c * e.bytes);
         }
     }
 }
+
+V_INLINE void score_plain(struct plain e, const float *const *q, int n_q, const uint8_t *k, int from, int to, int hd,
+                          float *score) {
+    k += (int64_t)from * hd * e.bytes;
+    if (n_q == 1) {
+        score_one(e, q[0], k, to - from, hd, score + from);
+        return;
+    }
+    const float *rows[FOUR];
+    float *at[FOUR];
+    for (int i = 0; i < FOUR; i++)
+        rows[i] = q[i < n_q ? i : n_q - 1], at[i] = score + (i < n_q ? i : n_q - 1) * SR_KV_PAGE + from;
+    score_four(e, rows, k, to - from, hd, at);
+}
+
+V_INLINE void load_plain(struct plain e, const uint8_t *page, int j, int n, int hd, int features, float *out,
+                         int64_t ld) {
+    for (int t = 0; t < n; t++, out += ld) {
+        const uint8_t *x = page + (int64_t)(j + t) * hd * e.bytes;
+        int d = 0;
+        for (; d + 8 <= features; d += 8) vf_store(out + d, e.get(x + d * e.bytes));
+        for (; d < features; d++) out[d] = e.one(x + d * e.bytes);
+    }
+}
+
+static inline float one_f32(const uint8_t *p) {
+    float v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline float one_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return sr_f16_to_f32(h);
+}
+static inline float one_bf16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return sr_bf16_to_f32(h);
+}
+static void store_f32(const float *x, int hd, void *page, int j) {
+    memcpy((float *)page + (int64_t)j * hd, x, (size_t)hd * sizeof *x);
+}
+static void store_f16(const float *x, int hd, void *page, int j) {
+    uint16_t *to = (uint16_t *)page + (int64_t)j * hd;
+    int d = 0;
+    for (; d + 8 <= hd; d += 8) vf_to_f16(to + d, vf_load(x + d));
+    for (; d < hd; d++) to[d] = sr_f32_to_f16(x[d]);
+}
+static void store_bf16(const float *x, int hd, void *page, int j) {
+    uint16_t *to = (uint16_t *)page + (int64_t)j * hd;
+    for (int d = 0; d < hd; d++) to[d] = sr_f32_to_bf16(x[d]);
+}
+
+/* The row of a plain kind, whose loads are rows_kern.h's. */
+#define PLAIN_BODIES(kind, n)                                                                                          \
+    static const struct plain plain_##kind = {n, load_##kind, one_##kind};                                             \
+    static void load_rows_##kind(const void *page, int j, int rows, int hd, int features, float *out, int64_t ld) {    \
+        load_plain(plain_##kind, page, j, rows, hd, features, out, ld);                                                \
+    }                                                                                                                  \
+    static void score_##kind(const float *const *q, int n_q, const void *page, int from, int to, int hd,               \
+                             float *score) {                                                                           \
+        score_plain(plain_##kind, q, n_q, page, from, to, hd, score);                                                  \
+    }                                                                                                                  \
+    static void weigh_##kind(const float *p, int n_q, const void *page, int from, int to, int hd, int hd_v, float *o,  \
+                             int ld_o) {                                                                               \
+        weigh_plain(plain_##kind, p, n_q, page, from, to, hd, hd_v, o, ld_o);                                          \
+    }
+#define PLAIN_ROW(kind, n)                                                                                             \
+    {                                                                                                                  \
+        .type = {#kind, 1, n}, .store = {store_##kind, store_##kind}, .load = {load_rows_##kind, load_rows_##kind},    \
+        .score_few = score_##kind, .weigh_few = weigh_##kind                                                           \
+    }
+PLAIN_BODIES(f32, 4)
+PLAIN_BODIES(f16, 2)
+PLAIN_BODIES(bf16, 2)
 
 /* Scores of a row, of which from .. to count, to probabilities; the rest of VW from / VW .. to become 0. */
 static void softmax_row(float *row, int from, int to, float cap, float *m, float *s, float *o, int hd) {
@@ -216,90 +320,90 @@ static void softmax_row(float *row, int from, int to, float cap, float *m, float
 }
 
 /* Probabilities times values of all rows, keys from .. to; so few keys at a time that their values stay near. */
-static void weigh_rows(const float *score, int n_q, const uint16_t *v, int from, int to, int hd, int ld, float *o,
-                       float *values) {
-    const int whole = hd / (2 * VW) * (2 * VW);
+static void weigh_rows(const sr_kv_row *kv, int which, const float *score, int n_q, const void *page, int from, int to,
+                       int hd, int hd_v, float *o, int ld_o, float *values) {
+    const int whole = hd_v / (2 * VW) * (2 * VW);
     for (int j = from; j < to; j += VALUE_KEYS) {
         const int n = to - j < VALUE_KEYS ? to - j : VALUE_KEYS;
-        for (int t = 0; t < n; t++) {
-            const uint16_t *x = v + (int64_t)(j + t) * ld;
-            int d = 0;
-            for (; d + VW <= hd; d += VW) vw_store(values + t * hd + d, vw_from_f16(x + d));
-            for (; d < hd; d++) values[t * hd + d] = sr_f16_to_f32(x[d]);
-        }
+        kv->load[which](page, j, n, hd, hd_v, values, hd_v);
         for (int i = 0; i < n_q; i += TILE_ROWS) {
             const float *p[TILE_ROWS];
             float *out[TILE_ROWS], *at[TILE_ROWS];
             for (int r = 0; r < TILE_ROWS; r++) {
                 const int row = i + r < n_q ? i + r : n_q - 1;
-                p[r] = score + row * SR_KV_PAGE + j, out[r] = o + (int64_t)row * hd;
+                p[r] = score + row * SR_KV_PAGE + j, out[r] = o + (int64_t)row * ld_o;
             }
             for (int d = 0; d < whole; d += 2 * VW) {
                 for (int r = 0; r < TILE_ROWS; r++) at[r] = out[r] + d;
-                weigh_wide(p, values + d, n, hd, at);
+                weigh_wide(p, values + d, n, hd_v, at);
             }
             for (int r = 0; r < TILE_ROWS && i + r < n_q; r++)
-                for (int t = 0; whole < hd && t < n; t++)
-                    for (int d = whole; d < hd; d++) out[r][d] += p[r][t] * values[t * hd + d];
+                for (int t = 0; whole < hd_v && t < n; t++)
+                    for (int d = whole; d < hd_v; d++) out[r][d] += p[r][t] * values[t * hd_v + d];
         }
     }
 }
 
-static void attend_chunk(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
-                         int hd_v, int ld_v, const int *lo, const int *hi, float cap, float *m, float *s, float *o,
-                         float *scratch) {
-    float *packed = scratch + SR_ATTEND_ROWS * SR_KV_PAGE;
-    int first = n_key, last = 0; /* keys that any row sees */
-    for (int i = 0; i < n_q; i++)
-        if (lo[i] < hi[i]) {
-            first = lo[i] < first ? lo[i] : first;
-            last = hi[i] > last ? hi[i] : last;
-        }
-    first = first / TILE_KEYS * TILE_KEYS;
-    if (first >= last) return;
-
-#define ROW(i) ((i) < n_q ? (i) : n_q - 1)
-    if (n_q == 1) score_one(q[0], k + (int64_t)first * hd, last - first, hd, scratch + first);
-    if (n_q > 1 && n_q <= FOUR) {
-        const float *const rows[FOUR] = {q[0], q[ROW(1)], q[ROW(2)], q[ROW(3)]};
-        float *const to[FOUR] = {scratch + first, scratch + ROW(1) * SR_KV_PAGE + first,
-                                 scratch + ROW(2) * SR_KV_PAGE + first, scratch + ROW(3) * SR_KV_PAGE + first};
-        score_four(rows, k + (int64_t)first * hd, last - first, hd, to);
-    }
-    for (int j = first; n_q > FOUR && j < last; j += TILE_KEYS) {
-        pack_keys(k + (int64_t)j * hd, n_key - j, hd, packed);
+/* Scores of all rows with keys from .. to, from a multiple of TILE_KEYS. */
+static void score_rows(const sr_kv_row *kv, const float *const *q, int n_q, const void *page, int from, int to,
+                       int n_key, int hd, float *score, float *work) {
+    float *keys = work + TILE_KEYS * hd;
+    for (int j = from; j < to; j += TILE_KEYS) {
+        const int n = n_key - j < TILE_KEYS ? n_key - j : TILE_KEYS;
+        kv->load[0](page, j, n, hd, hd, keys, hd);
+        if (n < TILE_KEYS) memset(keys + n * hd, 0, (size_t)((TILE_KEYS - n) * hd) * sizeof *keys);
+        pack_keys(keys, hd, work);
         for (int i = 0; i < n_q; i += TILE_ROWS) {
             const float *rows[TILE_ROWS];
-            float *to[TILE_ROWS];
+            float *to_row[TILE_ROWS];
             for (int r = 0; r < TILE_ROWS; r++) {
-                rows[r] = q[ROW(i + r)];
-                to[r] = scratch + ROW(i + r) * SR_KV_PAGE + j;
+                const int row = i + r < n_q ? i + r : n_q - 1;
+                rows[r] = q[row], to_row[r] = score + row * SR_KV_PAGE + j;
             }
-            score_tile(rows, packed, hd, to);
+            score_tile(rows, work, hd, to_row);
         }
     }
-    int from = n_key, to = 0; /* what any row sees */
-    for (int r = 0; r < n_q; r++)
-        if (lo[r] < hi[r]) {
-            from = lo[r] < from ? lo[r] : from;
-            to = hi[r] > to ? hi[r] : to;
+}
+
+#include "cpu/attention_codes_kern.h"
+
+static void ask(const sr_kv_row *kv, const float *const *q, int n_q, int hd, float *scratch) {
+    if (kv->code_bits) ask_codes(q, n_q, hd, kv->code_bits, asked_in(scratch, hd));
+}
+
+static void attend_page(const sr_kv_row *kv, const float *const *q, int n_q, const void *k, const void *v,
+                        const void *next, int n_key, int hd, int hd_v, const int *lo, const int *hi, float cap,
+                        float *m, float *s, float *o, int ld_o, float *scratch) {
+    float *work = scratch + SR_ATTEND_ROWS * SR_KV_PAGE;
+    const bool few = n_q <= SR_FEW_QUERIES;
+    int from = n_key, to = 0; /* keys that any row sees */
+    for (int i = 0; i < n_q; i++)
+        if (lo[i] < hi[i]) {
+            from = lo[i] < from ? lo[i] : from;
+            to = hi[i] > to ? hi[i] : to;
         }
+    if (from >= to) return;
+    const int first = from / TILE_KEYS * TILE_KEYS, last = (to + TILE_KEYS - 1) / TILE_KEYS * TILE_KEYS;
+
+    if (kv->code_bits)
+        score_codes(kv, asked_in(scratch, hd), n_q, k, v, first, to, hd, scratch);
+    else if (few && kv->score_few)
+        kv->score_few(q, n_q, k, first, to, hd, scratch);
+    else
+        score_rows(kv, q, n_q, k, first, to, n_key, hd, scratch, work);
     for (int r = 0; r < n_q; r++) {
         float *row = scratch + r * SR_KV_PAGE;
-        if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * hd_v, hd_v);
-        /* what another sees and this one does not */
-        for (int j = from; j < to && j < lo[r]; j++) row[j] = 0;
-        for (int j = hi[r] > from ? hi[r] : from; j < to; j++) row[j] = 0;
+        if (lo[r] < hi[r]) softmax_row(row, lo[r], hi[r], cap, &m[r], &s[r], o + (int64_t)r * ld_o, hd_v);
+        /* what another sees and this one does not, and what none sees but goes with it */
+        for (int j = first; j < last && j < lo[r]; j++) row[j] = 0;
+        for (int j = hi[r] > first ? hi[r] : first; j < last; j++) row[j] = 0;
     }
-    if (n_q > FOUR) {
-        weigh_rows(scratch, n_q, v, from, to, hd_v, ld_v, o, packed);
-        return;
-    }
-    const float *const p[FOUR] = {scratch, scratch + ROW(1) * SR_KV_PAGE, scratch + ROW(2) * SR_KV_PAGE,
-                                  scratch + ROW(3) * SR_KV_PAGE};
-    float *const out[FOUR] = {o, o + (int64_t)ROW(1) * hd_v, o + (int64_t)ROW(2) * hd_v, o + (int64_t)ROW(3) * hd_v};
-    weigh(p, n_q, v, from, to, hd_v, ld_v, out);
-#undef ROW
+    if (kv->code_bits && v)
+        weigh_codes(kv, scratch, n_q, v, next, from, to, hd_v, o, ld_o);
+    else if (few && kv->weigh_few)
+        kv->weigh_few(scratch, n_q, v ? v : k, from, to, v ? hd_v : hd, hd_v, o, ld_o);
+    else
+        weigh_rows(kv, v != NULL, scratch, n_q, v ? v : k, from, to, v ? hd_v : hd, hd_v, o, ld_o, work);
 }
 
 /* The GEMM of f32: scores of 32 rows of weights with the tokens as queries. */
@@ -332,6 +436,10 @@ static void gemm_f32(const float (*panel)[SR_TILE_KC], int64_t n, const float *x
         }
 }
 
+static const sr_kv_row kv_rows[] = {
+    PLAIN_ROW(f16, 2), PLAIN_ROW(bf16, 2), CODES_ROW(q8_0, 8), CODES_ROW(q4_0, 4), PLAIN_ROW(f32, 4), {.type = {0}},
+};
+
 /* What the bodies of rows_kern.h and this file give to a row of any instruction set. */
 #define SR_KERN_ROWS                                                                                                   \
     .quantize = quantize, .gemm_f32 = gemm_f32, .dot_f32 = dot_f32, .rms_norm = rms_norm, .layer_norm = layer_norm,    \
@@ -342,7 +450,7 @@ static void gemm_f32(const float (*panel)[SR_TILE_KC], int64_t n, const float *x
             [SR_ACT_SWIGLU] = swiglu,                                                                                  \
             [SR_ACT_SWIGLU_PAIRS] = swiglu_pairs},                                                                     \
     .soft_cap = soft_cap_rows, .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent,               \
-    .to_f16 = to_f16, .attend_chunk = attend_chunk
+    .kv = kv_rows, .hadamard = hadamard, .ask = ask, .attend_page = attend_page
 #define SR_FAST_PLAIN                                                                                                  \
     {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows, .decode = decode_f16},  \
     {                                                                                                                  \

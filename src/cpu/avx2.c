@@ -1,6 +1,7 @@
 /* Kernels for AVX2, FMA and F16C. The GEMM is gemm_avx2.c's. */
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* Kernels for AVX-512 with VNNI, on 256-bit vectors. The GEMMs are gemm_avx512.c's and gemm_amx.c's. */
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>

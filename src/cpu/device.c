@@ -52,6 +52,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->gathered, cpu->gathered_bytes);
     sr_pages_free(cpu->chosen, cpu->chosen_bytes);
     sr_pages_free(cpu->thread, (size_t)cpu->threads * cpu->thread_bytes);
+    sr_pages_free(cpu->partial, cpu->partial_bytes);
     sr_pages_free(cpu->angle, cpu->angle_bytes);
     free(cpu);
 }
@@ -106,6 +107,7 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     ok = ok && grow(&cpu->chosen, &cpu->chosen_bytes, rows);
     ok = ok && grow(&cpu->thread, &all, a_thread * (size_t)cpu->threads);
     if (ok) cpu->thread_bytes = all / (size_t)cpu->threads;
+    ok = ok && grow(&cpu->partial, &cpu->partial_bytes, sr_cpu_attend_partials(head_dim) * sizeof(float));
     ok = ok && grow(&cpu->angle, &cpu->angle_bytes, T * (size_t)head_dim * sizeof(float));
     return ok ? SR_OK : sr_fail(err, SR_NOMEM, "no memory for the scratch of %d tokens a step", cpu->batch);
 }
@@ -120,8 +122,9 @@ static void cpu_free(sr_dev *dev, void *at, size_t bytes) {
     sr_pages_free(at, bytes);
 }
 
-static size_t cpu_kv_bytes(const sr_dev *dev) {
-    return ((const sr_cpu *)(const void *)dev)->exact ? sizeof(float) : sizeof(uint16_t);
+static const sr_kv_type *cpu_kv_type(const sr_dev *dev, int i) {
+    const sr_kv_row *row = &((const sr_cpu *)(const void *)dev)->kern->kv[i];
+    return row->type.name ? &row->type : NULL;
 }
 
 static void cpu_read(sr_dev *dev, const void *at, void *host, size_t bytes) {
@@ -409,7 +412,7 @@ const sr_device sr_device_cpu = {
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,
     .free = cpu_free,
-    .kv_bytes = cpu_kv_bytes,
+    .kv_type = cpu_kv_type,
     .read = cpu_read,
     .write = cpu_write,
     .begin = cpu_begin,

@@ -114,6 +114,24 @@ static inline int sr_shared_rows(int64_t K) {
     return rows < 1 ? 1 : (int)rows;
 }
 
+/* How keys and values are kept, a row a type; a head's page is SR_KV_PAGE * sr_kv_bytes. What is stored in it of
+ * another position does not change. */
+typedef struct sr_kv_row {
+    sr_kv_type type;
+    bool rotated;  /* by `hadamard` before they are stored: outliers spread, so that few bits lose less */
+    int code_bits; /* kept as codes of so many bits in the order of integer products, see attention_codes_kern.h; 0: no
+                    */
+    /* A key [0], a value [1] of hd features, as position j of a page. */
+    void (*store[2])(const float *x, int hd, void *page, int j);
+    /* The first `features` of positions j .. j+n as f32, out [n][ld]. */
+    void (*load[2])(const void *page, int j, int n, int hd, int features, float *out, int64_t ld);
+    /* Up to SR_FEW_QUERIES rows straight from what is stored: scores of positions from .. to, and
+     * o[i * ld_o + d] += p[i] . values. p and score have SR_KV_PAGE a row. NULL: through `load`, as more rows. */
+    void (*score_few)(const float *const *q, int n_q, const void *page, int from, int to, int hd, float *score);
+    void (*weigh_few)(const float *p, int n_q, const void *page, int from, int to, int hd, int hd_v, float *o,
+                      int ld_o);
+} sr_kv_row;
+
 typedef struct sr_kern {
     const char *name;
     bool (*usable)(void);
@@ -169,24 +187,37 @@ typedef struct sr_kern {
     /* x[head_dim] of one head; cos and sin [n_pair] of its position. */
     void (*rope_halves)(float *x, int n_pair, const float *cos, const float *sin);
     void (*rope_adjacent)(float *x, int n_pair, const float *cos, const float *sin);
-    void (*to_f16)(const float *x, int n, uint16_t *out);
 
-    /* Attention of n_q query rows (heads that share a KV head, over one or more tokens) against one chunk of keys
-     * 0 .. n_key of one KV head; row i sees keys lo[i] <= j < hi[i]. Online softmax state: m[i] largest score so far,
-     * s[i] sum of exp(score - m), o[i * hd_v] weighted values; to be merged in order by the caller. scratch holds
-     * sr_attend_scratch floats. q rows are n_q pointers, already scaled. f16: k [n_key][hd], v [n_key][hd_v] with
-     * ld_v. */
-    void (*attend_chunk)(const float *const *q, int n_q, const uint16_t *k, const uint16_t *v, int n_key, int hd,
-                         int hd_v, int ld_v, const int *lo, const int *hi, float cap, float *m, float *s, float *o,
-                         float *scratch);
+    const sr_kv_row *kv; /* until name == NULL */
+    /* In place, x[n] in blocks of `block` features, a power of two that divides n: the Walsh-Hadamard transform over
+     * sqrt(block), which is its own inverse. */
+    void (*hadamard)(float *x, int n, int block);
+    /* Attention of n_q query rows (heads that share a KV head, over one or more tokens) against one page of a KV head,
+     * of which positions 0 .. n_key count; row i sees keys lo[i] <= j < hi[i]. Online softmax state: m[i] largest score
+     * so far, s[i] sum of exp(score - m), o[i * ld_o] weighted values (sr_attend_padded of them, the last ones of no
+     * use); to be merged in order by the caller. q rows are n_q pointers, already scaled; v NULL: the first hd_v
+     * features of the keys; next: the page of keys that will be read behind this one, or NULL. scratch holds
+     * sr_attend_scratch floats, and belongs to one set of rows from `ask`, which comes first, to their last page. */
+    void (*ask)(const sr_kv_row *kv, const float *const *q, int n_q, int hd, float *scratch);
+    void (*attend_page)(const sr_kv_row *kv, const float *const *q, int n_q, const void *k, const void *v,
+                        const void *next, int n_key, int hd, int hd_v, const int *lo, const int *hi, float cap,
+                        float *m, float *s, float *o, int ld_o, float *scratch);
     /* int8 multiply-add steps on registers alone, for the probe: does n * probe_ops of them. */
     void (*probe)(int64_t n);
     double probe_ops;
 } sr_kern;
 
-enum { SR_ATTEND_ROWS = 64 }; /* most query rows of an attend_chunk call */
+enum {
+    SR_ATTEND_ROWS = 64, /* most query rows of an attend_page call */
+    SR_FEW_QUERIES = 4,
+    SR_KV_GROUP = 32 /* features, or codes, of one scale */
+};
+static inline int sr_attend_padded(int hd) {
+    return (hd + SR_KV_GROUP - 1) / SR_KV_GROUP * SR_KV_GROUP;
+}
+/* Scores of all rows, a page of keys as f32, and what `ask` makes of q. */
 static inline size_t sr_attend_scratch(int hd) {
-    return (size_t)SR_KV_PAGE * (size_t)hd + (size_t)SR_ATTEND_ROWS * SR_KV_PAGE;
+    return (size_t)SR_ATTEND_ROWS * SR_KV_PAGE + (size_t)(SR_KV_PAGE + SR_ATTEND_ROWS) * (size_t)sr_attend_padded(hd);
 }
 
 /* Fastest first, NULL-terminated (cpu/table.c); portable is last and always usable. */
@@ -203,6 +234,8 @@ void sr_cpu_matmul_heads(sr_dev *dev, const sr_experts *w, int n_head, const flo
 void sr_cpu_attend(sr_dev *dev, const sr_attend *a);
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k);
 size_t sr_cpu_attend_thread_bytes(int head_dim);
+/* Floats of sr_cpu.partial. */
+size_t sr_cpu_attend_partials(int head_dim);
 
 /* The opened device, shared by device.c, matmul.c and attention.c. */
 typedef struct sr_cpu {
@@ -225,6 +258,8 @@ typedef struct sr_cpu {
     size_t chosen_bytes;
     uint8_t *thread; /* [threads][thread_bytes] */
     size_t thread_bytes;
+    float *partial; /* what parts of the keys give to few queries: see attention.c */
+    size_t partial_bytes;
     float *angle; /* two of: cosines [batch][n_pair], then sines, of the step's positions */
     size_t angle_bytes;
     const sr_rope *angle_of[2]; /* what `angle` holds since begin, or NULL: a model has up to two rotations */

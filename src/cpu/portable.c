@@ -1,5 +1,6 @@
 /* Kernels in plain C: the reference that every instruction set is compared with, and what runs where there is no
  * better. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 

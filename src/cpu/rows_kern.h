@@ -194,12 +194,6 @@ static void rope_adjacent(float *x, int n_pair, const float *cos, const float *s
     }
 }
 
-static void to_f16(const float *x, int n, uint16_t *out) {
-    int i = 0;
-    for (; i + 8 <= n; i += 8) vf_to_f16(out + i, vf_load(x + i));
-    for (; i < n; i++) out[i] = sr_f32_to_f16(x[i]);
-}
-
 /* Rows of plain floats. A column's sum is always two chains of eight lanes, so that it does not depend on how many
  * columns share the row. */
 static inline vf load_f32(const uint8_t *p) {

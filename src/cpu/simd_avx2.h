@@ -16,6 +16,10 @@ V_INLINE vi vi_dot_scaled(vi a, vb u, vb x, vs scale) {
 V_INLINE vi vi_dot_u6(vi a, vb u, vb x) {
     return vi_madd_add(a, _mm256_maddubs_epi16(u, x), _mm256_set1_epi16(1));
 }
+/* The same wherever the sums of two neighbours stay in int16. */
+V_INLINE vi vi_dot(vi a, vb u, vb x) {
+    return vi_dot_u6(a, u, x);
+}
 /* Sums of four u * x and four v * y. */
 V_INLINE vi vi_dot_two_u6(vb u, vb x, vb v, vb y) {
     __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(u, x), _mm256_maddubs_epi16(v, y));

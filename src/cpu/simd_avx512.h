@@ -83,7 +83,7 @@ V_INLINE void map_codes(vb8 q, const float *numbers, const float *s, const float
     }
 }
 
-/* ---- the wider part, for attention ---- */
+/* ---- the wider part, for attention: 16 f32, or as many lanes of int32 or of four bytes ---- */
 
 #define VW 16
 typedef __m512 vw;
@@ -128,6 +128,50 @@ V_INLINE float vw_reduce_max(vw v) {
 }
 V_INLINE vw vw_from_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
+typedef __m512i wi;
+V_INLINE wi wi_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+V_INLINE wi wi_set1(int x) {
+    return _mm512_set1_epi32(x);
+}
+V_INLINE wi wi_four(const void *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm512_set1_epi32(v);
+}
+V_INLINE wi wi_add(wi a, wi b) {
+    return _mm512_add_epi32(a, b);
+}
+V_INLINE wi wi_sub(wi a, wi b) {
+    return _mm512_sub_epi32(a, b);
+}
+V_INLINE wi wi_shift(wi a, const int n) {
+    return _mm512_slli_epi32(a, (unsigned)n);
+}
+V_INLINE wi wi_right(wi a, const int n) {
+    return _mm512_srai_epi32(a, (unsigned)n);
+}
+V_INLINE wi wi_low4(wi a) {
+    return _mm512_and_si512(a, _mm512_set1_epi8(15));
+}
+V_INLINE wi wi_high4(wi a) {
+    return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
+}
+/* In words of our own: gcc 12 copies sums that a loop carries, twice a turn. */
+V_INLINE wi wi_dot(wi a, wi u, wi x) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(u), "v"(x));
+    return a;
+}
+V_INLINE void wi_store_bytes(uint8_t *p, wi a) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(a));
+}
+V_INLINE wi wi_nearest(vw v) {
+    return _mm512_cvtps_epi32(v);
+}
+V_INLINE vw vw_from_i32(wi v) {
+    return _mm512_cvtepi32_ps(v);
 }
 /* Lane j of r[i] becomes lane i of r[j]. */
 V_INLINE void vw_transpose(vw r[16]) {

@@ -493,7 +493,7 @@ V_INLINE vi vi_set1(int x) {
 V_INLINE vi vi_zero(void) {
     return vi_set1(0);
 }
-V_INLINE vi vi_load(const int32_t *p) {
+V_INLINE vi vi_load(const void *p) {
     return vb_load(p);
 }
 V_INLINE void vi_store(int32_t *p, vi v) {
@@ -518,6 +518,14 @@ V_INLINE vi vi_mul(vi x, vi y) {
 V_INLINE vi vi_shift(vi x, const int n) { /* to the left */
     const int32x4_t by = vdupq_n_s32(n);
     return (vi){V_FROM(s32, V_AS(s32, x.a) << by), V_FROM(s32, V_AS(s32, x.b) << by)};
+}
+V_INLINE vi vi_right(vi x, const int n) { /* rounds down */
+    const int32x4_t by = vdupq_n_s32(n);
+    return (vi){V_FROM(s32, V_AS(s32, x.a) >> by), V_FROM(s32, V_AS(s32, x.b) >> by)};
+}
+/* Eight numbers that fit in a byte, with or without a sign. */
+V_INLINE void vi_store_bytes(uint8_t *p, vi x) {
+    vst1_u8(p, vmovn_u16(vcombine_u16(vmovn_u32(V_AS(u32, x.a)), vmovn_u32(V_AS(u32, x.b)))));
 }
 /* Lane i is the nibble of `word` from bit order[i] on. */
 V_INLINE vi vi_nibbles(uint32_t word, const uint8_t *order) {
@@ -581,6 +589,11 @@ V_INLINE uint8x16_t v_sdot(uint8x16_t sum, uint8x16_t w, uint8x16_t x) {
 /* sum + sums of four neighbours u * x; u is not negative. */
 V_INLINE vi vi_dot_u6(vi sum, vb u, vb x) {
     return (vi){v_sdot(sum.a, u.a, x.a), v_sdot(sum.b, u.b, x.b)};
+}
+/* The same for any unsigned u: (u - 128) * x, and 128 * x in two halves. */
+V_INLINE vi vi_dot(vi sum, vb u, vb x) {
+    const vb half = vb_set1(64);
+    return vi_dot_u6(vi_dot_u6(vi_dot_u6(sum, vb_xor(u, vb_set1(128)), x), half, x), half, x);
 }
 /* Sums of four w * x, all signed. */
 V_INLINE vi vi_dot_i8(vb w, vb x) {

@@ -112,6 +112,75 @@ V_INLINE vf vf_from_bf16(const uint16_t *p) {
     for (int i = 0; i < 8; i++) e[i] = sr_bf16_to_f32(h[i]);
     return vf_load(e);
 }
+
+/* 8 int32, or 32 bytes as four a lane. */
+typedef struct vi {
+    int32_t e[8];
+} vi;
+typedef vi vb;
+V_INLINE vi vi_load(const void *p) {
+    vi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+V_INLINE vi vi_set1(int x) {
+    return (vi){{x, x, x, x, x, x, x, x}};
+}
+V_INLINE vb vb_four(const void *p) {
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return vi_set1(v);
+}
+V_INLINE vi vi_add(vi a, vi b) {
+    for (int i = 0; i < 8; i++) a.e[i] += b.e[i];
+    return a;
+}
+V_INLINE vi vi_sub(vi a, vi b) {
+    for (int i = 0; i < 8; i++) a.e[i] -= b.e[i];
+    return a;
+}
+V_INLINE vi vi_shift(vi a, const int n) { /* to the left */
+    for (int i = 0; i < 8; i++) a.e[i] *= 1 << n;
+    return a;
+}
+V_INLINE vi vi_right(vi a, const int n) { /* rounds down */
+    for (int i = 0; i < 8; i++) a.e[i] = a.e[i] >> n;
+    return a;
+}
+V_INLINE vb vb_low4(vb a) {
+    for (int i = 0; i < 8; i++) a.e[i] &= 0x0f0f0f0f;
+    return a;
+}
+V_INLINE vb vb_high4(vb a) {
+    for (int i = 0; i < 8; i++) a.e[i] = a.e[i] >> 4 & 0x0f0f0f0f;
+    return a;
+}
+/* a + sums of four neighbours u * x, u unsigned */
+V_INLINE vi vi_dot(vi a, vb u, vb x) {
+    uint8_t s[32];
+    int8_t t[32];
+    memcpy(s, &u, sizeof s);
+    memcpy(t, &x, sizeof t);
+    for (int i = 0; i < 32; i++) a.e[i / 4] += s[i] * t[i];
+    return a;
+}
+/* Eight numbers that fit in a byte, with or without a sign. */
+V_INLINE void vi_store_bytes(uint8_t *p, vi a) {
+    for (int i = 0; i < 8; i++) p[i] = (uint8_t)a.e[i];
+}
+V_INLINE vi vi_nearest(vf v) { /* |v| < 2^22 */
+    float e[8];
+    vi r;
+    vf_store(e, vf_round(v));
+    for (int i = 0; i < 8; i++) r.e[i] = (int32_t)e[i];
+    return r;
+}
+V_INLINE vf vf_from_i32(vi v) {
+    float e[8];
+    for (int i = 0; i < 8; i++) e[i] = (float)v.e[i];
+    return vf_load(e);
+}
+
 /* 256 columns of quantized x: code = x * mul to the nearest, halves to even, and the sums of 16 codes. */
 V_INLINE void v_codes256(const float *x, float mul, int8_t *code, int16_t *sum) {
     for (int g = 0; g < 16; g++) {

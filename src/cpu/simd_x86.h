@@ -452,8 +452,8 @@ V_INLINE vs vs_dot_u6(vb u, vb x) {
 V_INLINE vi vi_zero(void) {
     return _mm256_setzero_si256();
 }
-V_INLINE vi vi_load(const int32_t *p) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+V_INLINE vi vi_load(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
 }
 V_INLINE void vi_store(int32_t *p, vi v) {
     _mm256_storeu_si256((__m256i *)(void *)p, v);
@@ -491,6 +491,16 @@ V_INLINE vi vi_deal_last(vi a, vi b) {
 }
 V_INLINE vi vi_shift(vi a, const int n) { /* to the left */
     return _mm256_slli_epi32(a, n);
+}
+V_INLINE vi vi_right(vi a, const int n) { /* rounds down */
+    return _mm256_srai_epi32(a, n);
+}
+/* Eight numbers that fit in a byte, with or without a sign. */
+V_INLINE void vi_store_bytes(uint8_t *p, vi a) {
+    const __m256i first =
+        _mm256_broadcastsi128_si256(_mm_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 12, 8, 4, 0));
+    a = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(a, first), _mm256_set_epi32(7, 7, 7, 7, 7, 7, 4, 0));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm256_castsi256_si128(a));
 }
 /* Sums of neighbours a * b. */
 V_INLINE vi vi_madd(vs a, vs b) {

@@ -42,12 +42,23 @@ typedef struct sr_rope {
     const float *freq, *scale;
 } sr_rope;
 
-/* KV of one layer of one session: pages of SR_KV_PAGE positions, [page][n_kv_head][SR_KV_PAGE][head_dim]; position p
- * lies in page table[p / SR_KV_PAGE]. Elements have the device's kv_bytes: 2 (f16), or 4 (f32) in exact mode. */
+/* How a device keeps keys and values: a head's features in blocks, of which the last one is padded. */
+typedef struct sr_kv_type {
+    const char *name;
+    int block, block_bytes;
+} sr_kv_type;
+/* Bytes of one position of a head of hd features. */
+static inline size_t sr_kv_bytes(const sr_kv_type *type, int hd) {
+    return (size_t)((hd + type->block - 1) / type->block) * (size_t)type->block_bytes;
+}
+
+/* KV of one layer of one session: pages of SR_KV_PAGE positions, [page][n_kv_head] of SR_KV_PAGE * sr_kv_bytes each,
+ * whose inside is the device's own; position p lies in page table[p / SR_KV_PAGE]. */
 enum { SR_KV_PAGE = 256 };
 typedef struct sr_kv {
     void *k, *v; /* v NULL: the values are the first features of the keys */
     const int32_t *table;
+    const sr_kv_type *type; /* a row of the device's */
 } sr_kv;
 
 /* A run of consecutive tokens of one session inside the step's T tokens. */
@@ -103,7 +114,8 @@ typedef struct sr_device {
     sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
     void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */
     void (*free)(sr_dev *dev, void *at, size_t bytes);
-    size_t (*kv_bytes)(const sr_dev *dev); /* of one element of a key or value */
+    /* Type i of keys and values that it knows, NULL behind the last; "f16" and "f32" are among them. */
+    const sr_kv_type *(*kv_type)(const sr_dev *dev, int i);
     void (*read)(sr_dev *dev, const void *at, void *host, size_t bytes);
     void (*write)(sr_dev *dev, void *at, const void *host, size_t bytes);
     void (*begin)(sr_dev *dev);
