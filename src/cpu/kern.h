@@ -9,6 +9,7 @@
 #ifndef SR_CPU_KERN_H
 #define SR_CPU_KERN_H
 
+#include <float.h>
 #include <string.h>
 
 #include "dev/dev.h"
