@@ -1544,7 +1544,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(attention_equals_a_softmax_in_double),
         cmocka_unit_test(long_texts_give_the_same_on_any_number_of_threads),
     };
-    only = argc > 1 ? argv[1] : NULL;
+    only = argc > 1 && strcmp(argv[1], "all") != 0 ? argv[1] : NULL;
     every = argc > 2 ? atoi(argv[2]) : 1;
     bool any = false;
     for (int i = 0; sr_kerns[i]; i++)
