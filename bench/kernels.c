@@ -125,7 +125,7 @@ static double attend_us(const sr_kern *kern, const sr_kv_row *kv, int n_q, int h
     for (int c = 0; c < 2 * PAGES; c++)
         for (int j = 0; j < SR_KV_PAGE; j++)
             kv->store[c % 2](q + (c + j) % SR_ATTEND_ROWS * hd, hd, pages + (size_t)c * bytes, j);
-    kern->ask(kv, row, n_q, hd, scratch);
+    if (kv->ask) kv->ask(row, n_q, hd, scratch);
     for (int i = 0; i < RUNS; i++) {
         double start = cpu_seconds();
         for (int n = 0; n < PAGES; n++)

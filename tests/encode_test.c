@@ -205,10 +205,10 @@ static void decode_of_store_of_snap_is_back_and_snap_is_idempotent(void **state)
                 sr_grid grid;
                 int8_t code[SR_KC], again[SR_KC], one;
                 float back[SR_KC], twice[SR_KC], got[SR_KC], single;
-                fmt->fit(row + k, imp ? imp + k : NULL, 1, &grid);
+                fmt->fit(&(sr_fit){&w, 0, k, fmt->block, row + k, imp ? imp + k : NULL, 1}, &grid);
                 fmt->snap(&grid, 0, fmt->block, row + k, code, back);
                 fmt->snap(&grid, 0, fmt->block, back, again, twice);
-                fmt->store(&w, 0, k, &grid, code);
+                fmt->store(&w, 0, k, fmt->block, &grid, code);
                 fmt->decode(&w, 0, k, fmt->block, got);
                 for (int i = 0; i < fmt->block; i++) {
                     const char *what = kinds[kind / N_IMPORTANCES].name;
@@ -241,7 +241,7 @@ static void snap_takes_the_nearest_code(void **state) {
             sr_grid grid;
             int8_t code[SR_KC];
             float back[SR_KC];
-            fmt->fit(row + k, NULL, 1, &grid);
+            fmt->fit(&(sr_fit){NULL, 0, k, fmt->block, row + k, NULL, 1}, &grid);
             fmt->snap(&grid, 0, fmt->block, row + k, code, back);
             for (int i = 0; i < fmt->block; i++) {
                 double scale = grid.scale[i / grid.group], min = grid.min[i / grid.group];
@@ -396,10 +396,10 @@ static void unpack_gives_back_what_was_stored(void **state) {
                 int8_t code[SR_KC], got[SR_KC];
                 /* Scales that can be stored, from a block of random size; then any codes. */
                 for (int i = 0; i < fmt->block; i++) x[i] = noise_normal(&r) * (float)(1 + noise_below(&r, 9));
-                fmt->fit(x, NULL, 1, &grid);
+                fmt->fit(&(sr_fit){&w, 0, k, fmt->block, x, NULL, 1}, &grid);
                 for (int i = 0; i < fmt->block; i++)
                     code[i] = (int8_t)(grid.lo + noise_below(&r, grid.hi - grid.lo + 1));
-                fmt->store(&w, 0, k, &grid, code);
+                fmt->store(&w, 0, k, fmt->block, &grid, code);
                 fmt->unpack(&w, 0, k, fmt->block, got, scale, min);
                 assert_memory_equal(got, code, fmt->block);
                 assert_int_equal(grid.n, fmt->block);

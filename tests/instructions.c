@@ -74,7 +74,7 @@ static void attend(void) {
     const float *q[SR_ATTEND_ROWS];
     int lo[SR_ATTEND_ROWS] = {0}, hi[SR_ATTEND_ROWS];
     for (int i = 0; i < n_q; i++) q[i] = x + i % T * (K / T), hi[i] = SR_KV_PAGE, m[i] = -INFINITY;
-    kern->ask(kv, q, n_q, K / T, scratch);
+    if (kv->ask) kv->ask(q, n_q, K / T, scratch);
     kern->attend_page(kv, q, n_q, keys, values, NULL, SR_KV_PAGE, K / T, K / T, lo, hi, 0, m, s, o, K / T, scratch);
 }
 

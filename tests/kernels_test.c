@@ -1341,7 +1341,7 @@ static void compare_attention(const sr_kern *k, const sr_kv_row *kv, int hd, int
         q[r] = row;
         m[r] = -INFINITY, s[r] = 0;
     }
-    k->ask(kv, q, n_q, hd, scratch);
+    if (kv->ask) kv->ask(q, n_q, hd, scratch);
     /* row r is the query at position total - n_q + r */
     for (int c = 0; c < chunks; c++) {
         int lo[SR_ATTEND_ROWS], hi[SR_ATTEND_ROWS], n = c + 1 < chunks ? SR_KV_PAGE : n_key;
@@ -1378,7 +1378,7 @@ static void compare_attention(const sr_kern *k, const sr_kv_row *kv, int hd, int
         /* Scores of a few units are good to 1e-6, so probabilities too. */
         for (int d = 0; d < hd_v; d++) {
             double bound = 1e-5;
-            if (kv->code_bits) bound += rounding_of_codes(kv->code_bits, &t, d, want[d] / sum);
+            if (kv->ask) bound += rounding_of_codes(kv->code_bits, &t, d, want[d] / sum);
             near(k, what, hd, d, (double)(o[r * ld_o + d] / s[r]), want[d] / sum, bound);
         }
     }
@@ -1413,6 +1413,10 @@ struct attended {
     int n_head, n_kv_head, hd, hd_v, n, more, window;
     bool shared;
 };
+/* A long prefill looks back over two pages only, which saves most of the time; what follows it sees all. */
+static int window_at(const struct attended *c, int t) {
+    return c->n > 1000 && t < c->n ? 300 : c->window;
+}
 static float *attend_all(const struct attended *c, const char *isa, const char *type, int threads, bool exact,
                          const float *q, const float *k, const float *v) {
     sr_dev *dev;
@@ -1439,7 +1443,7 @@ static float *attend_all(const struct attended *c, const char *isa, const char *
                                       .hd_k = c->hd,
                                       .hd_v = c->hd_v,
                                       .scale = 1,
-                                      .window = c->window,
+                                      .window = window_at(c, at),
                                       .span = &span,
                                       .n_span = 1,
                                       .q = q + at * ld_q,
@@ -1464,7 +1468,10 @@ static void long_texts_give_the_same_on_any_number_of_threads(void **unused) {
                                             {2, 1, 32, 32, 2500, 2, 700, false},
                                             {1, 1, 256, 256, 300, 2, 0, false}};
     static const char *const types[] = {"f16", "bf16", "q8_0", "q4_0", "f32"};
-    static const double bound[] = {6e-3, 4e-2, 8e-2, 1.2, 2e-5}; /* values of up to 4, some of them alone */
+    /* A value of 4 that is alone is off by what kv_error says; a score by |q| = 2 times an error of the key which has
+     * kv_type's share (support.h) of its energy, six deviations of that, which moves the result by as much where values
+     * are of about 1. */
+    static const double bound[] = {4.4e-3, 3.5e-2, 8.2e-2, 1.9, 2e-5};
     (void)unused;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct attended *c = &cases[i];
@@ -1484,7 +1491,8 @@ static void long_texts_give_the_same_on_any_number_of_threads(void **unused) {
             for (int h = 0; h < c->n_head; h++) {
                 double sum = 0, *o = calloc((size_t)c->hd_v, sizeof *o);
                 const int kv_head = h / (c->n_head / c->n_kv_head);
-                for (int j = c->window > 0 && t >= c->window ? t - c->window + 1 : 0; j <= t; j++) {
+                const int window = window_at(c, t);
+                for (int j = window > 0 && t >= window ? t - window + 1 : 0; j <= t; j++) {
                     const int64_t at = ((int64_t)j * c->n_kv_head + kv_head) * c->hd;
                     double p = 0;
                     for (int d = 0; d < c->hd; d++)

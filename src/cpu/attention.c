@@ -177,7 +177,7 @@ static void attend_item(void *ctx, int number, int thread) {
         s[i] = 0;
     }
     memset(o, 0, (size_t)n * (size_t)it.ld_o * sizeof *o);
-    if (!j->cpu->exact) kern->ask(kv_row, row, n, hd, scratch);
+    if (!j->cpu->exact && kv_row->ask) kv_row->ask(row, n, hd, scratch);
     int32_t from = a->window > 0 && it.first >= a->window ? (it.first - a->window + 1) / SR_KV_PAGE * SR_KV_PAGE : 0;
     int32_t to = it.last;
     if (j->parts > 1) {

@@ -13,15 +13,11 @@
  * 14 bits with one scale: value = 128 * high + low, two bytes each. Their rounding is far below that of keys and
  * values, and all sums of integers are exact: the instruction sets differ only in how they add up groups. */
 
+enum { LANES = 16 };
+
+#ifdef V_DOTS
 /* CODE_ROWS rows by CODE_VECTORS vectors, high and low each: so many sums stay in registers, and hide their latency. */
-enum {
-    HALF = 128,
-    LANES = 16,
-    CODE_ROWS = 4,
-    CODE_VECTORS = VW == 16 ? 2 : 1,
-    MOST_Q = 63 * HALF + 63,
-    MOST_P = 127 * HALF + 127
-};
+enum { HALF = 128, CODE_ROWS = 4, CODE_VECTORS = VW == 16 ? 2 : 1, MOST_Q = 63 * HALF + 63, MOST_P = 127 * HALF + 127 };
 
 /* Numbers in two bytes: [n / VW][2][VW], high and low. */
 V_INLINE void put_two(wi v, wi high, uint8_t *to) {
@@ -54,8 +50,9 @@ static const float *group_of(const float *q, int hd, int g, float *copy) {
     return copy;
 }
 
-static void ask_codes(const float *const *q, int n_q, int hd, int bits, struct asked a) {
+V_INLINE void ask_codes(const int bits, const float *const *q, int n_q, int hd, float *scratch) {
     const int P = sr_attend_padded(hd), groups = P / SR_KV_GROUP;
+    struct asked a = asked_in(scratch, hd);
     for (int i = 0; i < n_q; i++, a.code += 2 * P) {
         float copy[SR_KV_GROUP];
         vw top = vw_set1(0), none = top; /* none: 0, or NaN where something is not finite, so that it shows */
@@ -146,24 +143,15 @@ V_INLINE void score_codes_tile(const int bits, const struct asked *a, int i, int
             vw_store(score + row[r] * SR_KV_PAGE + j + v * VW, vw_mul(sum[r][v], vw_set1(a->scale[row[r]])));
 }
 
-V_INLINE void score_codes_of(const int bits, const struct asked *a, int n_q, const uint8_t *page, const uint8_t *v,
-                             int from, int to, int P, float *score) {
-    const int bytes = P * bits / 8 + 2 * P / SR_KV_GROUP; /* of a position */
+V_INLINE void score_codes(const int bits, const float *scratch, int n_q, const uint8_t *page, const uint8_t *next,
+                          int from, int to, int hd, float *score) {
+    const int P = sr_attend_padded(hd), bytes = P * bits / 8 + 2 * P / SR_KV_GROUP; /* of a position */
+    const struct asked a = asked_in((float *)scratch, hd);
     for (int i = 0; i < n_q; i += CODE_ROWS)
         for (int j = from; j < to; j += CODE_VECTORS * VW) {
-            if (v && i == 0) bring(v + (int64_t)j * bytes, CODE_VECTORS * VW * bytes);
-            score_codes_tile(bits, a, i, n_q - i < CODE_ROWS ? n_q - i : CODE_ROWS, page, j, P, score);
+            if (next && i == 0) bring(next + (int64_t)j * bytes, CODE_VECTORS * VW * bytes);
+            score_codes_tile(bits, &a, i, n_q - i < CODE_ROWS ? n_q - i : CODE_ROWS, page, j, P, score);
         }
-}
-
-/* from is a multiple of TILE_KEYS. v is brought nearer, unless it is NULL. */
-static void score_codes(const sr_kv_row *kv, struct asked a, int n_q, const void *page, const void *v, int from, int to,
-                        int hd, float *score) {
-    const int P = sr_attend_padded(hd);
-    if (kv->code_bits == 8)
-        score_codes_of(8, &a, n_q, page, v, from, to, P, score);
-    else
-        score_codes_of(4, &a, n_q, page, v, from, to, P, score);
 }
 
 /* A row's p times the scales of one group of values, positions from .. to, multiples of LANES, as code [2 * (to -
@@ -183,9 +171,10 @@ static int32_t weights_of(const float *p, const float *scale, int from, int to, 
     return (int32_t)vw_sum(vw_from_i32(sum)); /* below 2^24: exact */
 }
 
-V_INLINE void weigh_codes_of(const int bits, const float *p, int n_q, const uint8_t *page, const uint8_t *next,
-                             int from, int to, int P, float *o, int ld_o) {
-    const int groups = P / SR_KV_GROUP, share = SR_KV_PAGE * (P * bits / 8 + 2 * groups) / groups;
+V_INLINE void weigh_codes(const int bits, const float *p, int n_q, const uint8_t *page, const uint8_t *next, int from,
+                          int to, int hd, float *o, int ld_o) {
+    const int P = sr_attend_padded(hd), groups = P / SR_KV_GROUP,
+              share = SR_KV_PAGE * (P * bits / 8 + 2 * groups) / groups;
     const uint16_t *stored = (const uint16_t *)(const void *)(page + (int64_t)SR_KV_PAGE * P * bits / 8);
     const int begin = from / LANES * LANES, end = (to + LANES - 1) / LANES * LANES, bias = bits == 8 ? 0 : 8;
     for (int g = 0; g < groups; g++, stored += SR_KV_PAGE) {
@@ -227,15 +216,24 @@ V_INLINE void weigh_codes_of(const int bits, const float *p, int n_q, const uint
     }
 }
 
-/* p is 0 outside of from .. to, up to multiples of LANES. `next` is brought nearer, unless it is NULL. */
-static void weigh_codes(const sr_kv_row *kv, const float *p, int n_q, const void *page, const void *next, int from,
-                        int to, int hd, float *o, int ld_o) {
-    const int P = sr_attend_padded(hd);
-    if (kv->code_bits == 8)
-        weigh_codes_of(8, p, n_q, page, next, from, to, P, o, ld_o);
-    else
-        weigh_codes_of(4, p, n_q, page, next, from, to, P, o, ld_o);
-}
+#define CODES_PRODUCTS(kind, bits)                                                                                     \
+    static void ask_##kind(const float *const *q, int n_q, int hd, float *scratch) {                                   \
+        ask_codes(bits, q, n_q, hd, scratch);                                                                          \
+    }                                                                                                                  \
+    static void score_##kind(const float *scratch, int n_q, const void *page, const void *next, int from, int to,      \
+                             int hd, float *score) {                                                                   \
+        score_codes(bits, scratch, n_q, page, next, from, to, hd, score);                                              \
+    }                                                                                                                  \
+    static void weigh_##kind(const float *p, int n_q, const void *page, const void *next, int from, int to, int hd,    \
+                             float *o, int ld_o) {                                                                     \
+        weigh_codes(bits, p, n_q, page, next, from, to, hd, o, ld_o);                                                  \
+    }
+#define CODES_SLOTS(kind) .ask = ask_##kind, .score = score_##kind, .weigh = weigh_##kind,
+CODES_PRODUCTS(q8_0, 8)
+CODES_PRODUCTS(q4_0, 4)
+#else
+#define CODES_SLOTS(kind)
+#endif
 
 /* ---- storing and loading ---- */
 
@@ -343,7 +341,7 @@ V_INLINE void load_codes(const int bits, const bool value, const uint8_t *page, 
 #define CODES_ROW(kind, bits)                                                                                          \
     {                                                                                                                  \
         .type = {#kind, SR_KV_GROUP, SR_KV_GROUP * bits / 8 + 2}, .rotated = true, .code_bits = bits,                  \
-        .store = {store_key_##kind, store_value_##kind}, .load = {                                                     \
+        CODES_SLOTS(kind).store = {store_key_##kind, store_value_##kind}, .load = {                                    \
             load_keys_##kind,                                                                                          \
             load_values_##kind                                                                                         \
         }                                                                                                              \

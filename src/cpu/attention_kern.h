@@ -21,6 +21,7 @@ typedef vf vw;
 #define vw_from_f16 vf_from_f16
 #define vw_transpose vf_transpose8
 #define exp_vw exp_vf
+#ifdef V_DOTS
 typedef vi wi;
 #define wi_load vi_load
 #define wi_set1 vi_set1
@@ -35,6 +36,7 @@ typedef vi wi;
 #define wi_store_bytes vi_store_bytes
 #define wi_nearest vi_nearest
 #define vw_from_i32 vf_from_i32
+#endif
 #else
 EXP(vw)
 #endif
@@ -367,10 +369,6 @@ static void score_rows(const sr_kv_row *kv, const float *const *q, int n_q, cons
 
 #include "cpu/attention_codes_kern.h"
 
-static void ask(const sr_kv_row *kv, const float *const *q, int n_q, int hd, float *scratch) {
-    if (kv->code_bits) ask_codes(q, n_q, hd, kv->code_bits, asked_in(scratch, hd));
-}
-
 static void attend_page(const sr_kv_row *kv, const float *const *q, int n_q, const void *k, const void *v,
                         const void *next, int n_key, int hd, int hd_v, const int *lo, const int *hi, float cap,
                         float *m, float *s, float *o, int ld_o, float *scratch) {
@@ -385,8 +383,8 @@ static void attend_page(const sr_kv_row *kv, const float *const *q, int n_q, con
     if (from >= to) return;
     const int first = from / TILE_KEYS * TILE_KEYS, last = (to + TILE_KEYS - 1) / TILE_KEYS * TILE_KEYS;
 
-    if (kv->code_bits)
-        score_codes(kv, asked_in(scratch, hd), n_q, k, v, first, to, hd, scratch);
+    if (kv->score)
+        kv->score(scratch, n_q, k, v, first, to, hd, scratch);
     else if (few && kv->score_few)
         kv->score_few(q, n_q, k, first, to, hd, scratch);
     else
@@ -398,8 +396,8 @@ static void attend_page(const sr_kv_row *kv, const float *const *q, int n_q, con
         for (int j = first; j < last && j < lo[r]; j++) row[j] = 0;
         for (int j = hi[r] > first ? hi[r] : first; j < last; j++) row[j] = 0;
     }
-    if (kv->code_bits && v)
-        weigh_codes(kv, scratch, n_q, v, next, from, to, hd_v, o, ld_o);
+    if (kv->weigh && v)
+        kv->weigh(scratch, n_q, v, next, from, to, hd_v, o, ld_o);
     else if (few && kv->weigh_few)
         kv->weigh_few(scratch, n_q, v ? v : k, from, to, v ? hd_v : hd, hd_v, o, ld_o);
     else
@@ -450,7 +448,7 @@ static const sr_kv_row kv_rows[] = {
             [SR_ACT_SWIGLU] = swiglu,                                                                                  \
             [SR_ACT_SWIGLU_PAIRS] = swiglu_pairs},                                                                     \
     .soft_cap = soft_cap_rows, .axpy = axpy, .rope_halves = rope_halves, .rope_adjacent = rope_adjacent,               \
-    .kv = kv_rows, .hadamard = hadamard, .ask = ask, .attend_page = attend_page
+    .kv = kv_rows, .hadamard = hadamard, .attend_page = attend_page
 #define SR_FAST_PLAIN                                                                                                  \
     {.format = "f32", .dot_float = dot_f32_rows}, {.format = "f16", .dot_float = dot_f16_rows, .decode = decode_f16},  \
     {                                                                                                                  \

@@ -120,7 +120,7 @@ static inline int sr_shared_rows(int64_t K) {
 typedef struct sr_kv_row {
     sr_kv_type type;
     bool rotated;  /* by `hadamard` before they are stored: outliers spread, so that few bits lose less */
-    int code_bits; /* kept as codes of so many bits in the order of integer products, see attention_codes_kern.h; 0: no
+    int code_bits; /* kept as codes of so many bits in the order of integer products, see attention_codes_kern.h; or 0
                     */
     /* A key [0], a value [1] of hd features, as position j of a page. */
     void (*store[2])(const float *x, int hd, void *page, int j);
@@ -131,6 +131,14 @@ typedef struct sr_kv_row {
     void (*score_few)(const float *const *q, int n_q, const void *page, int from, int to, int hd, float *score);
     void (*weigh_few)(const float *p, int n_q, const void *page, int from, int to, int hd, int hd_v, float *o,
                       int ld_o);
+    /* Any number of rows by integer products, NULL: through `load`. `ask` leaves q in the scratch of attend_page, for
+     * all pages. score[SR_KV_PAGE] a row; `from` begins a tile of keys, and p is 0 outside of from .. to in the same
+     * tiles. What is read next, `next`, is brought nearer unless it is NULL. */
+    void (*ask)(const float *const *q, int n_q, int hd, float *scratch);
+    void (*score)(const float *scratch, int n_q, const void *page, const void *next, int from, int to, int hd,
+                  float *score);
+    void (*weigh)(const float *p, int n_q, const void *page, const void *next, int from, int to, int hd, float *o,
+                  int ld_o);
 } sr_kv_row;
 
 typedef struct sr_kern {
@@ -198,8 +206,7 @@ typedef struct sr_kern {
      * so far, s[i] sum of exp(score - m), o[i * ld_o] weighted values (sr_attend_padded of them, the last ones of no
      * use); to be merged in order by the caller. q rows are n_q pointers, already scaled; v NULL: the first hd_v
      * features of the keys; next: the page of keys that will be read behind this one, or NULL. scratch holds
-     * sr_attend_scratch floats, and belongs to one set of rows from `ask`, which comes first, to their last page. */
-    void (*ask)(const sr_kv_row *kv, const float *const *q, int n_q, int hd, float *scratch);
+     * sr_attend_scratch floats, and belongs to one set of rows from kv->ask, which comes first, to their last page. */
     void (*attend_page)(const sr_kv_row *kv, const float *const *q, int n_q, const void *k, const void *v,
                         const void *next, int n_key, int hd, int hd_v, const int *lo, const int *hi, float cap,
                         float *m, float *s, float *o, int ld_o, float *scratch);

@@ -10,6 +10,7 @@
 #define SR_CPU_SIMD_X86_H
 
 #define V_INLINE static inline __attribute__((always_inline))
+#define V_DOTS /* integer dot products are worth while: vi_dot and what goes with it */
 
 typedef __m256 vf;
 typedef __m256i vb, vs, vi;

@@ -119,8 +119,18 @@ struct sr_weight {
     void *placed;               /* another device's own data */
 };
 
-/* The stored columns of one block (the format's `block`) as a solver sees them: the scales that can be stored, already
- * rounded, and the codes that exist. w = scale[g] * code - min[g], lo <= code <= hi. */
+/* What fit looks at: columns k0 .. k0+n of a row, one unit of it (the last may be shorter). */
+typedef struct sr_fit {
+    const sr_weight *w; /* created; whatever begin stored is there */
+    int64_t row, k0;
+    int n;
+    const float *x;          /* [n] the weights */
+    const float *importance; /* [n] or NULL */
+    float row_ms;            /* mean square of the whole row */
+} sr_fit;
+
+/* The stored columns of one unit as a solver sees them: the scales that can be stored, already rounded, and the codes
+ * that exist. w = scale[g] * code - min[g], lo <= code <= hi; formats whose codes are not evenly spaced know better. */
 typedef struct sr_grid {
     int n, group;
     int lo, hi;
@@ -165,12 +175,13 @@ struct sr_format {
     void (*sample)(sr_weight *w, uint64_t seed);
 
     /* Optional, all or none: writing through a solver.
-     * fit chooses the stored scales of one block from w[block]; importance[block] may be NULL; row_ms is the mean
-     * square of the whole row. snap gives the nearest codes for columns i0 .. i0+n of the block and what they decode
-     * to; n is a multiple of lane. store packs one block's bits. decode(store(snap)) equals back bit for bit. */
-    void (*fit)(const float *w, const float *importance, float row_ms, sr_grid *grid);
+     * fit chooses the stored scales of one unit (sr_weight_unit) of a row. snap gives the nearest codes for columns
+     * i0 .. i0+n of the unit and what they decode to; n is a multiple of lane. store packs the bits of columns
+     * k0 .. k0+n, whole blocks of one unit, n <= SR_KC, and the scales with each of them. decode(store(snap)) equals
+     * back bit for bit. */
+    void (*fit)(const sr_fit *in, sr_grid *grid);
     void (*snap)(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
-    void (*store)(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code);
+    void (*store)(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code);
     /* Optional: a whole row at once, by the reference's rule to the bit where it promises one (plain types, the first
      * GGUF types). Beside fit it serves sr_rtn_rows when there is no importance; importance[K] may be NULL. */
     void (*encode)(sr_weight *w, int64_t row, const float *src, const float *importance);
@@ -214,6 +225,8 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
 /* Random weights for a created one: fmt->sample, or random bits in planes of integers and small numbers in planes of
  * floats. */
 void sr_weight_sample(sr_weight *w, uint64_t seed);
+/* Columns that fit takes at once: the format's block, or the group of this weight where that is more. */
+int64_t sr_weight_unit(const sr_weight *w);
 /* Bytes of all planes. */
 int64_t sr_weight_bytes(const sr_weight *w);
 

@@ -132,7 +132,8 @@ static void put_pairs(uint8_t *out, const int8_t *code, int add, int shift) {
         }
 }
 
-static void store_q2_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q2_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q2_K_BYTES);
     for (int g = 0; g < QK / G16; g++) b[g] = (uint8_t)(grid->sc[g] | grid->mn[g] << 4);
     put_pairs(b + SR_Q2_K_QS, code, 0, 0);
@@ -140,7 +141,8 @@ static void store_q2_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
     sr_put_u16(b + SR_Q2_K_DMIN, grid->dmin);
 }
 
-static void store_q3_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q3_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q3_K_BYTES), *s = b + SR_Q3_K_SCALES;
     for (int l = 0; l < 32; l++) {
         unsigned v = 0;
@@ -165,14 +167,16 @@ static void put_k4_scales(uint8_t *b, const sr_grid *grid) {
         s[j + 8] = (uint8_t)((grid->sc[j + 4] & 15) | (grid->mn[j + 4] & 15) << 4);
     }
 }
-static void store_q4_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q4_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_K_BYTES);
     put_k4_scales(b, grid);
     for (int c = 0; c < 4; c++)
         for (int l = 0; l < 32; l++)
             b[SR_Q4_K_QS + 32 * c + l] = (uint8_t)(code[64 * c + l] | code[64 * c + 32 + l] << 4);
 }
-static void store_q5_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q5_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q5_K_BYTES);
     put_k4_scales(b, grid);
     for (int c = 0; c < 4; c++)
@@ -185,7 +189,8 @@ static void store_q5_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
     }
 }
 
-static void store_q6_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q6_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q6_K_BYTES);
     for (int h = 0; h < 2; h++)
         for (int l = 0; l < 64; l++) {
@@ -197,7 +202,8 @@ static void store_q6_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *gri
     sr_put_u16(b + SR_Q6_K_D, grid->d);
 }
 
-static void store_q8_k(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q8_k(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_K_BYTES);
     uint32_t d = sr_bits_from_f32(grid->d32);
     sr_put_u16(b, (uint16_t)d);
@@ -280,20 +286,17 @@ static void fit_with_min(const float *w, const float *importance, const min_sear
         grid->min[g] = dmin * (float)grid->mn[g];
     }
 }
-static void fit_q2_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q2_k(const sr_fit *in, sr_grid *grid) {
     static const min_search m = {G16, 3, 15, -0.6f, 0.2f, 1, 1};
-    (void)row_ms;
-    fit_with_min(w, importance, &m, grid);
+    fit_with_min(in->x, in->importance, &m, grid);
 }
-static void fit_q4_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q4_k(const sr_fit *in, sr_grid *grid) {
     static const min_search m = {G32, 15, 63, -1.2f, 0.125f, 2, 2};
-    (void)row_ms;
-    fit_with_min(w, importance, &m, grid);
+    fit_with_min(in->x, in->importance, &m, grid);
 }
-static void fit_q5_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q5_k(const sr_fit *in, sr_grid *grid) {
     static const min_search m = {G32, 31, 63, -1.2f, 0.125f, 2, 2};
-    (void)row_ms;
-    fit_with_min(w, importance, &m, grid);
+    fit_with_min(in->x, in->importance, &m, grid);
 }
 
 /* What the formats with signed group scales differ in. */
@@ -324,30 +327,27 @@ static void fit_signed(const float *x, const float *weight, bool weigh_groups, c
         grid->min[g] = 0;
     }
 }
-static void fit_q3_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q3_k(const sr_fit *in, sr_grid *grid) {
     static const signed_search s = {4, -32, 31, 32};
     float x[QK], weight[QK];
-    (void)row_ms;
-    finite_block(w, x);
+    finite_block(in->x, x);
     float ms = mean_square(x, QK);
-    if (importance)
-        importance_weights(x, importance, 2 * ms, QK, weight);
+    if (in->importance)
+        importance_weights(x, in->importance, 2 * ms, QK, weight);
     else
         for (int j = 0; j < QK; j++) weight[j] = x[j] * x[j] + ms;
-    fit_signed(x, weight, importance, &s, grid);
+    fit_signed(x, weight, in->importance, &s, grid);
 }
-static void fit_q6_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q6_k(const sr_fit *in, sr_grid *grid) {
     static const signed_search s = {32, -128, 127, 0};
     float x[QK], weight[QK];
-    (void)row_ms;
-    finite_block(w, x);
-    for (int j = 0; j < QK; j++) weight[j] = importance ? sr_importance(importance[j]) : x[j] * x[j];
+    finite_block(in->x, x);
+    for (int j = 0; j < QK; j++) weight[j] = in->importance ? sr_importance(in->importance[j]) : x[j] * x[j];
     fit_signed(x, weight, false, &s, grid);
 }
-static void fit_q8_k(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q8_k(const sr_fit *in, sr_grid *grid) {
     float x[QK];
-    (void)importance, (void)row_ms;
-    finite_block(w, x);
+    finite_block(in->x, x);
     float max = sr_largest(x, QK);
     grid->n = grid->group = QK;
     grid->lo = -127;

@@ -87,12 +87,14 @@ static void put_q4(uint8_t *qs, const int8_t *code, int add) {
     for (int j = 0; j < 16; j++) out[j] = (uint8_t)((code[j] + add) | (code[j + 16] + add) << 4);
     memcpy(qs, out, 16);
 }
-static void store_q4_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q4_0(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_0_BYTES);
     sr_put_u16(b, grid->d);
     put_q4(b + SR_Q4_0_QS, code, 8);
 }
-static void store_q4_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q4_1(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q4_1_BYTES);
     sr_put_u16(b, grid->d);
     sr_put_u16(b + SR_Q4_1_M, grid->dmin ^ 0x8000);
@@ -108,23 +110,27 @@ static void put_q5(uint8_t *qh, uint8_t *qs, const int8_t *code, int add) {
         qh[2 + j / 8] |= (uint8_t)(hi >> 4 << j % 8);
     }
 }
-static void store_q5_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q5_0(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q5_0_BYTES);
     sr_put_u16(b, grid->d);
     put_q5(b + SR_Q5_0_QH, b + SR_Q5_0_QS, code, 16);
 }
-static void store_q5_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q5_1(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q5_1_BYTES);
     sr_put_u16(b, grid->d);
     sr_put_u16(b + SR_Q5_1_M, grid->dmin ^ 0x8000);
     put_q5(b + SR_Q5_1_QH, b + SR_Q5_1_QS, code, 0);
 }
-static void store_q8_0(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q8_0(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_0_BYTES);
     sr_put_u16(b, grid->d);
     memcpy(b + SR_Q8_0_QS, code, QK);
 }
-static void store_q8_1(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code) {
+static void store_q8_1(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    (void)n;
     uint8_t *b = block_to_write(w, row, k0, SR_Q8_1_BYTES);
     int sum = 0;
     for (int j = 0; j < QK; j++) sum += code[j];
@@ -183,27 +189,26 @@ static void fit_affine(const float *w, const float *importance, float row_ms, in
     }
     set_grid(grid, d, min, 0, nmax);
 }
-static void fit_q4_0(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    fit_symmetric(w, importance, row_ms, 8, grid);
+static void fit_q4_0(const sr_fit *in, sr_grid *grid) {
+    fit_symmetric(in->x, in->importance, in->row_ms, 8, grid);
 }
-static void fit_q5_0(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    fit_symmetric(w, importance, row_ms, 16, grid);
+static void fit_q5_0(const sr_fit *in, sr_grid *grid) {
+    fit_symmetric(in->x, in->importance, in->row_ms, 16, grid);
 }
-static void fit_q4_1(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    fit_affine(w, importance, row_ms, 15, grid);
+static void fit_q4_1(const sr_fit *in, sr_grid *grid) {
+    fit_affine(in->x, in->importance, in->row_ms, 15, grid);
 }
-static void fit_q5_1(const float *w, const float *importance, float row_ms, sr_grid *grid) {
-    fit_affine(w, importance, row_ms, 31, grid);
+static void fit_q5_1(const sr_fit *in, sr_grid *grid) {
+    fit_affine(in->x, in->importance, in->row_ms, 31, grid);
 }
 /* 8 bits are too fine for a search to matter. */
-static void fit_q8(const float *w, const float *importance, float row_ms, sr_grid *grid) {
+static void fit_q8(const sr_fit *in, sr_grid *grid) {
     float x[QK];
-    (void)importance, (void)row_ms;
-    finite_block(w, x);
+    finite_block(in->x, x);
     set_grid(grid, fabsf(sr_largest(x, QK)) / 127, 0, -128, 127);
 }
 
-typedef void (*store_fn)(sr_weight *w, int64_t row, int64_t k0, const sr_grid *grid, const int8_t *code);
+typedef void (*store_fn)(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code);
 
 static void encode_symmetric(sr_weight *w, int64_t row, const float *src, int nmax, store_fn store) {
     for (int64_t k = 0; k < w->K; k += QK) {
@@ -217,7 +222,7 @@ static void encode_symmetric(sr_weight *w, int64_t row, const float *src, int nm
             int q = (int)(x[j] * id + ((float)nmax + 0.5f)) - nmax;
             code[j] = (int8_t)(q < nmax - 1 ? q : nmax - 1);
         }
-        store(w, row, k, &grid, code);
+        store(w, row, k, QK, &grid, code);
     }
 }
 static void encode_affine(sr_weight *w, int64_t row, const float *src, int nmax, store_fn store) {
@@ -233,7 +238,7 @@ static void encode_affine(sr_weight *w, int64_t row, const float *src, int nmax,
             int q = (int)((x[j] - low) * id + 0.5f);
             code[j] = (int8_t)(q < nmax ? q : nmax);
         }
-        store(w, row, k, &grid, code);
+        store(w, row, k, QK, &grid, code);
     }
 }
 static void encode_q8(sr_weight *w, int64_t row, const float *src, store_fn store) {
@@ -250,7 +255,7 @@ static void encode_q8(sr_weight *w, int64_t row, const float *src, store_fn stor
             q = v - q == 0.5f ? q + 1 : q;
             code[j] = (int8_t)(x[j] < 0 ? -q : q);
         }
-        store(w, row, k, &grid, code);
+        store(w, row, k, QK, &grid, code);
     }
 }
 static void encode_q4_0(sr_weight *w, int64_t row, const float *src, const float *importance) {

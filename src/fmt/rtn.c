@@ -19,8 +19,14 @@ static float mean_square(const float *w, int64_t n) {
     return (float)(sum / (double)n);
 }
 
+int64_t sr_weight_unit(const sr_weight *w) {
+    int64_t group = w->spec.group < 0 ? w->K : w->spec.group;
+    return group > w->fmt->block ? group : w->fmt->block;
+}
+
 void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance) {
     const sr_format *fmt = w->fmt;
+    const int64_t unit = sr_weight_unit(w), piece = SR_KC / fmt->block * fmt->block;
     int8_t code[SR_KC];
     float back[SR_KC];
     sr_grid grid;
@@ -30,10 +36,15 @@ void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const 
             continue;
         }
         float row_ms = mean_square(src, w->K);
-        for (int64_t k = 0; k < w->K; k += fmt->block) {
-            fmt->fit(src + k, importance ? importance + k : NULL, row_ms, &grid);
-            fmt->snap(&grid, 0, fmt->block, src + k, code, back);
-            fmt->store(w, row, k, &grid, code);
+        for (int64_t k0 = 0; k0 < w->K; k0 += unit) {
+            int64_t cols = w->K - k0 < unit ? w->K - k0 : unit;
+            sr_fit in = {w, row, k0, (int)cols, src + k0, importance ? importance + k0 : NULL, row_ms};
+            fmt->fit(&in, &grid);
+            for (int64_t i = 0; i < cols; i += piece) {
+                int m = (int)(cols - i < piece ? cols - i : piece);
+                fmt->snap(&grid, (int)i, m, src + k0 + i, code, back);
+                fmt->store(w, row, k0 + i, m, &grid, code);
+            }
         }
     }
 }
