@@ -256,7 +256,7 @@ static void compare_codes(const sr_kern *kern, unpack_fn *fast, unpack_fn *porta
     }
 }
 
-/* The bytes of the tile that pack_w makes of unpacked rows, whatever the weights are. */
+/* The bytes of the tile that pack_w makes of unpacked rows, or of coarse ones, whatever the weights are. */
 static void tiles_equal_packed_panels(void **s) {
     enum { K = 3 * SR_TILE_KC, N = 3 * SR_MR };
     (void)s;
@@ -274,8 +274,12 @@ static void tiles_equal_packed_panels(void **s) {
                 for (int64_t row0 = 0; row0 < N; row0 += SR_MR)
                     for (int64_t k0 = 0; k0 < K; k0 += SR_TILE_KC) {
                         for (int r = 0; r < SR_MR; r++)
-                            w.fmt->unpack(&w, row0 + r, k0, SR_TILE_KC, panel->code[r], panel->scale[r], panel->min[r]);
-                        sr_kerns[i]->pack_w(panel, 1, w.group, w.fmt->has_min, want);
+                            (f->tile_coarse ? w.fmt->panel : w.fmt->unpack)(
+                                &w, row0 + r, k0, SR_TILE_KC, panel->code[r], panel->scale[r], panel->min[r]);
+                        if (f->tile_coarse)
+                            sr_kerns[i]->pack_w(panel, 1, sr_panel_group(&w), sr_panel_has_min(&w), want);
+                        else
+                            sr_kerns[i]->pack_w(panel, 1, w.group, w.fmt->has_min, want);
                         f->tile(&w, row0, k0, got + bytes / 2, (sr_ahead){w.plane[0].data, w.plane[0].bytes});
                         for (size_t b = 0; b < bytes; b += 4)
                             if (memcmp(want + b, got + b, 4) &&

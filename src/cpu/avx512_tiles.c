@@ -4,6 +4,7 @@
 #include "cpu/target_avx512.h"
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "cpu/tiles.h"
@@ -224,50 +225,103 @@ INLINE void q6_k_tile(const from f, sr_tile_avx512 *t) {
     q6_k_part(f, t, 0, 0), q6_k_part(f, t, 0, 1), q6_k_part(f, t, 1, 0), q6_k_part(f, t, 1, 1);
 }
 
-INLINE void q2_k_part(const from f, sr_tile_avx512 *t, const int h, const int i) {
-    sr_prefetch(f.next, 2 * h + i, 4);
-    const struct quad q = quad_at(f, SR_Q2_K_QS + 32 * h + 16 * i);
-#pragma GCC unroll 16
-    for (int k = 0; k < 4; k++) {
-        struct quad c;
-        for (int j = 0; j < 4; j++) c.v[j] = bits_of(q.v[j], 2 * k, 3);
-        put16(t, 8 * h + 2 * k + i, c);
-    }
+/* Q2_K and Q3_K as their panels have them, with one scale a block: a code is looked up among the few that its group
+ * has, four bytes in the dword of each row. */
+INLINE v dword_of_byte(void) {
+    const v dword = _mm512_set_epi32(12, 8, 4, 0, 12, 8, 4, 0, 12, 8, 4, 0, 12, 8, 4, 0);
+    return _mm512_mullo_epi32(dword, _mm512_set1_epi32(0x01010101));
 }
-INLINE void q2_k_tile(const from f, sr_tile_avx512 *t) {
-    const struct quad s = quad_at(f, 0);
-    const v both = dword_at(f, SR_Q2_K_D);
-    for (int i = 0; i < 4; i++) {
-        put_scales(t, 4 * i, bits_of(s.v[i], 0, 15), halves(both));
-        put_mins(t, 4 * i, bits_of(s.v[i], 4, 15), halves(v_shift(both, 16)));
-    }
-    q2_k_part(f, t, 0, 0), q2_k_part(f, t, 0, 1), q2_k_part(f, t, 1, 0), q2_k_part(f, t, 1, 1);
+INLINE __m512 byte_of(v bytes, const int shift, const int mask) {
+    return _mm512_cvtepi32_ps(v_and(v_shift(bytes, shift), _mm512_set1_epi32(mask)));
+}
+/* scale * code - min on the grid of 127 steps. */
+INLINE v on_grid(__m512 scale, float code, __m512 min, __m512 inverse) {
+    const __m512 at = _mm512_sub_ps(_mm512_mul_ps(scale, _mm512_set1_ps(code)), min);
+    return _mm512_cvtps_epi32(_mm512_mul_ps(at, inverse));
+}
+INLINE void finish_block(sr_tile_avx512 *t, v sum, __m512 scale) {
+    _mm512_storeu_si512(t->init[0], _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+    _mm512_storeu_ps(t->scale[0], scale);
 }
 
-INLINE void q3_k_part(const from f, sr_tile_avx512 *t, const int h, const int i) {
+INLINE void q2_k_tile(const from f, sr_tile_avx512 *t) {
+    const struct quad s = quad_at(f, 0);
+    const v both = dword_at(f, SR_Q2_K_D), at = dword_of_byte(), inf = _mm512_set1_epi32(0x7c00);
+    const v high = v_shift(both, 16);
+    const __m512 d = halves(both), dmin = halves(high), zero = _mm512_setzero_ps(), top = _mm512_set1_ps(127);
+    const __mmask16 finite =
+        _mm512_cmpneq_epi32_mask(v_and(both, inf), inf) & _mm512_cmpneq_epi32_mask(v_and(high, inf), inf);
+    __m512 scale[16], min[16], max = zero;
+#pragma GCC unroll 16
+    for (int g = 0; g < 16; g++) {
+        scale[g] = _mm512_mul_ps(d, byte_of(s.v[g / 4], 8 * (g % 4), 15));
+        min[g] = _mm512_mul_ps(dmin, byte_of(s.v[g / 4], 8 * (g % 4) + 4, 15));
+        const __m512 last = _mm512_sub_ps(_mm512_mul_ps(scale[g], _mm512_set1_ps(3)), min[g]);
+        max = _mm512_max_ps(max, _mm512_max_ps(_mm512_abs_ps(last), _mm512_abs_ps(min[g])));
+    }
+    const __m512 inverse = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(max, zero, _CMP_GT_OQ) & finite, top, max);
+    const v byte = _mm512_set1_epi32(0xff);
+    v sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; part++) { /* codes 128 h + 16 i + 0, 32, 64 and 96 */
+        const int h = part / 2, i = part % 2;
+        sr_prefetch(f.next, part, 4);
+        const struct quad q = quad_at(f, SR_Q2_K_QS + 32 * h + 16 * i);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            const int g = 8 * h + 2 * k + i;
+            const v c0 = v_and(on_grid(scale[g], 0, min[g], inverse), byte), c1 = on_grid(scale[g], 1, min[g], inverse);
+            const v c2 = v_and(on_grid(scale[g], 2, min[g], inverse), byte), c3 = on_grid(scale[g], 3, min[g], inverse);
+            const v low = v_or(c0, v_and(v_shift(c1, -8), _mm512_set1_epi32(0xff00)));
+            const v table = _mm512_maskz_mov_epi32(finite, v_or(v_or(low, v_shift(c2, -16)), v_shift(c3, -24)));
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                const v c = _mm512_shuffle_epi8(table, v_or(bits_of(q.v[j], 2 * k, 3), at));
+                _mm512_storeu_si512(t->code[4 * g + j], c);
+                sum = _mm512_dpbusd_epi32(sum, v_set(-128), c);
+            }
+        }
+    }
+    finish_block(t, sum, _mm512_mask_mov_ps(_mm512_set1_ps(NAN), finite, _mm512_div_ps(max, top)));
+}
+
+/* Negated, as the panel is: codes 4 s, 3 s, 2 s and s of a group's scale s, and 4 s less where the third bit is set. */
+INLINE v q3_k_part(const from f, sr_tile_avx512 *t, const v *six, const int h, const int i, v sum) {
     sr_prefetch(f.next, 2 * h + i, 4);
     const struct quad q = quad_at(f, SR_Q3_K_QS + 32 * h + 16 * i), m = quad_at(f, 16 * i);
-#pragma GCC unroll 16
+    const v at = dword_of_byte();
+#pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
-        struct quad c;
-        for (int j = 0; j < 4; j++) c.v[j] = bits_of(q.v[j], 2 * k, 3);
-        put16(t, 8 * h + 2 * k + i, with_bits(c, m, 4 * h + k - 2, 4, 4));
+        const int g = 8 * h + 2 * k + i;
+        const v one = _mm512_shuffle_epi8(six[g / 4], v_or(at, v_set(g % 4))), two = _mm512_add_epi8(one, one);
+        const v less = _mm512_sub_epi8(_mm512_setzero_si512(), _mm512_add_epi8(two, two));
+        v table = _mm512_mask_add_epi8(one, 0x7777777777777777, one, one);
+        table = _mm512_mask_add_epi8(table, 0x3333333333333333, table, one);
+        table = _mm512_mask_add_epi8(table, 0x1111111111111111, table, one);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            v c = _mm512_shuffle_epi8(table, v_or(bits_of(q.v[j], 2 * k, 3), at));
+            c = _mm512_mask_add_epi8(c, _mm512_test_epi8_mask(m.v[j], v_set(1 << (4 * h + k))), c, less);
+            _mm512_storeu_si512(t->code[4 * g + j], c);
+            sum = _mm512_dpbusd_epi32(sum, v_set(-128), c);
+        }
     }
+    return sum;
 }
 INLINE void q3_k_tile(const from f, sr_tile_avx512 *t) {
     /* two bytes before the scales, so that nothing is read behind d */
     const struct quad s = quad_at(f, SR_Q3_K_SCALES - 2);
-    v byte[3];
+    v byte[3], six[4], sum = _mm512_setzero_si512();
     for (int i = 0; i < 3; i++) byte[i] = v_or(v_shift(s.v[i], 16), v_shift(s.v[i + 1], -16));
     const __m512 d = halves(v_shift(s.v[3], 16));
-#pragma GCC unroll 16
-    for (int i = 0; i < 4; i++) {
-        const v six = v_or(bits_of(byte[i % 2], i / 2 * 4, 15), bits_of(byte[2], 2 * i - 4, 0x30));
-        for (int j = 0; j < 4; j++)
-            put_scale(t, 4 * i + j,
-                      _mm512_sub_epi32(v_and(v_shift(six, 8 * j), _mm512_set1_epi32(0xff)), _mm512_set1_epi32(32)), d);
-    }
-    q3_k_part(f, t, 0, 0), q3_k_part(f, t, 0, 1), q3_k_part(f, t, 1, 0), q3_k_part(f, t, 1, 1);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        six[i] =
+            _mm512_sub_epi8(v_or(bits_of(byte[i % 2], i / 2 * 4, 15), bits_of(byte[2], 2 * i - 4, 0x30)), v_set(32));
+    sum = q3_k_part(f, t, six, 0, 0, sum), sum = q3_k_part(f, t, six, 0, 1, sum);
+    sum = q3_k_part(f, t, six, 1, 0, sum), sum = q3_k_part(f, t, six, 1, 1, sum);
+    const v sign = _mm512_set1_epi32(INT32_MIN);
+    finish_block(t, sum, _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(d), sign)));
 }
 
 INLINE void iq4_xs_tile(const from f, sr_tile_avx512 *t) {

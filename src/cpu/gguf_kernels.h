@@ -23,6 +23,8 @@
     { .format = #name, .panel = panel_##name, .dot = dot_##name }
 #define TILED(name)                                                                                                    \
     { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name) }
+#define COARSELY_TILED(name)                                                                                           \
+    { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name), .tile_coarse = true }
 const sr_fast GGUF[] = {
 #if defined(GGUF_FIRST)
     GGUF_FIRST,
@@ -33,8 +35,8 @@ const sr_fast GGUF[] = {
     ROW(q5_0),
     ROW(q5_1),
     TILED(q8_0),
-    TILED(q2_k),
-    TILED(q3_k),
+    COARSELY_TILED(q2_k),
+    COARSELY_TILED(q3_k),
     TILED(q5_k),
     TILED(q6_k),
     ROW(iq1_s),

@@ -91,6 +91,7 @@ typedef struct sr_fast {
     /* Half a pair of tiles, as unpack and pack_w make it, of whole SR_MR rows and SR_TILE_KC columns: see
      * sr_kern.tiles. */
     void (*tile)(const sr_weight *w, int64_t row0, int64_t k0, void *tile, sr_ahead next);
+    bool tile_coarse; /* as panel and pack_w make it */
     /* y[t * ld_y + i] = row (row0 + i) . x[t] for i < n_rows <= SR_DOT_ROWS, t < x->T <= SR_DOT_MAX. Weights as decoded
      * (no coarsening), within dot_err. Bias not included. */
     void (*dot)(const sr_weight *w, int64_t row0, int n_rows, const sr_x8 *x, float *y, int64_t ld_y);

@@ -123,7 +123,8 @@ static bool has_tile(const sr_kern *kern, const sr_weight *w) {
 
 /* Whether `columns` of x are too few to pay for making a panel coarse. */
 static bool is_fine(const sr_kern *kern, const sr_weight *w, int columns) {
-    return columns <= FINE_COLUMNS && w->fmt->panel && w->fast && (w->fast->unpack || has_tile(kern, w));
+    if (columns > FINE_COLUMNS || !w->fmt->panel || !w->fast) return false;
+    return has_tile(kern, w) ? !w->fast->tile_coarse : w->fast->unpack != NULL;
 }
 
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
@@ -160,7 +161,7 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     const sr_x8 *x = &cpu->x8;
     const int T = o->x->T;
     const bool fine = is_fine(kern, w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
-    const bool tiles = (fine || !w->fmt->panel) && has_tile(kern, w);
+    const bool tiles = has_tile(kern, w) && (w->fast->tile_coarse || fine || !w->fmt->panel);
     const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
     const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs;
     sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles */

@@ -115,6 +115,28 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     }
 }
 
+/* As sr_panel_coarse, except that the grid reaches as far as the four codes of any group could, used or not: so a group
+ * is a table of four. */
+static void panel_q2_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, code += QK) {
+        int8_t own[QK];
+        float s[QK / G16], lo[QK / G16], max = 0;
+        unpack_q2_k(w, row, k0 + i, QK, own, s, lo);
+        bool finite = true;
+        for (int g = 0; g < QK / G16; g++) {
+            const float top = fabsf(s[g] * 3 - lo[g]), low = fabsf(lo[g]);
+            finite = finite && isfinite(s[g]) && isfinite(lo[g]);
+            max = top > max ? top : max;
+            max = low > max ? low : max;
+        }
+        const float inverse = max > 0 ? 127 / max : 0;
+        *scale++ = finite ? max / 127 : NAN;
+        for (int j = 0; j < QK; j++)
+            code[j] = finite ? (int8_t)sr_nearest((s[j / G16] * (float)own[j] - lo[j / G16]) * inverse) : 0;
+    }
+}
+
 /* ---------------------------------------------------------------- writing: bits */
 
 static uint8_t *block_to_write(const sr_weight *w, int64_t row, int64_t k0, int bytes) {
@@ -377,7 +399,7 @@ const sr_format sr_fmt_q2_k = {
     .store = store_q2_k,
     .promote = "q6_k",
     .fallback = {"q4_0"},
-    .panel = sr_panel_coarse,
+    .panel = panel_q2_k,
     .panel_group = SR_KC,
     .panel_err = 0.0072f,
 };

@@ -189,15 +189,13 @@ static void panel_q2_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     const uint8_t *b = k_block_at(w, row, k0, SR_Q2_K_BYTES);
     (void)min;
     for (int64_t k = 0; k < n; k += 256, b += SR_Q2_K_BYTES, code += 256, scale++) {
-        vb8 c = {q2_k_codes(b, 0), q2_k_codes(b, 1), q2_k_codes(b, 2), q2_k_codes(b, 3),
-                 q2_k_codes(b, 4), q2_k_codes(b, 5), q2_k_codes(b, 6), q2_k_codes(b, 7)};
         vs sc = vs_pairs(q2_k_scales(b)), mn = vs_pairs(q2_k_mins(b));
         vf d = vf_f16(b + SR_Q2_K_D), dmin = vf_f16(b + SR_Q2_K_DMIN);
         vf s0 = vf_mul(d, vf_from_first8(sc)), s1 = vf_mul(d, vf_from_last8(sc));
         vf lo0 = vf_mul(dmin, vf_from_first8(mn)), lo1 = vf_mul(dmin, vf_from_last8(mn));
-        vb most = vb8_max(c), least = vb_xor(vb8_max(vb8_xor(c, vb_set1(3))), vb_set1(3));
-        vf max0 = vf_max(vf_abs(vf_fms(s0, vf_from_half0(most), lo0)), vf_abs(vf_fms(s0, vf_from_half0(least), lo0)));
-        vf max1 = vf_max(vf_abs(vf_fms(s1, vf_from_half1(most), lo1)), vf_abs(vf_fms(s1, vf_from_half1(least), lo1)));
+        const vf three = vf_set1(3);
+        vf max0 = vf_max(vf_abs(vf_fms(s0, three, lo0)), vf_abs(lo0));
+        vf max1 = vf_max(vf_abs(vf_fms(s1, three, lo1)), vf_abs(lo1));
         float inverse;
         if (!coarse_grid(b + SR_Q2_K_D, b + SR_Q2_K_DMIN, vf_reduce_max(vf_max(max0, max1)), &inverse, scale, code))
             continue;
