@@ -1,11 +1,9 @@
 /* In-situ quantization: each matrix is rewritten once while the model opens, rows in parallel, straight from the map.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "base/pool.h"
 #include "core/core.h"
 
 /* Numbers name the type that suits the device's kernels; these are the CPU's and CUDA's. */
@@ -49,62 +47,52 @@ sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err) {
     return SR_OK;
 }
 
-/* The type that a row of K columns can take: fmt, its fallbacks, or NULL to leave the matrix as it is. */
-static const sr_format *fitting(const sr_format *fmt, int64_t K) {
-    if (K % fmt->block == 0) return fmt;
-    for (int i = 0; i < 2; i++) {
-        const sr_format *f = fmt->fallback[i] ? sr_format_by_name(fmt->fallback[i]) : NULL;
-        if (f && K % f->block == 0) return f;
-    }
-    return NULL;
+static void decoded_rows(void *ctx, int64_t row0, int64_t n, float *out) {
+    const sr_weight *from = ctx;
+    for (int64_t i = 0; i < n; i++) from->fmt->decode(from, row0 + i, 0, from->K, out + i * from->K);
 }
 
-enum { ROWS = 8 }; /* a thread's piece of work */
-
-struct quantize {
-    const sr_weight *from;
-    sr_weight *to;
-    float *scratch; /* [threads][ROWS][K] */
-};
-
-static void quantize_rows(void *ctx, int item, int thread) {
-    const struct quantize *q = ctx;
-    int64_t row = (int64_t)item * ROWS, n = q->from->N - row < ROWS ? q->from->N - row : ROWS, K = q->from->K;
-    float *src = q->scratch + (int64_t)thread * ROWS * K;
-    for (int64_t i = 0; i < n; i++) q->from->fmt->decode(q->from, row + i, 0, K, src + i * K);
-    sr_rtn_rows(q->to, row, n, src, NULL);
-}
-
-sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w, sr_err *err) {
-    sr_isq *isq = user;
-    const sr_format *fmt = fitting(is_edge ? isq->edge : isq->fmt, w->K);
-    isq->done += (double)w->N * (double)w->K;
-    if (isq->progress && !isq->progress(isq->user, "quantizing", isq->done, isq->total))
-        return sr_fail(err, SR_CANCELLED, "quantizing was cancelled");
-    if (!fmt) {
-        sr_log(SR_LOG_WARNING, "%s: %lld columns fit no block of %s: left as %s", name, (long long)w->K, isq->fmt->name,
-               w->fmt->name);
-        return SR_OK;
-    }
-    if (fmt == w->fmt) return SR_OK;
-    if (8 * sr_weight_bytes(w) < 16 * w->N * w->K && !isq->warned) {
-        isq->warned = true;
-        sr_log(SR_LOG_WARNING, "%s is quantized already (%s): quantizing again to %s adds its loss to the first", name,
-               w->fmt->name, fmt->name);
-    }
+/* w as fmt; *done false, and w as it was, where this shape cannot be. */
+static sr_status quantize(sr_isq *isq, const sr_format *fmt, sr_weight *w, bool *done, sr_err *err) {
+    sr_source source = {decoded_rows, w};
+    sr_arena own = {0};
     sr_weight to;
-    sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, isq->arena, &to, err);
-    if (s != SR_OK) return s;
-    int threads = isq->engine->threads;
-    if ((size_t)w->K > SIZE_MAX / sizeof(float) / ROWS / (size_t)threads)
-        return sr_fail(err, SR_NOMEM, "%s: rows too long", name);
-    struct quantize q = {w, &to, malloc((size_t)threads * ROWS * (size_t)w->K * sizeof(float))};
-    if (!q.scratch)
-        return sr_fail(err, SR_NOMEM, "%s: no memory to quantize rows of %lld columns", name, (long long)w->K);
-    sr_pool_for(threads, (int)((w->N + ROWS - 1) / ROWS), quantize_rows, &q);
-    free(q.scratch);
+    sr_err why = {0};
+    sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, &own, &to, &why);
+    if (s == SR_OK) s = sr_encode(&to, &source, NULL, isq->engine->threads, &why);
+    *done = s == SR_OK;
+    if (!*done) {
+        sr_arena_free(&own);
+        return s == SR_INVALID ? SR_OK : sr_fail(err, s, "%s", why.msg);
+    }
+    sr_arena_join(isq->arena, &own);
     to.bias = w->bias;
     to.perm = w->perm;
     *w = to;
     return SR_OK;
+}
+
+sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w, sr_err *err) {
+    sr_isq *isq = user;
+    const sr_format *wanted = is_edge ? isq->edge : isq->fmt;
+    isq->done += (double)w->N * (double)w->K;
+    if (isq->progress && !isq->progress(isq->user, "quantizing", isq->done, isq->total))
+        return sr_fail(err, SR_CANCELLED, "quantizing was cancelled");
+    if (wanted == w->fmt) return SR_OK;
+    if (8 * sr_weight_bytes(w) < 16 * w->N * w->K && !isq->warned) {
+        isq->warned = true;
+        sr_log(SR_LOG_WARNING, "%s is quantized already (%s): quantizing again to %s adds its loss to the first", name,
+               w->fmt->name, wanted->name);
+    }
+    bool done = false;
+    sr_status s = quantize(isq, wanted, w, &done, err);
+    for (int i = 0; i < 2 && s == SR_OK && !done && wanted->fallback[i]; i++) {
+        const sr_format *other = sr_format_by_name(wanted->fallback[i]);
+        done = other == w->fmt;
+        if (!done) s = quantize(isq, other, w, &done, err);
+    }
+    if (s == SR_OK && !done)
+        sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", name, (long long)w->N, (long long)w->K,
+               wanted->name, w->fmt->name);
+    return s;
 }

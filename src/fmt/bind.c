@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
@@ -367,6 +368,34 @@ float sr_plane_float(const sr_weight *w, int plane, int64_t i) {
     }
     uint16_t half = (uint16_t)(p[2 * i] | p[2 * i + 1] << 8);
     return type->name[0] == 'f' ? sr_f16_to_f32(half) : sr_bf16_to_f32(half);
+}
+
+float sr_plane_round(const sr_weight *w, int plane, float v) {
+    const sr_stored *type = w->plane[plane].type;
+    if (type->bytes == 4) return v;
+    if (type->name[0] == 'f') return sr_f16_to_f32(sr_f32_to_f16(sr_weight_finite(v)));
+    v = sr_bf16_to_f32(sr_f32_to_bf16(v));
+    return isfinite(v) ? v : copysignf(0x1.fep127f, v); /* the largest */
+}
+
+void sr_plane_put(sr_weight *w, int plane, int64_t i, float v) {
+    const sr_stored *type = w->plane[plane].type;
+    uint8_t *p = w->plane[plane].data + i * type->bytes;
+    v = sr_plane_round(w, plane, v);
+    if (type->bytes == 4)
+        memcpy(p, &v, 4);
+    else
+        sr_put_u16(p, type->name[0] == 'f' ? sr_f32_to_f16(v) : sr_f32_to_bf16(v));
+}
+
+sr_status sr_weight_reorder(sr_weight *w, const int32_t *perm, sr_err *err) {
+    if (!w->fmt->reorder || !w->spec.act_order)
+        return sr_fail(err, SR_UNSUPPORTED, "%s keeps no order of columns, expected gptq or ct_pack with act_order",
+                       w->fmt->name);
+    w->perm = perm;
+    w->tile = SR_TILE_F32;
+    w->fmt->reorder(w);
+    return SR_OK;
 }
 
 int64_t sr_weight_bytes(const sr_weight *w) {

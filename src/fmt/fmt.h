@@ -44,6 +44,7 @@ typedef struct sr_qspec {
     bool skip;          /* listed among the modules that were not converted. Informs: tensors decide */
     bool sym;           /* no zero points count */
     bool act_order;
+    bool nested;     /* scales are quantized too: bitsandbytes' double quantization. Only written weights ask */
     uint8_t bits;    /* 0: not said */
     uint8_t axis;    /* of HQQ's groups */
     int32_t group;   /* columns a scale as stored; -1: the whole row; 0: not said */
@@ -119,6 +120,22 @@ struct sr_weight {
     void *placed;               /* another device's own data */
 };
 
+/* The largest magnitudes of a whole matrix, over tiles of rows x cols; the last ones are smaller. */
+typedef struct sr_peaks {
+    int64_t rows, cols;
+    int64_t n_down, n_across; /* tiles */
+    const float *most;        /* [n_down][n_across] */
+} sr_peaks;
+
+/* A small tensor that a checkpoint has beside the planes of a weight: its shape, what HQQ says of the packing. */
+typedef struct sr_extra {
+    const char *suffix, *stored;
+    int n_dims; /* 0: a scalar */
+    int64_t shape[2];
+    int bytes;
+    uint8_t data[32];
+} sr_extra;
+
 /* What fit looks at: columns k0 .. k0+n of a row, one unit of it (the last may be shorter). */
 typedef struct sr_fit {
     const sr_weight *w; /* created; whatever begin stored is there */
@@ -137,7 +154,7 @@ typedef struct sr_grid {
     float scale[SR_MAX_GROUPS], min[SR_MAX_GROUPS];
     uint16_t d, dmin; /* the block's stored f16 (or f32 in d32) factors */
     float d32;
-    uint8_t sc[SR_MAX_GROUPS], mn[SR_MAX_GROUPS]; /* stored group scales and mins, where the format has them */
+    uint8_t sc[SR_MAX_GROUPS], mn[SR_MAX_GROUPS]; /* stored group scales and mins (zero points), where there are some */
 } sr_grid;
 
 struct sr_format {
@@ -173,6 +190,16 @@ struct sr_format {
     /* Optional: fills the planes of a created weight with random weights of about N(0, 0.02), the same for the same
      * seed. sr_weight_sample has a default. */
     void (*sample)(sr_weight *w, uint64_t seed);
+
+    /* Optional, both or none: what the whole matrix decides before its rows are fitted (one scale for the tensor, or a
+     * block of rows). tiles says how many rows and columns each of the largest magnitudes that it wants is of; false:
+     * this weight wants none. begin stores into the planes what fit reads there. */
+    bool (*tiles)(const sr_weight *w, int64_t *rows, int64_t *cols);
+    sr_status (*begin)(sr_weight *w, const sr_peaks *peaks, sr_err *err);
+    /* Optional: the act-order of a created weight (sr_weight_reorder). */
+    void (*reorder)(sr_weight *w);
+    /* Optional: the small tensors that a checkpoint has beside the planes, for i = 0, 1, ... until it returns false. */
+    bool (*extra)(const sr_weight *w, int i, sr_extra *out);
 
     /* Optional, all or none: writing through a solver.
      * fit chooses the stored scales of one unit (sr_weight_unit) of a row. snap gives the nearest codes for columns
@@ -227,6 +254,12 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
 void sr_weight_sample(sr_weight *w, uint64_t seed);
 /* Columns that fit takes at once: the format's block, or the group of this weight where that is more. */
 int64_t sr_weight_unit(const sr_weight *w);
+/* Act-order for a created weight whose spec has act_order, before anything is stored in it. perm [K] is borrowed and
+ * becomes w->perm. Planes hold columns in the order of x, as files do, and the plane g_idx says which group each is of
+ * (until this call, and without it: groups of consecutive columns); fit, store and decode count stored columns, which
+ * are perm's. Such a weight is for a file: it decodes, but has no fast kernels. SR_UNSUPPORTED: the format has no g_idx
+ * (a weight of any format may have its w->perm set by hand, but no file keeps it). */
+sr_status sr_weight_reorder(sr_weight *w, const int32_t *perm, sr_err *err);
 /* Bytes of all planes. */
 int64_t sr_weight_bytes(const sr_weight *w);
 
@@ -240,8 +273,21 @@ static inline float sr_importance(float v) {
     return v > 0 ? v < 1e12f ? v : 1e12f : 0;
 }
 
-/* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create. src[n][K].
- * Thread-safe on distinct rows. The format must be writable. */
+/* Where the rows of a matrix come from: out[n][K] of rows row0 .. row0+n. Called from several threads, and for a row
+ * as often as it is needed, always with the same result. */
+typedef struct sr_source {
+    void (*rows)(void *ctx, int64_t row0, int64_t n, float *out);
+    void *ctx;
+} sr_source;
+enum { SR_ENCODE_ROWS = 8 }; /* formats that pack rows into bytes pack so many: threads share no byte */
+/* A created weight's begin, where it has one, with the peaks of these rows. What a solver calls before fit. */
+sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_err *err);
+/* Round to nearest of a whole created weight: begin, then sr_rtn_rows, in parallel. The same for any number of threads.
+ * importance [K] or NULL. The format must be writable. SR_INVALID: this shape cannot be written. */
+sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int threads, sr_err *err);
+/* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create, begun
+ * already. src[n][K]. Thread-safe on distinct rows, where row0 is a multiple of SR_ENCODE_ROWS. The format must be
+ * writable. */
 void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance);
 bool sr_format_writable(const sr_format *fmt);
 
@@ -264,6 +310,11 @@ sr_status sr_perm_sort(const sr_part *g_idx, int64_t K, int64_t group, sr_arena 
 void sr_weight_set_group(sr_weight *w, int64_t stored);
 /* Element i of a plane of f32, f16, bf16, f8_e4m3 or E8M0 (f8_e8m0, u8). */
 float sr_plane_float(const sr_weight *w, int plane, int64_t i);
+/* What a plane of f32, f16 or bf16 makes of a finite number: rounded, and no infinity. sr_plane_put stores it. */
+float sr_plane_round(const sr_weight *w, int plane, float v);
+void sr_plane_put(sr_weight *w, int plane, int64_t i, float v);
+/* sr_weight_sample without the format's own: random bits, and small floats. */
+void sr_sample_planes(sr_weight *w, uint64_t seed);
 /* Columns a scale of a weight's panels, and whether they come with mins (of the same columns). */
 static inline int sr_panel_group(const sr_weight *w) {
     return w->fmt->panel ? w->fmt->panel_group : w->group;

@@ -56,7 +56,7 @@ static bool is_float(const sr_stored *type) {
 }
 
 /* Codes of b bits around their middle have a standard deviation of 2^b / sqrt(12): scales make 0.02 of it. */
-static void sample_planes(sr_weight *w, uint64_t seed) {
+void sr_sample_planes(sr_weight *w, uint64_t seed) {
     float size = 0.02f * 3.46f / (float)(1 << (w->spec.bits ? w->spec.bits : 8));
     for (int p = 0; p < SR_MAX_PLANES; p++) {
         const sr_stored *type = w->plane[p].type;
@@ -88,11 +88,11 @@ void sr_weight_sample(sr_weight *w, uint64_t seed) {
     if (w->fmt->sample)
         w->fmt->sample(w, seed);
     else if (w->plane[1].data || w->fmt->spec.method)
-        sample_planes(w, seed);
+        sr_sample_planes(w, seed);
     else if (w->plane[0].type->block > 1 && w->plane[0].type->bytes <= MOST_BYTES && w->fmt->block <= MOST_BLOCK)
         sample_blocks(w, seed);
     else if (is_float(w->plane[0].type))
         sample_plain(w, seed);
     else
-        sample_planes(w, seed);
+        sr_sample_planes(w, seed);
 }

@@ -1,0 +1,104 @@
+/* Whole matrices to any writable format: what the matrix decides, then its rows, in parallel. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/pool.h"
+#include "fmt/fmt.h"
+
+enum { STRIP = 128 };
+
+struct pass {
+    sr_weight *w;
+    const sr_source *from;
+    const float *importance;
+    float *scratch; /* [threads][SR_ENCODE_ROWS][K] */
+    sr_peaks peaks;
+    float *most;
+};
+
+/* The rows of an item; *n of them. */
+static const float *rows_of(const struct pass *p, int64_t row, int64_t end, int thread, int64_t *n) {
+    float *src = p->scratch + (int64_t)thread * SR_ENCODE_ROWS * p->w->K;
+    *n = end - row < SR_ENCODE_ROWS ? end - row : SR_ENCODE_ROWS;
+    p->from->rows(p->from->ctx, row, *n, src);
+    return src;
+}
+
+/* An item is a row of tiles, so that no two threads have the same one. */
+static void find_peaks(void *ctx, int item, int thread) {
+    const struct pass *p = ctx;
+    const int64_t K = p->w->K, first = item * p->peaks.rows, N = p->w->N;
+    const int64_t end = N - first < p->peaks.rows ? N : first + p->peaks.rows;
+    float *most = p->most + item * p->peaks.n_across;
+    for (int64_t row = first, n; row < end; row += n) {
+        const float *src = rows_of(p, row, end, thread, &n);
+        for (int64_t i = 0; i < n; i++, src += K)
+            for (int64_t t = 0, k = 0; k < K; t++) {
+                float m = most[t];
+                for (int64_t stop = K - k < p->peaks.cols ? K : k + p->peaks.cols; k < stop; k++) {
+                    float v = fabsf(sr_weight_finite(src[k]));
+                    m = v > m ? v : m;
+                }
+                most[t] = m;
+            }
+    }
+}
+
+static void round_rows(void *ctx, int item, int thread) {
+    const struct pass *p = ctx;
+    int64_t n, row = (int64_t)item * SR_ENCODE_ROWS;
+    const float *src = rows_of(p, row, p->w->N, thread, &n);
+    sr_rtn_rows(p->w, row, n, src, p->importance);
+}
+
+static sr_status open_pass(struct pass *p, sr_weight *w, const sr_source *from, int threads, sr_err *err) {
+    *p = (struct pass){.w = w, .from = from};
+    if ((size_t)w->K <= SIZE_MAX / sizeof(float) / SR_ENCODE_ROWS / (size_t)threads)
+        p->scratch = malloc((size_t)threads * SR_ENCODE_ROWS * (size_t)w->K * sizeof(float));
+    return p->scratch ? SR_OK
+                      : sr_fail(err, SR_NOMEM, "no memory to encode rows of %lld columns", (long long)w->K);
+}
+
+static sr_status begin(struct pass *p, int threads, sr_err *err) {
+    sr_weight *w = p->w;
+    int64_t rows, tiles;
+    if (!w->fmt->tiles || !w->fmt->tiles(w, &rows, &p->peaks.cols)) return SR_OK;
+    /* One tile for all rows is found in strips, for the threads. */
+    p->peaks.rows = rows >= w->N && w->N > STRIP ? STRIP : rows;
+    int64_t down = (w->N - 1) / p->peaks.rows + 1, across = (w->K - 1) / p->peaks.cols + 1;
+    p->peaks.n_across = across;
+    if (down > INT32_MAX || __builtin_mul_overflow(down, across, &tiles) || (uint64_t)tiles > SIZE_MAX / sizeof(float))
+        return sr_fail(err, SR_INVALID, "%s: %lld x %lld is too large", w->fmt->name, (long long)w->N, (long long)w->K);
+    p->most = calloc((size_t)tiles, sizeof *p->most);
+    if (!p->most) return sr_fail(err, SR_NOMEM, "no memory for the largest of %lld tiles", (long long)tiles);
+    sr_pool_for(threads, (int)down, find_peaks, p);
+    if (p->peaks.rows != rows) {
+        for (int64_t i = across; i < tiles; i++)
+            p->most[i % across] = p->most[i] > p->most[i % across] ? p->most[i] : p->most[i % across];
+        p->peaks.rows = rows;
+        down = 1;
+    }
+    p->peaks.n_down = down;
+    p->peaks.most = p->most;
+    sr_status s = w->fmt->begin(w, &p->peaks, err);
+    free(p->most);
+    return s;
+}
+
+sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_err *err) {
+    struct pass p;
+    sr_status s = open_pass(&p, w, from, threads, err);
+    if (s == SR_OK) s = begin(&p, threads, err);
+    free(p.scratch);
+    return s;
+}
+
+sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int threads, sr_err *err) {
+    struct pass p;
+    sr_status s = open_pass(&p, w, from, threads, err);
+    if (s == SR_OK) s = begin(&p, threads, err);
+    p.importance = importance;
+    if (s == SR_OK) sr_pool_for(threads, (int)((w->N + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), round_rows, &p);
+    free(p.scratch);
+    return s;
+}
