@@ -55,6 +55,18 @@ static int gemm_zero(const sr_weight *w, int64_t row, int64_t g) {
     return (int)(sr_get_u32(p) >> shift_of(bits, row) & ((1u << bits) - 1));
 }
 
+static void gemm_put_codes(sr_weight *w, int64_t row, int64_t k0, int n, const uint8_t *q) {
+    const int bits = w->fmt->spec.bits, shift = shift_of(bits, row);
+    const int64_t stride = w->plane[SR_INTEGER_CODES].stride;
+    uint8_t *p = w->plane[SR_INTEGER_CODES].data + k0 * stride + row * bits / 32 * 4;
+    for (int i = 0; i < n; i++, p += stride) sr_put_bits(p, shift, bits, q[i]);
+}
+static void gemm_put_zero(sr_weight *w, int64_t row, int64_t g, int zero) {
+    const int bits = w->fmt->spec.bits;
+    uint8_t *p = w->plane[SR_INTEGER_ZEROS].data + g * w->plane[SR_INTEGER_ZEROS].stride + row * bits / 32 * 4;
+    sr_put_bits(p, shift_of(bits, row), bits, (unsigned)zero);
+}
+
 static bool gemm_claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     return claims("gemm|exllama|exllamav2|ipex", self->spec.bits, "i32", parts, spec);
 }
@@ -69,6 +81,7 @@ static sr_status gemm_layout(const sr_format *self, int64_t N, int64_t K, const 
     sr_planes_add(planes, "qweight", "i32", false, K, N / per_word);
     sr_planes_add(planes, "scales", "f16|bf16|f32", false, groups, N);
     sr_planes_add(planes, "qzeros", "i32", true, groups, N / per_word);
+    planes->plane[SR_INTEGER_ZEROS].created = true;
     return SR_OK;
 }
 static bool gemm_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
@@ -79,13 +92,15 @@ static bool gemm_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, i
     return true;
 }
 
-static sr_status need_zeros(const sr_parts *parts, const sr_weight *w, sr_err *err) {
+static sr_status need_zeros(const sr_parts *parts, sr_weight *w, sr_err *err) {
+    if (!parts) sr_integer_middle(w);
     if (parts && !w->plane[SR_INTEGER_ZEROS].data && !w->spec.sym)
         return sr_fail(err, SR_CORRUPT, "qzeros is missing, and the config says that there are zero points");
     return SR_OK;
 }
 static sr_status gemm_adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
-    static const sr_integer aux = {.codes = gemm_codes, .zero = gemm_zero};
+    static const sr_integer aux = {
+        .codes = gemm_codes, .zero = gemm_zero, .put_codes = gemm_put_codes, .put_zero = gemm_put_zero};
     (void)arena;
     w->aux = &aux;
     return need_zeros(parts, w, err);
@@ -107,6 +122,14 @@ static int gemv_zero(const sr_weight *w, int64_t row, int64_t g) {
     const uint8_t *p = w->plane[SR_INTEGER_ZEROS].data;
     return p ? p[row * w->plane[SR_INTEGER_ZEROS].stride + g / 2] >> 4 * (g % 2) & 15 : 8;
 }
+static void gemv_put_codes(sr_weight *w, int64_t row, int64_t k0, int n, const uint8_t *q) {
+    uint8_t *p = w->plane[SR_INTEGER_CODES].data + row * w->plane[SR_INTEGER_CODES].stride;
+    for (int i = 0; i < n; i++) sr_put_bits(p + (k0 + i) / 2, (int)(4 * ((k0 + i) % 2)), 4, q[i]);
+}
+static void gemv_put_zero(sr_weight *w, int64_t row, int64_t g, int zero) {
+    uint8_t *p = w->plane[SR_INTEGER_ZEROS].data + row * w->plane[SR_INTEGER_ZEROS].stride + g / 2;
+    sr_put_bits(p, (int)(4 * (g % 2)), 4, (unsigned)zero);
+}
 static int64_t gemv_scale_at(const sr_weight *w, int64_t row, int64_t g) {
     return row * padded_groups(w->K, &w->spec) + g;
 }
@@ -124,6 +147,7 @@ static sr_status gemv_layout(const sr_format *self, int64_t N, int64_t K, const 
     sr_planes_add(planes, "qweight", "i32", false, N, K / 8);
     sr_planes_add(planes, "scales", "f16|bf16|f32", false, N, groups);
     sr_planes_add(planes, "qzeros", "i32", true, N, groups / 8);
+    planes->plane[SR_INTEGER_ZEROS].created = true;
     return SR_OK;
 }
 static bool gemv_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, int64_t *K) {
@@ -135,7 +159,11 @@ static bool gemv_dims(const sr_parts *parts, const sr_qspec *spec, int64_t *N, i
     return true;
 }
 static sr_status gemv_adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
-    static const sr_integer aux = {.codes = gemv_codes, .zero = gemv_zero, .scale_at = gemv_scale_at};
+    static const sr_integer aux = {.codes = gemv_codes,
+                                   .zero = gemv_zero,
+                                   .scale_at = gemv_scale_at,
+                                   .put_codes = gemv_put_codes,
+                                   .put_zero = gemv_put_zero};
     (void)arena;
     w->aux = &aux;
     return need_zeros(parts, w, err);
@@ -145,13 +173,32 @@ static sr_status gemv_adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena
  * Four rows share words of 16 bits. 64 columns of one row are 16 words; inside 32 columns, column k is code
  * 8 (k % 8 / 2) + 4 (k % 2) + k / 8. */
 
+/* Nibble of column k, from where the row's begin. */
+static int64_t fast_at(int64_t k) {
+    int in = (int)(k % 32), at = (int)(k % 64) / 32 * 32 + 8 * (in % 8 / 2) + 4 * (in % 2) + in / 8;
+    return k / 64 * 256 + at;
+}
+static uint8_t *fast_row(const sr_weight *w, int64_t row) {
+    return w->plane[0].data + row / 4 * w->plane[0].stride + row % 4 * 32;
+}
 static void fast_codes(const sr_weight *w, int64_t row, int64_t k0, int n, uint8_t *q) {
-    const uint8_t *p = w->plane[0].data + row / 4 * w->plane[0].stride + row % 4 * 32;
-    for (int i = 0; i < n; i++) {
-        int64_t k = k0 + i;
-        int in = (int)(k % 32), at = (int)(k % 64) / 32 * 32 + 8 * (in % 8 / 2) + 4 * (in % 2) + in / 8;
-        q[i] = p[k / 64 * 128 + at / 2] >> 4 * (at % 2) & 15;
-    }
+    const uint8_t *p = fast_row(w, row);
+    for (int i = 0; i < n; i++) q[i] = p[fast_at(k0 + i) / 2] >> 4 * (fast_at(k0 + i) % 2) & 15;
+}
+/* The zero point is stored as -scale * z, rounded: codes are chosen with that. */
+static void fast_fit(const sr_fit *in, sr_grid *grid) {
+    sr_integer_fit(in, grid);
+    grid->lo = 0;
+    grid->hi = 15;
+    grid->min[0] = -sr_plane_round(in->w, 2, -grid->scale[0] * (float)grid->mn[0]);
+}
+static void fast_store(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    const int64_t at = k0 / w->spec.group * w->N + row;
+    uint8_t *p = fast_row(w, row);
+    for (int i = 0; i < n; i++)
+        sr_put_bits(p + fast_at(k0 + i) / 2, (int)(4 * (fast_at(k0 + i) % 2)), 4, (uint32_t)code[i]);
+    sr_plane_put(w, 1, at, grid->scale[0]);
+    sr_plane_put(w, 2, at, -grid->min[0]);
 }
 static void fast_decode(const sr_weight *w, int64_t row, int64_t k0, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i += 64) {
@@ -211,18 +258,21 @@ static void fast_sample(sr_weight *w, uint64_t seed) {
     const sr_format sr_fmt_##variable = {                                                                              \
         .name = text,                                                                                                  \
         .lane = 1,                                                                                                     \
-        .spec = {.method = "awq", .layout = version, .sym = true, .bits = n, .group = 128},                            \
+        .spec = {.method = "awq", .layout = version, .sym = false, .bits = n, .group = 128},                           \
         .tile = SR_TILE_I8,                                                                                            \
         .claim = kind##_claim,                                                                                         \
         .layout = kind##_layout,                                                                                       \
         .dims = kind##_dims,                                                                                           \
         __VA_ARGS__,                                                                                                   \
     }
-#define INTEGER(kind) .adopt = kind##_adopt, .decode = sr_integer_decode, .unpack = sr_integer_unpack
+#define INTEGER(kind)                                                                                                  \
+    .adopt = kind##_adopt, .decode = sr_integer_decode, .unpack = sr_integer_unpack, .sample = sr_integer_sample,      \
+    .fit = sr_integer_fit, .snap = sr_integer_snap, .store = sr_integer_store
 #define PACKER .reference = "autoawq 0.2.9, packer"
 
-AWQ(awq4, "awq4", "gemm", 4, gemm, .block = 1, INTEGER(gemm), .reference = "autoawq 0.2.9", COARSE);
-AWQ(awq8, "awq8", "gemm", 8, gemm, .block = 1, INTEGER(gemm), .has_min = true);
-AWQ(awq4_gemv, "awq4_gemv", "gemv", 4, gemv, .block = 8, INTEGER(gemv), PACKER, COARSE);
-AWQ(awq4_gemv_fast, "awq4_gemv_fast", "gemv_fast", 4, fast, .block = 64, PACKER, COARSE, .has_min = true,
-    .decode = fast_decode, .unpack = fast_unpack, .sample = fast_sample);
+AWQ(awq4, "awq4", "gemm", 4, gemm, .block = 1, .rtn_err = 0.101f, INTEGER(gemm), .reference = "autoawq 0.2.9", COARSE);
+AWQ(awq8, "awq8", "gemm", 8, gemm, .block = 1, .rtn_err = 0.00597f, INTEGER(gemm), .has_min = true);
+AWQ(awq4_gemv, "awq4_gemv", "gemv", 4, gemv, .block = 8, .rtn_err = 0.101f, INTEGER(gemv), PACKER, COARSE);
+AWQ(awq4_gemv_fast, "awq4_gemv_fast", "gemv_fast", 4, fast, .block = 64, .rtn_err = 0.101f, PACKER, COARSE,
+    .has_min = true, .decode = fast_decode, .unpack = fast_unpack, .sample = fast_sample, .fit = fast_fit,
+    .snap = sr_snap_affine, .store = fast_store);

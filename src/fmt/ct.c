@@ -70,12 +70,29 @@ static int packed_code(const uint8_t *words, int64_t step, int64_t i, int bits, 
     return (int)(v & ((1u << bits) - 1));
 }
 
+static void put_packed(uint8_t *words, int64_t step, int64_t i, int bits, uint32_t code) {
+    const int64_t bit = i * bits;
+    const int shift = (int)(bit % 32), first = 32 - shift < bits ? 32 - shift : bits;
+    sr_put_bits(words + bit / 32 * step, shift, first, code);
+    sr_put_bits(words + (bit / 32 + 1) * step, 0, bits - first, code >> first); /* of no bits, mostly */
+}
+static void put_codes_packed(sr_weight *w, int64_t row, int64_t k0, int n, const uint8_t *q) {
+    const sr_integer *a = w->aux;
+    uint8_t *p = w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride;
+    for (int i = 0; i < n; i++) put_packed(p, 4, a->file_order ? w->perm[k0 + i] : k0 + i, w->fmt->spec.bits, q[i]);
+}
+static void put_zero_packed(sr_weight *w, int64_t row, int64_t group, int zero) {
+    int64_t groups = sr_integer_groups(w->K, &w->spec);
+    put_packed(w->plane[ZERO].data + 4 * group, 4 * groups, row, w->fmt->spec.bits, (uint32_t)zero);
+}
+
 static void codes_packed(const sr_weight *w, int64_t row, int64_t k0, int n, uint8_t *q) {
     const sr_integer *a = w->aux;
     const int bits = w->fmt->spec.bits;
     const uint8_t *p = w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride;
-    if (32 % bits || k0 % per_word(bits)) {
-        for (int i = 0; i < n; i++) q[i] = (uint8_t)packed_code(p, 4, k0 + i, bits, a->padded);
+    if (a->file_order || 32 % bits || k0 % per_word(bits)) {
+        for (int i = 0; i < n; i++)
+            q[i] = (uint8_t)packed_code(p, 4, a->file_order ? w->perm[k0 + i] : k0 + i, bits, a->padded);
         return;
     }
     for (p += k0 * bits / 8; n > 0; p += 4) {
@@ -111,9 +128,11 @@ static sr_status layout_packed(const sr_format *self, int64_t N, int64_t K, cons
     planes->plane[WEIGHT].any_shape = true; /* padded words are more of them */
     sr_planes_add(planes, "weight_scale", "bf16|f16|f32", false, N, sr_integer_groups(K, spec));
     planes->plane[SCALE].any_shape = true;
-    sr_planes_add(planes, "weight_zero_point", "i32", true, 0, 0);
-    planes->plane[ZERO].n_dims = 0;
+    sr_planes_add(planes, "weight_zero_point", "i32", true, dense_words(N, bits), sr_integer_groups(K, spec));
+    planes->plane[ZERO].any_shape = !spec->sym; /* padded here too */
+    if (spec->sym) planes->plane[ZERO].n_dims = 0;
     sr_planes_add(planes, "weight_g_idx", "i32", true, K, 0);
+    planes->plane[G_IDX].created = spec->act_order;
     return SR_OK;
 }
 
@@ -152,11 +171,18 @@ static sr_status adopt_packed(const sr_parts *parts, sr_weight *w, sr_arena *are
     const int bits = w->fmt->spec.bits;
     sr_integer *a = sr_arena_alloc(arena, 1, sizeof *a);
     if (!a) return sr_fail(err, SR_NOMEM, "no memory to describe it");
-    *a = (sr_integer){
-        .codes = codes_packed, .zero = zero_packed, .scale_at = scales_of(w) == 1 ? one_scale : scale_by_row};
+    *a = (sr_integer){.codes = codes_packed,
+                      .zero = zero_packed,
+                      .scale_at = scales_of(w) == 1 && w->N > 1 ? one_scale : scale_by_row,
+                      .put_codes = put_codes_packed,
+                      .put_zero = w->spec.sym ? NULL : put_zero_packed};
     w->aux = a;
     sr_status s = set_group(w, scales_of(w), err);
-    if (s != SR_OK || !parts) return s;
+    if (s != SR_OK || !parts) {
+        if (s == SR_OK) sr_integer_middle(w);
+        if (s == SR_OK && w->plane[G_IDX].data) sr_integer_put_order(w, G_IDX);
+        return s;
+    }
     int64_t row_words = w->plane[WEIGHT].bytes / 4 / w->N, N, K;
     if (w->plane[WEIGHT].bytes != row_words * 4 * w->N)
         return sr_fail(err, SR_CORRUPT, "weight_packed has %lld words, expected %lld rows of them",
@@ -180,6 +206,18 @@ static sr_status adopt_packed(const sr_parts *parts, sr_weight *w, sr_arena *are
     if (s != SR_OK || !w->plane[G_IDX].data) return s;
     s = sr_perm_sort(sr_parts_get(parts, "weight_g_idx"), w->K, w->spec.group, arena, &w->perm, err);
     return s == SR_OK && w->perm ? sort_packed(w, a, arena, err) : s;
+}
+
+static void reorder_packed(sr_weight *w) {
+    ((sr_integer *)(uintptr_t)w->aux)->file_order = true;
+    sr_integer_put_order(w, G_IDX);
+}
+/* weight_shape */
+static bool extra_packed(const sr_weight *w, int i, sr_extra *out) {
+    int64_t shape[2] = {w->N, w->K};
+    *out = (sr_extra){.suffix = "weight_shape", .stored = "i64", .n_dims = 1, .shape = {2}, .bytes = sizeof shape};
+    memcpy(out->data, shape, sizeof shape);
+    return i == 0;
 }
 
 /* ---------------------------------------------------------------- int-quantized */
@@ -208,6 +246,14 @@ static void unpack_int(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
         if (w->fmt->has_min) *min++ = *scale * (float)int_zero(w, block);
         scale++;
     }
+}
+
+/* The grid is that of unsigned codes, 128 more than the stored ones. */
+static void store_int(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    int64_t end, block = sr_block_at(w->aux, row, k0, &end);
+    memcpy(w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0, code, (size_t)n);
+    sr_plane_put(w, SCALE, block, grid->scale[0]);
+    if (w->plane[ZERO].data) w->plane[ZERO].data[block] = (uint8_t)(grid->mn[0] - 128);
 }
 
 static bool is_int(const sr_parts *parts) {
@@ -258,6 +304,7 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
     if (w->plane[ZERO].data && w->plane[ZERO].bytes != n)
         return sr_fail(err, SR_CORRUPT, "weight_zero_point has %lld elements, expected one a scale: %lld",
                        (long long)w->plane[ZERO].bytes, (long long)n);
+    if (!parts) w->spec.sym = !w->fmt->has_min;
     if (!parts || !w->plane[G_IDX].data) return SR_OK;
     sr_status s = sr_perm_sort(sr_parts_get(parts, "weight_g_idx"), w->K, w->spec.group, arena, &w->perm, err);
     return s == SR_OK && w->perm ? sort_int(w, arena, err) : s;
@@ -280,9 +327,15 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
         .adopt = adopt_packed,                                                                                         \
         .decode = sr_integer_decode,                                                                                   \
         .unpack = sr_integer_unpack,                                                                                   \
+        .sample = sr_integer_sample,                                                                                   \
+        .fit = sr_integer_fit,                                                                                         \
+        .snap = sr_integer_snap,                                                                                       \
+        .store = sr_integer_store,                                                                                     \
+        .reorder = reorder_packed,                                                                                     \
+        .extra = extra_packed,                                                                                         \
         __VA_ARGS__,                                                                                                   \
     }
-#define INT8(id, symmetric)                                                                                            \
+#define INT8(id, symmetric, error)                                                                                     \
     const sr_format sr_fmt_##id = {                                                                                    \
         .name = #id,                                                                                                   \
         .block = 1,                                                                                                    \
@@ -290,20 +343,24 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
         .spec = {.method = "compressed-tensors", .layout = "int-quantized", .sym = symmetric, .bits = 8, .group = -1}, \
         .reference = "compressed-tensors 0.20",                                                                        \
         .tile = SR_TILE_I8,                                                                                            \
+        .rtn_err = error,                                                                                              \
         .has_min = !symmetric,                                                                                         \
         .claim = claim_int,                                                                                            \
         .layout = layout_int,                                                                                          \
         .adopt = adopt_int,                                                                                            \
         .decode = decode_int,                                                                                          \
         .unpack = unpack_int,                                                                                          \
+        .fit = sr_integer_fit,                                                                                         \
+        .snap = sr_integer_snap,                                                                                       \
+        .store = store_int,                                                                                            \
     }
 
-PACKED(2, COARSE);
-PACKED(3, COARSE);
-PACKED(4, COARSE);
-PACKED(5, .has_min = false);
-PACKED(6, .has_min = false);
-PACKED(7, .has_min = false);
-PACKED(8, .has_min = true);
-INT8(ct_int8, true);
-INT8(ct_int8_asym, false);
+PACKED(2, .rtn_err = 0.554f, COARSE);
+PACKED(3, .rtn_err = 0.239f, COARSE);
+PACKED(4, .rtn_err = 0.111f, COARSE);
+PACKED(5, .rtn_err = 0.054f, .has_min = false);
+PACKED(6, .rtn_err = 0.0266f, .has_min = false);
+PACKED(7, .rtn_err = 0.0131f, .has_min = false);
+PACKED(8, .rtn_err = 0.00655f, .has_min = true);
+INT8(ct_int8, true, 0.00775f);
+INT8(ct_int8_asym, false, 0.00727f);

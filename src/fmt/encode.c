@@ -55,12 +55,14 @@ static sr_status open_pass(struct pass *p, sr_weight *w, const sr_source *from, 
     *p = (struct pass){.w = w, .from = from};
     if ((size_t)w->K <= SIZE_MAX / sizeof(float) / SR_ENCODE_ROWS / (size_t)threads)
         p->scratch = malloc((size_t)threads * SR_ENCODE_ROWS * (size_t)w->K * sizeof(float));
-    return p->scratch ? SR_OK
-                      : sr_fail(err, SR_NOMEM, "no memory to encode rows of %lld columns", (long long)w->K);
+    return p->scratch ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to encode rows of %lld columns", (long long)w->K);
 }
 
 static sr_status begin(struct pass *p, int threads, sr_err *err) {
     sr_weight *w = p->w;
+    if (!w->fmt->group && w->spec.group > 0 && w->spec.group < w->K && w->spec.group % w->fmt->block)
+        return sr_fail(err, SR_INVALID, "%s: groups of %d columns are no whole blocks of %d", w->fmt->name,
+                       w->spec.group, w->fmt->block);
     int64_t rows, tiles;
     if (!w->fmt->tiles || !w->fmt->tiles(w, &rows, &p->peaks.cols)) return SR_OK;
     /* One tile for all rows is found in strips, for the threads. */

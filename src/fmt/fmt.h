@@ -82,14 +82,15 @@ typedef struct sr_planes {
     struct {
         const char *suffix; /* or several, "weight_scale|weight_scale_inv": the first that is there */
         const char *stored; /* stored types (file/stored.c) that it may have, "f16|bf16|f32"; the first is written */
-        bool optional;      /* a file may lack it: the plane's data is NULL. Created only with any_shape */
+        bool optional;      /* a file may lack it: the plane's data is NULL. Not created, but for the next two */
+        bool created;       /* though optional */
         bool any_shape;     /* shape is what a created weight gets; a file's is left to adopt */
         int n_dims;         /* 0: not compared with the file; adopt looks at it */
         int64_t shape[4];   /* dimensions of 1 do not count, and a file may have the first one split in several */
     } plane[SR_MAX_PLANES];
 } sr_planes;
 static inline bool sr_plane_created(const sr_planes *planes, int i) {
-    return !planes->plane[i].optional || planes->plane[i].any_shape;
+    return !planes->plane[i].optional || planes->plane[i].created || planes->plane[i].any_shape;
 }
 /* The type that a plane is written with; NULL: none of that name. */
 const sr_stored *sr_plane_stored(const sr_planes *planes, int i);

@@ -61,6 +61,10 @@ static void codes(const sr_weight *w, int64_t row, int64_t k0, int n, uint8_t *q
     const int bits = w->fmt->spec.bits;
     const uint8_t *words = w->plane[SR_INTEGER_CODES].data + 4 * row;
     const int64_t step = 4 * w->N;
+    if (a->file_order) {
+        for (int i = 0; i < n; i++) q[i] = (uint8_t)code_at(words, step, bits, a->planar, w->perm[k0 + i], 0);
+        return;
+    }
     if (32 % bits || k0 % (32 / bits)) {
         for (int i = 0; i < n; i++) q[i] = (uint8_t)code_at(words, step, bits, a->planar, k0 + i, 0);
         return;
@@ -81,7 +85,37 @@ static int zero(const sr_weight *w, int64_t row, int64_t g) {
     return (code_at(words, 4, bits, a->planar, row, a->add) + a->plus) & ((1 << bits) - 1);
 }
 
+static void put_code(uint8_t *words, int64_t step, int bits, bool planar, int64_t i, unsigned code) {
+    struct field f[MOST_FIELDS];
+    for (int n = fields_of(bits, planar, i, f), p = 0; p < n; p++)
+        sr_put_bits(words + f[p].word * step, f[p].shift, f[p].bits, code >> f[p].at);
+}
+static void put_codes(sr_weight *w, int64_t row, int64_t k0, int n, const uint8_t *q) {
+    const sr_integer *a = w->aux;
+    const int bits = w->fmt->spec.bits, per_word = 32 / bits;
+    uint8_t *words = w->plane[SR_INTEGER_CODES].data + 4 * row;
+    const int64_t step = 4 * w->N;
+    if (a->file_order || 32 % bits || k0 % per_word || n % per_word) {
+        for (int i = 0; i < n; i++)
+            put_code(words, step, bits, a->planar, a->file_order ? w->perm[k0 + i] : k0 + i, q[i]);
+        return;
+    }
+    words += k0 * bits / 32 * step;
+    for (int i = 0; i < n; words += step) {
+        uint32_t v = 0;
+        for (int j = 0; j < 32; j += bits) v |= (uint32_t)q[i++] << j;
+        sr_put_u32(words, v);
+    }
+}
+static void put_zero(sr_weight *w, int64_t row, int64_t g, int zero_point) {
+    const sr_integer *a = w->aux;
+    put_code(w->plane[SR_INTEGER_ZEROS].data + g * w->plane[SR_INTEGER_ZEROS].stride, 4, w->fmt->spec.bits, a->planar,
+             row, (unsigned)(zero_point - a->plus));
+}
+
 /* ---------------------------------------------------------------- claim, layout */
+
+enum { G_IDX = SR_INTEGER_ZEROS + 1 };
 
 static bool is(const char *a, const char *b) {
     return a && !strcmp(a, b);
@@ -111,6 +145,9 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
     sr_planes_add(planes, "qweight", "i32", false, down / 32 + (down % 32 != 0), N);
     sr_planes_add(planes, "scales", "f16|bf16|f32", false, groups, N);
     sr_planes_add(planes, "qzeros", "i32", true, groups, along / 32 + (along % 32 != 0));
+    sr_planes_add(planes, "g_idx", "i32|i64", true, K, 0); /* adopt compares it */
+    planes->plane[SR_INTEGER_ZEROS].created = true;        /* loaders want both in any case */
+    planes->plane[G_IDX].any_shape = true;
     return SR_OK;
 }
 
@@ -171,10 +208,7 @@ static void put_column(uint8_t *plane, const sr_weight *w, bool planar, int64_t 
         for (int i = 0; i < n; i++) {
             uint32_t v = sr_get_u32(words + 4 * i) | ((uint32_t)q[i] >> f[p].at & ((1u << f[p].bits) - 1))
                                                          << f[p].shift;
-            words[4 * i] = (uint8_t)v;
-            words[4 * i + 1] = (uint8_t)(v >> 8);
-            words[4 * i + 2] = (uint8_t)(v >> 16);
-            words[4 * i + 3] = (uint8_t)(v >> 24);
+            sr_put_u32(words + 4 * i, v);
         }
     }
 }
@@ -234,14 +268,29 @@ static sr_status order_columns(const sr_part *g_idx, sr_weight *w, sr_arena *are
 static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_err *err) {
     sr_integer *a = sr_arena_alloc(arena, 1, sizeof *a);
     if (!a) return sr_fail(err, SR_NOMEM, "no memory");
-    *a = (sr_integer){.codes = codes, .zero = zero, .planar = is_planar(w->fmt, &w->spec)};
+    *a = (sr_integer){.codes = codes,
+                      .zero = zero,
+                      .put_codes = put_codes,
+                      .put_zero = put_zero,
+                      .planar = is_planar(w->fmt, &w->spec)};
     w->aux = a;
-    if (!parts) return SR_OK; /* created without zeros: they are in the middle */
+    if (!parts) {
+        a->plus = is(w->spec.layout, "gptq");
+        sr_integer_middle(w);
+        sr_integer_put_order(w, G_IDX);
+        return SR_OK;
+    }
     if (!w->plane[SR_INTEGER_ZEROS].data && !w->spec.sym)
         return sr_fail(err, SR_CORRUPT, "qzeros is missing, and the config says that it is not symmetric");
     choose_zeros(w, a);
     const sr_part *g_idx = sr_parts_get(parts, "g_idx");
     return g_idx ? order_columns(g_idx, w, arena, a, err) : SR_OK;
+}
+
+/* A column's place in the file is its place in x. */
+static void reorder(sr_weight *w) {
+    ((sr_integer *)(uintptr_t)w->aux)->file_order = true;
+    sr_integer_put_order(w, G_IDX);
 }
 
 #define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.012f
@@ -260,13 +309,18 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
         .adopt = adopt,                                                                                                \
         .decode = sr_integer_decode,                                                                                   \
         .unpack = sr_integer_unpack,                                                                                   \
+        .sample = sr_integer_sample,                                                                                   \
+        .fit = sr_integer_fit,                                                                                         \
+        .snap = sr_integer_snap,                                                                                       \
+        .store = sr_integer_store,                                                                                     \
+        .reorder = reorder,                                                                                            \
         __VA_ARGS__,                                                                                                   \
     }
 
-GPTQ(2, COARSE);
-GPTQ(3, COARSE);
-GPTQ(4, COARSE);
-GPTQ(5, .has_min = false);
-GPTQ(6, .has_min = false);
-GPTQ(7, .has_min = false);
-GPTQ(8, .has_min = true);
+GPTQ(2, .rtn_err = 0.554f, COARSE);
+GPTQ(3, .rtn_err = 0.239f, COARSE);
+GPTQ(4, .rtn_err = 0.112f, COARSE);
+GPTQ(5, .rtn_err = 0.054f, .has_min = false);
+GPTQ(6, .rtn_err = 0.0266f, .has_min = false);
+GPTQ(7, .rtn_err = 0.0132f, .has_min = false);
+GPTQ(8, .rtn_err = 0.00656f, .has_min = true);

@@ -16,6 +16,8 @@
 #include "base/random.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
+#include "fmt/search.h"
+#include "fmt/shrink.h"
 
 enum { BLOCK = 32, WEIGHT = 0, SCALES = 1, BIASES = 2 };
 
@@ -24,6 +26,12 @@ static void codes_of(const uint8_t *p, int bits, int8_t *code, int subtract) {
     uint64_t v = 0;
     memcpy(&v, p, (size_t)bits);
     for (int i = 0; i < 8; i++) code[i] = (int8_t)((int)(v >> bits * i & ((1u << bits) - 1)) - subtract);
+}
+
+static void put_codes(uint8_t *p, int bits, const int8_t *code, int add) {
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) v |= (uint64_t)(uint8_t)(code[i] + add) << bits * i;
+    memcpy(p, &v, (size_t)bits);
 }
 
 static const uint8_t *codes_at(const sr_weight *w, int64_t row, int64_t k0) {
@@ -105,6 +113,106 @@ static void unpack_affine(const sr_weight *w, int64_t row, int64_t k0, int64_t n
     for (int64_t k = 0; k < n; k += 8, p += bits) codes_of(p, bits, code + k, middle);
 }
 
+/* mlx's rule, in f32: the end of the range that is further from 0 becomes a code exactly, and 0 nearly so. The scale is
+ * negative where that is the upper end. */
+static void affine_rule(float low, float high, float top, float *scale, float *bias) {
+    bool from_low = fabsf(low) > fabsf(high);
+    float step = (high - low) / top, edge = from_low ? low : high;
+    if (step < 1e-7f) step = 1e-7f;
+    if (!from_low) step = -step;
+    float q = rintf(edge / step);
+    *scale = q != 0 ? edge / q : step;
+    *bias = q != 0 ? edge : 0;
+}
+
+/* What the planes make of a scale and bias, tried beside others. */
+static void candidate(const sr_fit *in, sr_tries *t, int c, float scale, float bias) {
+    t->scale[c] = sr_plane_round(in->w, SCALES, scale);
+    t->min[c] = -sr_plane_round(in->w, BIASES, bias);
+}
+
+static void search_affine(const sr_fit *in, float low, float high, float top, sr_grid *grid) {
+    float best = INFINITY, sum_w, sum_wx;
+    sr_tries t;
+    sr_fit_sums(in, &sum_w, &sum_wx);
+    for (int pass = 0; pass < 4; pass++) {
+        const float scale = grid->scale[0], min = grid->min[0];
+        for (int c = 0; c < SR_TRIES; c++) {
+            float s = scale, b = -min;
+            if (pass == 0 && c > 0) { /* both ends move inwards; every other one is a plain range, where 0 is no code */
+                float in_by = 0.04f * (float)(c / 2) * (high - low), lo = low + in_by, hi = high - in_by;
+                affine_rule(lo, hi, top, &s, &b);
+                if (c % 2) s = (hi - lo) / top, b = lo;
+            } else if (pass == 2) { /* scales around, with the middle of the range where it was */
+                s = scale * (1 + 0.02f * ((float)c - 3.5f));
+                b = -min + (scale - s) * top / 2;
+            } else if (pass % 2) { /* least squares with the codes that they had */
+                float det = sum_w * t.qq[c] - t.q[c] * t.q[c];
+                bool two = det > 1e-5f * sum_w * t.qq[c];
+                s = two ? (sum_w * t.xq[c] - sum_wx * t.q[c]) / det : t.scale[c];
+                b = two ? (t.qq[c] * sum_wx - t.q[c] * t.xq[c]) / det : -t.min[c];
+            }
+            candidate(in, &t, c, s, b);
+        }
+        sr_try_affine(in, top, &t);
+        for (int c = 0; c < SR_TRIES; c++)
+            if (t.error[c] < best) best = t.error[c], grid->scale[0] = t.scale[c], grid->min[0] = t.min[c];
+    }
+}
+
+static void fit_affine(const sr_fit *in, sr_grid *grid) {
+    const int bits = in->w->fmt->spec.bits, top = (1 << bits) - 1;
+    float low, high, scale, bias;
+    sr_fit_range(in, &low, &high);
+    affine_rule(low, high, (float)top, &scale, &bias);
+    grid->n = grid->group = in->n;
+    grid->lo = bits == 8 ? -128 : 0;
+    grid->hi = grid->lo + top;
+    grid->scale[0] = sr_plane_round(in->w, SCALES, scale);
+    grid->min[0] = -sr_plane_round(in->w, BIASES, bias);
+    if (sr_fit_weighs(in)) search_affine(in, low, high, (float)top, grid);
+}
+
+static void snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    const float scale = grid->scale[0], bias = -grid->min[0], by = scale != 0 ? scale : INFINITY;
+    const float top = (float)(grid->hi - grid->lo);
+    (void)i0;
+    for (int i = 0; i < n; i++) {
+        float q = sr_nearest(sr_clamp((sr_weight_finite(w[i]) - bias) / by, 0, top));
+        code[i] = (int8_t)((int)q + grid->lo);
+        back[i] = scale * q + bias;
+    }
+}
+
+static void store_affine(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    uint8_t *p = (uint8_t *)(uintptr_t)codes_at(w, row, k0);
+    int bits = w->fmt->spec.bits;
+    for (int i = 0; i < n; i += 8, p += bits) put_codes(p, bits, code + i, -grid->lo);
+    sr_plane_put(w, SCALES, scale_at(w, row, k0), grid->scale[0]);
+    sr_plane_put(w, BIASES, scale_at(w, row, k0), -grid->min[0]);
+}
+
+/* mlx takes codes by the scale and bias before they are rounded. */
+static void encode_affine(sr_weight *w, int64_t row, const float *src, const float *importance) {
+    const float top = (float)((1 << w->fmt->spec.bits) - 1);
+    (void)importance;
+    for (int64_t k0 = 0; k0 < w->K; k0 += w->spec.group) {
+        sr_fit in = {w, row, k0, w->spec.group, src + k0, NULL, 0};
+        sr_grid grid = {.lo = w->fmt->spec.bits == 8 ? -128 : 0};
+        int8_t code[SR_KC];
+        float low, high, scale, bias;
+        sr_fit_range(&in, &low, &high);
+        affine_rule(low, high, top, &scale, &bias);
+        for (int i = 0; i < in.n; i++) {
+            float q = sr_clamp(rintf((sr_weight_finite(in.x[i]) - bias) / scale), 0, top);
+            code[i] = (int8_t)((int)q + grid.lo);
+        }
+        grid.scale[0] = scale;
+        grid.min[0] = -bias;
+        store_affine(w, row, k0, in.n, &grid, code);
+    }
+}
+
 /* ---------------------------------------------------------------- microscaling */
 
 /* 2^(s - 127); 255 is infinite here, as mlx 0.32 computes it. */
@@ -167,16 +275,20 @@ static void sample_mode(sr_weight *w, uint64_t seed) {
                                      .layout = layout,                                                                 \
                                      .decode = decode_affine,                                                          \
                                      .unpack = unpack_affine,                                                          \
+                                     .fit = fit_affine,                                                                \
+                                     .snap = snap_affine,                                                              \
+                                     .store = store_affine,                                                            \
+                                     .encode = encode_affine,                                                          \
                                      .dims = dims,                                                                     \
                                      __VA_ARGS__}
 
-AFFINE(1, COARSE);
-AFFINE(2, COARSE);
-AFFINE(3, COARSE);
-AFFINE(4, COARSE);
-AFFINE(5, .panel_err = 0);
-AFFINE(6, .panel_err = 0);
-AFFINE(8, .panel_err = 0);
+AFFINE(1, .rtn_err = 0.845f, COARSE);
+AFFINE(2, .rtn_err = 0.398f, COARSE);
+AFFINE(3, .rtn_err = 0.192f, COARSE);
+AFFINE(4, .rtn_err = 0.0919f, COARSE);
+AFFINE(5, .rtn_err = 0.0449f, .panel_err = 0);
+AFFINE(6, .rtn_err = 0.0228f, .panel_err = 0);
+AFFINE(8, .rtn_err = 0.00855f, .panel_err = 0);
 
 const sr_format sr_fmt_mlx_mxfp4 = {
     .name = "mlx_mxfp4",
