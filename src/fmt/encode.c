@@ -64,7 +64,8 @@ static sr_status begin(struct pass *p, int threads, sr_err *err) {
         return sr_fail(err, SR_INVALID, "%s: groups of %d columns are no whole blocks of %d", w->fmt->name,
                        w->spec.group, w->fmt->block);
     int64_t rows, tiles;
-    if (!w->fmt->tiles || !w->fmt->tiles(w, &rows, &p->peaks.cols)) return SR_OK;
+    if (!w->fmt->begin) return SR_OK;
+    if (!w->fmt->tiles || !w->fmt->tiles(w, &rows, &p->peaks.cols)) return w->fmt->begin(w, NULL, err);
     /* One tile for all rows is found in strips, for the threads. */
     p->peaks.rows = rows >= w->N && w->N > STRIP ? STRIP : rows;
     int64_t down = (w->N - 1) / p->peaks.rows + 1, across = (w->K - 1) / p->peaks.cols + 1;

@@ -192,9 +192,10 @@ struct sr_format {
      * seed. sr_weight_sample has a default. */
     void (*sample)(sr_weight *w, uint64_t seed);
 
-    /* Optional, both or none: what the whole matrix decides before its rows are fitted (one scale for the tensor, or a
-     * block of rows). tiles says how many rows and columns each of the largest magnitudes that it wants is of; false:
-     * this weight wants none. begin stores into the planes what fit reads there. */
+    /* Optional: what is known before any row is fitted. begin refuses shapes that cannot be written (SR_INVALID), and
+     * stores into the planes what the whole matrix decides (one scale for the tensor, or a block of rows), where fit
+     * reads it. tiles says over how many rows and columns it wants the largest magnitudes; NULL or false: peaks is
+     * NULL. */
     bool (*tiles)(const sr_weight *w, int64_t *rows, int64_t *cols);
     sr_status (*begin)(sr_weight *w, const sr_peaks *peaks, sr_err *err);
     /* Optional: the act-order of a created weight (sr_weight_reorder). */

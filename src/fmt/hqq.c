@@ -17,6 +17,7 @@
  *
  * view_as_float words are the same bytes under a float type. Old files hold scales and zeros that are quantized by HQQ
  * again (scale_q and meta_scale), or both stacked (zero_scale); or all but W_q in a dictionary "meta". */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,8 @@
 #include "base/half.h"
 #include "base/random.h"
 #include "fmt/hqq.h"
+#include "fmt/search.h"
+#include "fmt/shrink.h"
 
 enum { NAME = 600, PACKING = 16 };
 
@@ -231,9 +234,11 @@ static sr_status layout_hqq(const sr_format *self, int64_t N, int64_t K, const s
     if (fits) n = n_scales(&h, N * K);
     (void)err;
     /* What a file has is compared by adopt: other parts than the config's say how they are grouped. */
-    sr_planes_add(planes, "W_q", h.bytes == 4 ? "i32|f32|f16|bf16" : "u8|f16|bf16|f32", false, fits ? h.words : -1, 0);
-    sr_planes_add(planes, "scale", "f16|bf16|f32", false, fits ? n : -1, 0);
-    sr_planes_add(planes, "zero", "f16|bf16|f32", false, fits ? n : -1, 0);
+    sr_planes_add(planes, "W_q", h.bytes == 4 ? "i32|f32|f16|bf16" : "u8|f16|bf16|f32", false,
+                  fits ? h.words / h.cols : -1, h.cols);
+    /* One a row of the grouped matrix, or a column. */
+    sr_planes_add(planes, "scale", "f16|bf16|f32", false, fits ? (spec->axis ? n : 1) : -1, spec->axis ? 1 : n);
+    sr_planes_add(planes, "zero", "f16|bf16|f32", false, fits ? (spec->axis ? n : 1) : -1, spec->axis ? 1 : n);
     for (int i = 0; i < planes->n; i++) planes->plane[i].any_shape = planes->plane[i].optional = true;
     return SR_OK;
 }
@@ -383,6 +388,155 @@ static sr_status adopt_hqq(const sr_parts *parts, sr_weight *w, sr_arena *arena,
     return SR_OK;
 }
 
+/* ---------------------------------------------------------------- writing */
+
+static sr_status begin_hqq(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
+    const hqq *h = of(w);
+    (void)peaks;
+    if (h->by == SR_HQQ_BY_GROUP && w->K % h->group == 0) return SR_OK;
+    return sr_fail(err, SR_INVALID, "%s writes groups within rows, and rows of %lld columns are no groups of %lld",
+                   w->fmt->name, (long long)w->K, (long long)h->group);
+}
+
+/* The half-quadratic solver of HQQ, on one group: codes are nearest(w * s + z), and z is moved to where the weights
+ * less their (shrunk) errors have it, for 20 steps or until the error no longer falls. hqq: hqq/core/optimize.py,
+ * optimize_weights_proximal_legacy, which stops where that of the whole matrix does. */
+static float solve_zero(const sr_fit *in, float s, float z, float top) {
+    enum { STEPS = 20 };
+    double best = INFINITY;
+    for (int step = 0; step < STEPS; step++) {
+        double error = 0, sum = 0;
+        for (int i = 0; i < in->n; i++) {
+            float x = sr_weight_finite(in->x[i]), q = sr_clamp(rintf(x * s + z), 0, top), e = x - (q - z) / s;
+            float size = fabsf(e), left = 0;
+            /* relu(|e| - |e|^(p - 1) / beta), p = 0.7, beta = 10: 0 below 0.1^(1 / 1.3) = 0.1701 */
+            if (size > 0.17f) left = copysignf(fmaxf(size - 0.1f * powf(size, -0.3f), 0), e);
+            error += (double)size;
+            sum += (double)(q - (x - left) * s);
+        }
+        z = (float)(sum / in->n);
+        if (!(error < best)) break;
+        best = error;
+    }
+    return z;
+}
+
+/* min = zero * scale, the zero being one that the plane holds. */
+static void storable_hqq(const sr_weight *w, float *scale, float *min) {
+    float tiny = 0x1p-24f, s = sr_plane_round(w, SR_HQQ_SCALES, *scale);
+    if (!(fabsf(s) >= tiny)) s = tiny;
+    *min = sr_plane_round(w, SR_HQQ_ZEROS, *min / s) * s;
+    *scale = s;
+}
+
+static void fit_hqq(const sr_fit *in, sr_grid *grid) {
+    const int bits = in->w->fmt->spec.bits, levels = (1 << bits) - 1;
+    float low, high, top = (float)levels;
+    sr_fit_range(in, &low, &high);
+    float s = high - low <= 1e-4f ? 1 : top / (high - low), most = high > -low ? high : -low;
+    s = s < 2e4f ? s : 2e4f;
+    if (most * s > 6e4f) s = 6e4f / most; /* zeros of f16 */
+    float z = -low * s;
+    if (bits == 4) z = rintf(z);
+    z = solve_zero(in, s, z, top);
+    float scale = 1 / s, min = z * scale;
+    storable_hqq(in->w, &scale, &min);
+    if (sr_fit_weighs(in)) sr_shrink_affine(in, top, storable_hqq, &scale, &min);
+    grid->n = grid->group = in->n;
+    grid->lo = bits == 8 ? -128 : 0;
+    grid->hi = grid->lo + levels;
+    grid->scale[0] = scale;
+    grid->min[0] = min;
+    grid->d32 = sr_plane_round(in->w, SR_HQQ_ZEROS, min / scale);
+}
+
+static void snap_hqq(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    const float scale = grid->scale[0], zero = grid->d32, top = (float)(grid->hi - grid->lo);
+    (void)i0;
+    for (int i = 0; i < n; i++) {
+        float q = sr_nearest(sr_clamp(sr_weight_finite(w[i]) / scale + zero, 0, top));
+        code[i] = (int8_t)((int)q + grid->lo);
+        back[i] = (q - zero) * scale;
+    }
+}
+
+/* Rows far apart share bytes, and threads write them: each takes its own bits out and puts them in. */
+static void put_field(uint8_t *p, int shift, int bits, unsigned v) {
+    for (p += shift / 8, shift %= 8; bits > 0; p++, shift = 0) {
+        int n = 8 - shift < bits ? 8 - shift : bits;
+        unsigned mask = ((1u << n) - 1) << shift;
+        __atomic_fetch_and(p, (uint8_t)~mask, __ATOMIC_RELAXED);
+        __atomic_fetch_or(p, (uint8_t)(v << shift & mask), __ATOMIC_RELAXED);
+        v >>= n;
+        bits -= n;
+    }
+}
+
+static void store_hqq(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    const hqq *h = of(w);
+    const int64_t first = row * w->K + k0;
+    for (int64_t i = first; i < first + n;) {
+        int shift;
+        int64_t m;
+        uint8_t *p = w->plane[SR_HQQ_CODES].data + (field(h, i, &shift, &m) - h->word);
+        for (m = m < first + n - i ? m : first + n - i; m > 0; m--, i++, p += h->bytes) {
+            unsigned q = (unsigned)(code[i - first] - grid->lo);
+            if (h->per == 1)
+                *p = (uint8_t)q;
+            else
+                put_field(p, shift, h->bits, q);
+        }
+    }
+    sr_plane_put(w, SR_HQQ_SCALES, first / h->group, grid->scale[0]);
+    sr_plane_put(w, SR_HQQ_ZEROS, first / h->group, grid->d32);
+}
+
+/* What HQQLinear.state_dict adds, as numbers and texts are kept in safetensors. */
+static bool extra_hqq(const sr_weight *w, int i, sr_extra *out) {
+    const int bits = w->fmt->spec.bits;
+    char packing[PACKING];
+    snprintf(packing, sizeof packing, bits == 3 ? "3bit_32" : "%dbit_u8", bits);
+    const struct {
+        const char *suffix, *text;
+        int number;
+        bool flag;
+    } all[] = {
+        {"nbits", NULL, bits, false},
+        {"group_size", NULL, (int)of(w)->group, false},
+        {"axis", NULL, 1, false},
+        {"packing", packing, 0, false},
+        {"unpack_view_dtype", bits == 3 ? "torch.int32" : "torch.uint8", 0, false},
+        {"compute_dtype", "torch.float16", 0, false},
+        {"view_as_float", NULL, 0, true},
+        {"quant_scale", NULL, 0, true},
+        {"quant_zero", NULL, 0, true},
+        {"offload_meta", NULL, 0, true},
+        {"channel_wise", NULL, 1, true},
+        {"optimize", NULL, 1, true},
+        {"round_zero", NULL, bits == 4, true},
+        {"encoded_state_dict", NULL, 1, true},
+        {"stores_quant_config", NULL, 1, true},
+    };
+    enum { N_ALL = sizeof all / sizeof *all };
+    if (i > N_ALL) return false;
+    if (i == N_ALL) {
+        int64_t shape[2] = {w->N, w->K};
+        *out = (sr_extra){.suffix = "shape", .stored = "i64", .n_dims = 1, .shape = {2}, .bytes = sizeof shape};
+        memcpy(out->data, shape, sizeof shape);
+        return true;
+    }
+    *out = (sr_extra){.suffix = all[i].suffix, .stored = all[i].text || all[i].flag ? "u8" : "i32"};
+    out->bytes = all[i].text ? (int)strlen(all[i].text) : all[i].flag ? 1 : 4;
+    if (all[i].text) {
+        out->n_dims = 1;
+        out->shape[0] = out->bytes;
+        memcpy(out->data, all[i].text, (size_t)out->bytes);
+    } else {
+        sr_put_u32(out->data, (uint32_t)all[i].number);
+    }
+    return true;
+}
+
 /* Zeros around the middle of the codes, scales that make about N(0, 0.02). */
 static void sample_hqq(sr_weight *w, uint64_t seed) {
     float levels = (float)(1 << w->spec.bits);
@@ -416,11 +570,16 @@ static void sample_hqq(sr_weight *w, uint64_t seed) {
         .dims = dims_hqq,                                                                                              \
         .adopt = adopt_hqq,                                                                                            \
         .sample = sample_hqq,                                                                                          \
+        .begin = begin_hqq,                                                                                            \
+        .fit = fit_hqq,                                                                                                \
+        .snap = snap_hqq,                                                                                              \
+        .store = store_hqq,                                                                                            \
+        .extra = extra_hqq,                                                                                            \
         __VA_ARGS__,                                                                                                   \
     }
 
-HQQ(8, .panel_err = 0);
-HQQ(4, COARSE);
-HQQ(3, COARSE);
-HQQ(2, COARSE);
-HQQ(1, COARSE);
+HQQ(8, .rtn_err = 0.00515f, .panel_err = 0);
+HQQ(4, .rtn_err = 0.0878f, COARSE);
+HQQ(3, .rtn_err = 0.185f, COARSE);
+HQQ(2, .rtn_err = 0.439f, COARSE);
+HQQ(1, .rtn_err = 1.49f, COARSE);

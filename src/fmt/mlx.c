@@ -125,39 +125,9 @@ static void affine_rule(float low, float high, float top, float *scale, float *b
     *bias = q != 0 ? edge : 0;
 }
 
-/* What the planes make of a scale and bias, tried beside others. */
-static void candidate(const sr_fit *in, sr_tries *t, int c, float scale, float bias) {
-    t->scale[c] = sr_plane_round(in->w, SCALES, scale);
-    t->min[c] = -sr_plane_round(in->w, BIASES, bias);
-}
-
-static void search_affine(const sr_fit *in, float low, float high, float top, sr_grid *grid) {
-    float best = INFINITY, sum_w, sum_wx;
-    sr_tries t;
-    sr_fit_sums(in, &sum_w, &sum_wx);
-    for (int pass = 0; pass < 4; pass++) {
-        const float scale = grid->scale[0], min = grid->min[0];
-        for (int c = 0; c < SR_TRIES; c++) {
-            float s = scale, b = -min;
-            if (pass == 0 && c > 0) { /* both ends move inwards; every other one is a plain range, where 0 is no code */
-                float in_by = 0.04f * (float)(c / 2) * (high - low), lo = low + in_by, hi = high - in_by;
-                affine_rule(lo, hi, top, &s, &b);
-                if (c % 2) s = (hi - lo) / top, b = lo;
-            } else if (pass == 2) { /* scales around, with the middle of the range where it was */
-                s = scale * (1 + 0.02f * ((float)c - 3.5f));
-                b = -min + (scale - s) * top / 2;
-            } else if (pass % 2) { /* least squares with the codes that they had */
-                float det = sum_w * t.qq[c] - t.q[c] * t.q[c];
-                bool two = det > 1e-5f * sum_w * t.qq[c];
-                s = two ? (sum_w * t.xq[c] - sum_wx * t.q[c]) / det : t.scale[c];
-                b = two ? (t.qq[c] * sum_wx - t.q[c] * t.xq[c]) / det : -t.min[c];
-            }
-            candidate(in, &t, c, s, b);
-        }
-        sr_try_affine(in, top, &t);
-        for (int c = 0; c < SR_TRIES; c++)
-            if (t.error[c] < best) best = t.error[c], grid->scale[0] = t.scale[c], grid->min[0] = t.min[c];
-    }
+static void storable_affine(const sr_weight *w, float *scale, float *min) {
+    *scale = sr_plane_round(w, SCALES, *scale);
+    *min = -sr_plane_round(w, BIASES, -*min);
 }
 
 static void fit_affine(const sr_fit *in, sr_grid *grid) {
@@ -168,9 +138,10 @@ static void fit_affine(const sr_fit *in, sr_grid *grid) {
     grid->n = grid->group = in->n;
     grid->lo = bits == 8 ? -128 : 0;
     grid->hi = grid->lo + top;
-    grid->scale[0] = sr_plane_round(in->w, SCALES, scale);
-    grid->min[0] = -sr_plane_round(in->w, BIASES, bias);
-    if (sr_fit_weighs(in)) search_affine(in, low, high, (float)top, grid);
+    grid->scale[0] = scale;
+    grid->min[0] = -bias;
+    storable_affine(in->w, &grid->scale[0], &grid->min[0]);
+    if (sr_fit_weighs(in)) sr_shrink_affine(in, (float)top, storable_affine, &grid->scale[0], &grid->min[0]);
 }
 
 static void snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {

@@ -60,3 +60,36 @@ void sr_try_affine(const sr_fit *in, float top, sr_tries *t) {
         t->xq[c] = sxq[c];
     }
 }
+
+void sr_shrink_affine(const sr_fit *in, float top, void (*storable)(const sr_weight *w, float *scale, float *min),
+                      float *scale, float *min) {
+    float low, high, sum_w, sum_wx, best = INFINITY;
+    sr_tries t;
+    sr_fit_range(in, &low, &high);
+    sr_fit_sums(in, &sum_w, &sum_wx);
+    for (int pass = 0; pass < 4; pass++) {
+        const float a = *scale, b = *min;
+        for (int c = 0; c < SR_TRIES; c++) {
+            float s = a, m = b;
+            if (pass == 0 && c > 0) { /* both ends of the range move inwards */
+                float by = 0.04f * (float)(c - 1) * (high - low);
+                m = -(low + by);
+                s = (high - low - 2 * by) / top;
+            } else if (pass == 2) { /* scales around, the middle of the range where it was */
+                s = a * (1 + 0.02f * ((float)c - 3.5f));
+                m = b - (a - s) * top / 2;
+            } else if (pass % 2) { /* least squares with the codes that they had */
+                float det = sum_w * t.qq[c] - t.q[c] * t.q[c];
+                bool two = det > 1e-5f * sum_w * t.qq[c];
+                s = two ? (sum_w * t.xq[c] - sum_wx * t.q[c]) / det : t.scale[c];
+                m = two ? (sum_wx * -t.qq[c] + t.q[c] * t.xq[c]) / det : t.min[c];
+            }
+            if (pass || c) storable(in->w, &s, &m);
+            t.scale[c] = s;
+            t.min[c] = m;
+        }
+        sr_try_affine(in, top, &t);
+        for (int c = 0; c < SR_TRIES; c++)
+            if (t.error[c] < best) best = t.error[c], *scale = t.scale[c], *min = t.min[c];
+    }
+}

@@ -17,6 +17,11 @@ typedef struct sr_tries {
 } sr_tries;
 void sr_try_affine(const sr_fit *in, float top, sr_tries *t);
 
+/* x ~ scale * q - min for a unit whose importances count. storable rounds both to what the planes hold. *scale and *min
+ * come in as the rule's, storable, and become the best that was tried: shrunk ranges, scales around, least squares. */
+void sr_shrink_affine(const sr_fit *in, float top, void (*storable)(const sr_weight *w, float *scale, float *min),
+                      float *scale, float *min);
+
 /* Smallest and largest weight of a unit, as encoders take them. */
 void sr_fit_range(const sr_fit *in, float *low, float *high);
 /* The largest magnitude. */
