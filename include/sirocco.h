@@ -386,6 +386,52 @@ SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
  * false. Both texts are static. */
 SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
 
+/* ---------------------------------------------------------------- quantizer: any checkpoint into any format */
+
+typedef struct sr_quantizer sr_quantizer;
+
+typedef struct sr_quantize_options {
+    const char *to;          /* "gguf:q4_k_m", "gptq:4,group=128,sym", "mlx:4": sr_quantize_target lists them */
+    const char *format;      /* of the source: "gguf", "ggml", "plain" or NULL */
+    int threads;             /* 0: one per processor */
+    int64_t shard_bytes;     /* most bytes of one safetensors file; 0: 5 GiB */
+    bool overwrite;          /* the result replaces what stands there */
+    sr_progress_fn progress; /* weights done; may be NULL. Returning false stops: sr_quantizer_run can go on later */
+    void *user;
+} sr_quantize_options;
+
+/* Decides what becomes what, from the directory of the checkpoint alone; nothing is written. `result` is a file for
+ * GGUF, else a directory. options->to is required. SR_INVALID lists the targets; SR_UNSUPPORTED: the model or the
+ * target cannot be written. */
+SR_API sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quantize_options *options,
+                                   sr_quantizer **out, sr_err *err);
+SR_API void sr_quantizer_free(sr_quantizer *q);
+
+typedef struct sr_quantize_info {
+    const char *container, *arch; /* of the source */
+    int64_t bytes_in, bytes_out;  /* of tensors */
+    int64_t memory;               /* bytes that are allocated at most, beside the map of the source */
+    int n_files, n_tensors, n_quantized;
+    double bits_per_weight; /* of all matrices in the result */
+} sr_quantize_info;
+SR_API void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info);
+
+typedef struct sr_quantize_tensor {
+    const char *name;      /* of the module or tensor; borrowed until sr_quantizer_free */
+    const char *from, *to; /* types; to NULL: copied as it is */
+    int64_t N, K;          /* 0: no matrix */
+    int64_t bytes;         /* in the result */
+    double error;          /* squared error relative to the squares, once written; -1: not known */
+} sr_quantize_tensor;
+/* For i = 0, 1, ... until it returns false. */
+SR_API bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t);
+
+/* Writes the result, into `result`.part first, which is renamed when everything is there and was read back. With
+ * `resume` it goes on where an earlier run of the same plan ended, however that was: the result is the same to the
+ * byte. SR_IO: the disk, which may be full; SR_CANCELLED: progress said so. What stood at `result` stays until the end.
+ */
+SR_API sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err);
+
 /* ---------------------------------------------------------------- hub: models by name */
 
 /* Where models by name come from and go to. The cache has the layout of the huggingface_hub package and is shared with

@@ -7,6 +7,7 @@ struct cli_args;
 int command_run(const struct cli_args *args);
 int command_inspect(const struct cli_args *args);
 int command_formats(const struct cli_args *args);
+int command_quantize(const struct cli_args *args);
 int command_models(const struct cli_args *args);
 int command_tokenize(const struct cli_args *args);
 int command_template(const struct cli_args *args);

@@ -123,6 +123,13 @@ static int find_path(const cli_args *args, bool may_bundle, opened *o) {
     return hub_path(args, path, quant, false, &o->path);
 }
 
+int open_path(const cli_args *args, char **path) {
+    opened o = {0};
+    int code = find_path(args, false, &o);
+    *path = o.path;
+    return code;
+}
+
 /* ---------------------------------------------------------------- opening */
 
 static const char *isq_next(void *user, int i) {

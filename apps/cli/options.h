@@ -53,6 +53,11 @@ typedef struct cli_args {
     bool kld_exact;
     const char *against;
 
+    cli_texts to;
+    const char *output;
+    bool resume, overwrite, plan;
+    const char *shard_size;
+
     bool no_bos, no_special, summary;
 
     const char *system, *chat_template, *enable_thinking, *reasoning_effort;

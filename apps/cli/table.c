@@ -15,9 +15,10 @@ enum {
     TEMPLATE = 128,
     FORMATS = 256,
     MODELS = 512,
-    ALL = 1023
+    QUANTIZE = 1024,
+    ALL = 2047
 };
-enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE };
+enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -45,6 +46,22 @@ const cli_command cli_commands[] = {
                  "sirocco run model.gguf --no-chat -i \"2 + 2 =\" --greedy\tthe most probable text\n"
                  "git log -5 | sirocco run model.gguf -i - --stop END\tthe prompt from standard input\n",
      .run = command_run},
+    {.name = "quantize",
+     .bit = QUANTIZE,
+     .operands = "[MODEL]",
+     .most_operands = 1,
+     .summary = "write a model in another format",
+     .description =
+         "Reads a model that sirocco can open and writes it in the format that --to names: GGUF's file types with "
+         "llama.cpp's choice for each tensor, or a Hugging Face directory that transformers, vLLM or mlx-lm load. "
+         "First it prints the plan: sizes, memory, the type of every tensor. The result is written tensor by tensor "
+         "beside its place, read back, and only then put there; --resume goes on after Ctrl-C, a full disk or a "
+         "crash.",
+     .examples = "sirocco quantize model-f16.gguf --to gguf:q4_k_m -o model-q4_k_m.gguf\twhat llama-quantize does\n"
+                 "sirocco quantize path/to/model --to gptq:4 -o path/to/result\twhat convert_to_gptq.py does\n"
+                 "sirocco quantize -m org/model --to mlx:4,group=64 -o model-mlx\twhat mlx_lm.convert does\n"
+                 "sirocco quantize -m org/model --to bnb:nf4 --plan\tonly the plan\n",
+     .run = command_quantize},
     {.name = "inspect",
      .bit = INSPECT,
      .operands = "PATH",
@@ -164,6 +181,7 @@ const cli_command cli_commands[] = {
     {0}};
 
 #define SECTION_MODEL "Model"
+#define SECTION_TARGET "Result"
 #define SECTION_TEXT "Text"
 #define SECTION_CHAT "Chat template"
 #define SECTION_SAMPLING "Sampling (defaults: the model's own, else temperature 0.8, top-k 40, top-p 0.95, min-p 0.05)"
@@ -172,10 +190,10 @@ const cli_command cli_commands[] = {
 #define SECTION_OUTPUT "Output"
 
 const cli_option cli_options[] = {
-    {"model", "model-id", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(model), 0, 0, NULL,
-     "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
-    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(file), 0, 0, NULL,
-     "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
+    {"model", "model-id|src", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE, SECTION_MODEL, FIELD(model), 0, 0,
+     NULL, "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
+    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE, SECTION_MODEL, FIELD(file), 0, 0,
+     NULL, "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
     {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
      "of a model of the hub: which of its GGUF or UQFF files, by type (q4_k_m), bits (4) or name"},
     {"revision", NULL, 0, "REV", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
@@ -247,6 +265,20 @@ const cli_option cli_options[] = {
     {"seed", NULL, 0, "N", CLI_SEED, RUN, SECTION_SAMPLING, FIELD(seed), 0, 0, NULL,
      "same seed, same text (default: a new one for each start, shown in the banner)"},
 
+    {"to", NULL, 0, "TARGET", CLI_TEXTS, QUANTIZE, SECTION_TARGET, FIELD(to), 0, 0, NULL,
+     "gguf:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
+     "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double; may be "
+     "repeated"},
+    {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(output), 0, 0, NULL,
+     "file (GGUF) or directory to write; with several targets a directory for all"},
+    {"plan", "dry-run", 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(plan), 0, 0, NULL,
+     "print what would be written, and write nothing"},
+    {"resume", NULL, 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(resume), 0, 0, NULL,
+     "go on where an earlier run of the same conversion ended"},
+    {"overwrite", NULL, 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(overwrite), 0, 0, NULL,
+     "replace what stands at the output, once the new one is complete"},
+    {"shard-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(shard_size), 0, 0, NULL,
+     "most bytes of one safetensors file, as 2G or 500M (default: 5G)"},
     {"text", NULL, 0, "FILE", CLI_TEXT, EVAL, SECTION_MEASURE, FIELD(text), 0, 0, NULL, "the text to score"},
     {"chunks", NULL, 0, "N", CLI_INT, EVAL, SECTION_MEASURE, FIELD(chunks), 1, 2147483647, NULL,
      "only the first N windows (default: all)"},
@@ -284,8 +316,8 @@ const cli_option cli_options[] = {
     {"ctx", NULL, 0, "N", CLI_INT, EVAL, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512", "tokens of a window"},
     {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(kv_type), 0, 0,
      NULL, "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
-    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(threads), 1, 4096, NULL,
-     "threads to use (default: one for each processor)"},
+    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR | QUANTIZE, SECTION_ENGINE, FIELD(threads), 1, 4096,
+     NULL, "threads to use (default: one for each processor)"},
     {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
      "most tokens in one step of prefill (default: 512)"},
     {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,
@@ -295,8 +327,9 @@ const cli_option cli_options[] = {
     {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
-    {"json", NULL, 0, NULL, CLI_FLAG, RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | BENCH | DOCTOR,
-     SECTION_OUTPUT, FIELD(json), 0, 0, NULL, "print one JSON object"},
+    {"json", NULL, 0, NULL, CLI_FLAG,
+     RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | BENCH | DOCTOR | QUANTIZE, SECTION_OUTPUT,
+     FIELD(json), 0, 0, NULL, "print one JSON object"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
     {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
      "more notes and speeds on standard error, also when it is not a terminal"},

@@ -228,6 +228,11 @@ sr_naming sr_naming_of(const sr_file *file, const sr_arch *arch);
 bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *suffix, char out[SR_NAME]);
 bool sr_name_expert(const sr_naming *naming, sr_role role, int layer, int expert, const char *suffix,
                     char out[SR_NAME]);
+/* The other way: what a tensor or module is, its layer and expert (-1: none), and what stands behind (".weight", or
+ * nothing), inside `tensor`. Of roles that share a name (a norm that is post_attention_layernorm here and ffn_norm
+ * there) the first whose name it is. */
+bool sr_name_parse(const sr_naming *naming, const char *tensor, sr_role *role, int *layer, int *expert,
+                   const char **suffix);
 /* Whether some family has a place for a tensor of this name. */
 bool sr_name_known(bool gguf, const char *tensor);
 

@@ -1,5 +1,6 @@
 /* How checkpoints call the parts of a model. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch/arch.h"
@@ -55,6 +56,13 @@ static const sr_name names[SR_N_ROLES] = {
     {SR_FFN_POST_NORM, "post_feedforward_layernorm", "post_ffw_norm"},
 };
 
+/* The name that this family has for a role. */
+static const sr_name *name_of(const sr_arch *arch, sr_role role) {
+    for (const sr_name *own = arch->names; own && (own->hf || own->gguf); own++)
+        if (own->role == role) return own;
+    return &names[role];
+}
+
 /* Where the text model lies in a directory; the first is what a model of text alone has. */
 static const struct place {
     const char *body, *head;
@@ -87,9 +95,7 @@ bool sr_name_full(const sr_naming *naming, sr_role role, int layer, const char *
 
 bool sr_name_expert(const sr_naming *naming, sr_role role, int layer, int expert, const char *suffix,
                     char out[SR_NAME]) {
-    const sr_name *name = &names[role];
-    for (const sr_name *own = naming->arch->names; own && (own->hf || own->gguf); own++)
-        if (own->role == role) name = own;
+    const sr_name *name = name_of(naming->arch, role);
     const char *stem = naming->gguf ? name->gguf : name->hf, *front = naming->gguf ? "" : naming->body;
     if (!stem) return false;
     if (!naming->gguf && role == SR_HEAD) front = naming->head;
@@ -110,17 +116,55 @@ static const char *past_layer(const char *name, const char *front) {
     return digits > 0 && name[n + digits] == '.' ? name + n + digits + 1 : name;
 }
 
-static bool is_part_of(const char *tensor, const char *stem) {
-    if (!stem) return false;
+/* What stands behind the stem, NULL when the tensor is no part of it; *number is what the '*' stood for, or -1. */
+static const char *past_stem(const char *tensor, const char *stem, int *number) {
+    *number = -1;
+    if (!stem) return NULL;
     while (*stem) {
         if (*stem == '*') {
             size_t digits = strspn(tensor, "0123456789");
-            if (digits == 0) return false;
+            if (digits == 0 || digits > 6) return NULL;
+            *number = (int)strtol(tensor, NULL, 10);
             tensor += digits, stem++;
         } else if (*stem++ != *tensor++)
-            return false;
+            return NULL;
     }
-    return *tensor == '.' || *tensor == 0;
+    return *tensor == '.' || *tensor == 0 ? tensor : NULL;
+}
+
+static bool is_part_of(const char *tensor, const char *stem) {
+    int number;
+    return past_stem(tensor, stem, &number) != NULL;
+}
+
+bool sr_name_parse(const sr_naming *naming, const char *tensor, sr_role *role, int *layer, int *expert,
+                   const char **suffix) {
+    const char *const front = naming->gguf ? "blk." : "layers.";
+    const char *in_body = tensor;
+    const size_t body = naming->gguf ? 0 : strlen(naming->body), head = naming->gguf ? 0 : strlen(naming->head);
+    const bool is_body = strncmp(tensor, naming->body, body) == 0;
+    size_t longest = 0;
+    if (is_body) in_body += body;
+    const char *past = past_layer(in_body, front);
+    *layer = past == in_body ? -1 : (int)strtol(in_body + strlen(front), NULL, 10);
+    for (int i = 0; i < SR_N_ROLES; i++) {
+        const sr_name *name = name_of(naming->arch, (sr_role)i);
+        const char *stem = naming->gguf ? name->gguf : name->hf, *at = past, *rest;
+        int number;
+        if (i == SR_ATTN_POST_NORM && !naming->arch->post_norms) continue;
+        if (i == SR_HEAD && !naming->gguf) {
+            if (strncmp(tensor, naming->head, head) != 0) continue;
+            at = tensor + head;
+        } else if (!naming->gguf && !is_body)
+            continue;
+        rest = past_stem(at, stem, &number);
+        if (!rest || strlen(stem) <= longest) continue; /* "attn_k_b" is no part of "attn_k" anyway */
+        longest = strlen(stem);
+        *role = (sr_role)i;
+        *expert = number;
+        *suffix = rest;
+    }
+    return longest > 0;
 }
 
 bool sr_name_known(bool gguf, const char *tensor) {

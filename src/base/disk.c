@@ -268,6 +268,46 @@ void sr_lock_drop(sr_lock *lock) {
     lock->fd = -1;
 }
 
+/* ---------------------------------------------------------------- a file of a known size */
+
+sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *err) {
+    struct stat st;
+    slab->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    if (slab->fd < 0) return fail_errno(err, path, "open for writing");
+    sr_status s = SR_OK;
+    if (fstat(slab->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        s = sr_fail(err, SR_IO, "%s: found a special file, expected a regular one", path);
+    else if (st.st_size != size && ftruncate(slab->fd, size) != 0)
+        s = fail_errno(err, path, "give the file its size");
+    if (s != SR_OK) {
+        close(slab->fd);
+        slab->fd = -1;
+    }
+    return s;
+}
+
+sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void *data, size_t n, sr_err *err) {
+    const char *p = data;
+    while (n > 0) {
+        ssize_t w = pwrite(slab->fd, p, n, at);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) return fail_errno(err, path, "write");
+        p += w, at += w, n -= (size_t)w;
+    }
+    return SR_OK;
+}
+
+sr_status sr_slab_sync(sr_slab *slab, const char *path, sr_err *err) {
+    return fsync(slab->fd) == 0 ? SR_OK : fail_errno(err, path, "write");
+}
+
+sr_status sr_slab_close(sr_slab *slab, const char *path, sr_err *err) {
+    if (slab->fd < 0) return SR_OK;
+    const int bad = close(slab->fd);
+    slab->fd = -1;
+    return bad ? fail_errno(err, path, "write") : SR_OK;
+}
+
 /* ---------------------------------------------------------------- a file that grows */
 
 sr_status sr_sink_open(const char *path, sr_sink *sink, sr_err *err) {

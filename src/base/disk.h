@@ -43,6 +43,19 @@ typedef struct sr_lock {
 sr_status sr_lock_try(const char *path, sr_lock *lock, sr_err *err);
 void sr_lock_drop(sr_lock *lock);
 
+/* A file of a known size that is filled in any order. */
+typedef struct sr_slab {
+    int fd; /* -1: closed */
+} sr_slab;
+/* Opens for writing; `path` is made when missing, must not be a link, and gets this size: what is cut off is lost, what
+ * is new is zero. */
+sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *err);
+/* `path` is for messages. */
+sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void *data, size_t n, sr_err *err);
+/* Waits until what was written is on the medium. */
+sr_status sr_slab_sync(sr_slab *slab, const char *path, sr_err *err);
+sr_status sr_slab_close(sr_slab *slab, const char *path, sr_err *err);
+
 /* A file that grows. Writes go to the system at once, so that nothing is lost with the process. */
 typedef struct sr_sink {
     int fd; /* -1: closed */

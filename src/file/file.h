@@ -153,6 +153,26 @@ bool sr_value_float(const sr_file *file, const char *key, double *out, sr_err *e
 bool sr_value_bool(const sr_file *file, const char *key, bool *out, sr_err *err);
 bool sr_value_string(const sr_file *file, const char *key, const char **text, size_t *n, sr_err *err);
 
+/* ---- writing: what a file will hold, before any of its bytes are there ---- */
+
+typedef struct sr_content {
+    bool gguf;             /* else safetensors */
+    const sr_part *part;   /* [n_parts]: name, type, shape and bytes count */
+    int n_parts;
+    const sr_value *value; /* [n_values] of GGUF's metadata, with GGUF's type numbers; for safetensors texts, which
+                              become its __metadata__ */
+    int n_values;
+    /* Filled by sr_content_lay: what stands in front of the data, where each part begins, and the size of the file.
+     * Between parts are zeros. Parts whose elements are larger come first in safetensors files, so that each is
+     * aligned. */
+    uint8_t *head; /* [n_head], of malloc; sr_content_free */
+    size_t n_head;
+    int64_t *offset, size;
+} sr_content;
+/* SR_INVALID: a part or value that the container cannot hold. */
+sr_status sr_content_lay(sr_content *c, sr_err *err);
+void sr_content_free(sr_content *c);
+
 /* Walks an array value: each call reads one element; false at the end, and for good once an element is not of that kind
  * (signed and unsigned read as each other where the number fits; integers read as floats). A string is any bytes,
  * borrowed from the file. */

@@ -7,7 +7,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "text/buffer.h"
+#include "base/buffer.h"
 
 typedef struct sr_charsmap {
     uint32_t *unit;

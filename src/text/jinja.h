@@ -11,7 +11,7 @@
 #include <setjmp.h>
 
 #include "base/arena.h"
-#include "text/buffer.h"
+#include "base/buffer.h"
 #include "text/template.h"
 
 typedef struct jenv jenv;

@@ -172,7 +172,7 @@ static sr_status read_tiktoken(sr_loader *l, sr_filler *f, sr_buffer *b) {
 
 sr_status sr_load_tiktoken(sr_loader *l) {
     sr_filler f = {.spelling = SR_SPELLED_BYTES, .unique = true};
-    sr_buffer b = {NULL, 0, 0};
+    sr_buffer b = {0};
     l->t->encode = sr_ranks;
     sr_status status = read_tiktoken(l, &f, &b);
     sr_fill_drop(&f);
@@ -363,7 +363,7 @@ static sr_status read_tekken(sr_loader *l, sr_filler *f, sr_buffer *b) {
 
 sr_status sr_load_tekken(sr_loader *l) {
     sr_filler f = {.spelling = SR_SPELLED_BYTES, .unique = true};
-    sr_buffer b = {NULL, 0, 0};
+    sr_buffer b = {0};
     l->t->encode = sr_ranks;
     sr_status status = read_tekken(l, &f, &b);
     sr_fill_drop(&f);

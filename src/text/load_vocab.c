@@ -141,7 +141,7 @@ static sr_status read_all(sr_loader *l, sr_filler *f, sr_buffer *b) {
 
 sr_status sr_load_vocab(sr_loader *l) {
     sr_filler f = {.spelling = SR_SPELLED_BYTES, .unique = true};
-    sr_buffer b = {NULL, 0, 0};
+    sr_buffer b = {0};
     l->t->encode = sr_bpe;
     sr_status status = read_all(l, &f, &b);
     sr_fill_drop(&f);

@@ -145,7 +145,7 @@ sr_status sr_bpe(sr_work *w, const char *word, size_t n) {
     bool waiting = false;
     uint32_t wait_n = 0;
     bool affixed = t->n_prefix || t->n_suffix;
-    sr_buffer affix = {NULL, 0, 0};
+    sr_buffer affix = {0};
     sr_status status = SR_OK;
     for (size_t i = 0; i < n && status == SR_OK;) {
         uint32_t cp;

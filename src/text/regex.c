@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/buffer.h"
+#include "base/buffer.h"
 #include "text/unicode.h"
 
 enum {
@@ -422,10 +422,10 @@ static void class_open(translator *t) {
 /* Writes [..] for the members up to the closing bracket; intersections become (?:(?=[a])[b]). */
 static void class_body(translator *t, bool negated) {
     sr_buffer outer = t->out;
-    t->out = (sr_buffer){NULL, 0, 0};
+    t->out = (sr_buffer){0};
     size_t n_operands = 1;
     bool first = true, closed = false, whole_negated = false;
-    sr_buffer operands = {NULL, 0, 0}; /* finished operands of &&, each as a look-ahead */
+    sr_buffer operands = {0}; /* finished operands of &&, each as a look-ahead */
     while (!t->problem && t->at < t->end) {
         char c = *t->at++;
         if (c == ']' && !first) {
@@ -439,7 +439,7 @@ static void class_body(translator *t, bool negated) {
             if (t->at < t->end && *t->at == ':' && posix_class(t)) continue;
             bool whole = !t->out.n, inner_negated = t->at < t->end && *t->at == '^';
             sr_buffer mine = t->out;
-            t->out = (sr_buffer){NULL, 0, 0};
+            t->out = (sr_buffer){0};
             class_open(t);
             sr_buffer inner = t->out;
             t->out = mine;
@@ -465,7 +465,7 @@ static void class_body(translator *t, bool negated) {
             puts_to(t, "])");
             operands = t->out;
             sr_buffer_free(&done);
-            t->out = (sr_buffer){NULL, 0, 0};
+            t->out = (sr_buffer){0};
             n_operands++;
         } else {
             put(t, &c, 1);
@@ -588,7 +588,7 @@ sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex
         *out = re;
         return SR_OK;
     }
-    translator t = {pattern, pattern + n, {NULL, 0, 0}, NULL, 0};
+    translator t = {pattern, pattern + n, {0}, NULL, 0};
     translate(&t);
     if (t.problem) {
         sr_fail(err, SR_UNSUPPORTED, "tokenizer: pattern %.120s: %s is not supported", re->pattern, t.problem);
@@ -625,7 +625,7 @@ sr_status sr_regex_compile(const char *pattern, size_t n, bool literal, sr_regex
 
 sr_status sr_regex_compile_scripts(sr_regex **out, sr_err *err) {
     static const char any[] = "[ \\p{Cn}\\p{Co}]";
-    sr_buffer b = {NULL, 0, 0};
+    sr_buffer b = {0};
     bool ok = true;
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts && ok; i++) {
         char set[128], text[512];

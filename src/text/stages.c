@@ -266,7 +266,7 @@ static bool is_chinese(uint32_t cp) { /* 0x2B920: as the package has it; the blo
 
 /* normalizers/bert.rs: cleaning, then spaces around Chinese characters, then accents, then case. */
 static bool bert(const sr_stage *stage, const char *s, size_t n, sr_buffer *out) {
-    sr_buffer clean = {NULL, 0, 0}, plain = {NULL, 0, 0};
+    sr_buffer clean = {0}, plain = {0};
     bool ok = sr_buffer_reserve(&clean, n);
     for (size_t i = 0; i < n && ok;) {
         uint32_t cp;
@@ -282,7 +282,7 @@ static bool bert(const sr_stage *stage, const char *s, size_t n, sr_buffer *out)
         i += len;
     }
     if (ok && stage->accents) {
-        sr_buffer apart = {NULL, 0, 0};
+        sr_buffer apart = {0};
         ok = sr_normalize(clean.at ? clean.at : "", clean.n, SR_NFD, &apart) &&
              strip_marks(apart.at ? apart.at : "", apart.n, sr_char_is_nonspacing, &plain);
         sr_buffer_free(&apart);

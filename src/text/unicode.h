@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/utf8.h"
-#include "text/buffer.h"
+#include "base/buffer.h"
 
 #define SR_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 

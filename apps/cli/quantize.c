@@ -1,0 +1,200 @@
+/* sirocco quantize: a model in another format. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/map.h"
+#include "cli/commands.h"
+#include "cli/open.h"
+#include "cli/output.h"
+
+enum { PATH = 4096 };
+
+static bool show_progress(void *user, const char *what, double done, double total) {
+    out_progress_to(user, what, done, total);
+    return !interrupted();
+}
+
+/* "2G", "500M", "1000000" as bytes; 0: not such a text. */
+static int64_t size_of(const char *text) {
+    char *end;
+    const double n = strtod(text, &end);
+    const double unit = *end == 'G' || *end == 'g' ? 1 << 30 : *end == 'M' || *end == 'm' ? 1 << 20 : 1;
+    if (end == text || (*end && unit == 1) || (*end && end[1]) || !(n > 0) || n * unit > 1e18) return 0;
+    return (int64_t)(n * unit);
+}
+
+/* Where a target's result goes: --output, in it where there are several, or beside the model. */
+static void result_path(const cli_args *args, const char *model, const char *to, char path[PATH]) {
+    char name[256], plain[256];
+    size_t n = 0;
+    const bool gguf = strncmp(to, "gguf:", 5) == 0;
+    for (const char *c = gguf ? to + 5 : to; *c && n + 1 < sizeof plain; c++)
+        plain[n++] = *c == ':' || *c == ',' || *c == '=' ? '-' : *c;
+    plain[n] = 0;
+    open_name(model, name, sizeof name);
+    if (strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".gguf") == 0) name[strlen(name) - 5] = 0;
+    if (args->output && args->to.n == 1)
+        snprintf(path, PATH, "%s", args->output);
+    else
+        snprintf(path, PATH, "%s%s%s-%s%s", args->output ? args->output : "", args->output ? "/" : "", name, plain,
+                 gguf ? ".gguf" : "");
+}
+
+/* Tensors of one kind and conversion in a line: "blk.*.attn_q". */
+typedef struct kind {
+    char name[128], from[32], to[32];
+    int n;
+    int64_t bytes;
+    double error, weights;
+} kind;
+
+static void without_numbers(const char *name, char *to, size_t cap) {
+    size_t n = 0;
+    for (const char *c = name; *c && n + 1 < cap; c++) {
+        if (*c < '0' || *c > '9' || (c > name && c[-1] != '.')) {
+            to[n++] = *c;
+            continue;
+        }
+        while (c[1] >= '0' && c[1] <= '9') c++;
+        to[n++] = '*';
+    }
+    to[n] = 0;
+}
+
+static kind *kinds_of(const sr_quantizer *q, int *n) {
+    kind *k = NULL;
+    sr_quantize_tensor t;
+    *n = 0;
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        char name[128];
+        int at = 0;
+        if (t.N == 0) continue;
+        without_numbers(t.name, name, sizeof name);
+        const char *to = t.to ? t.to : t.from;
+        while (at < *n && (strcmp(k[at].name, name) || strcmp(k[at].from, t.from) || strcmp(k[at].to, to))) at++;
+        if (at == *n) {
+            k = out_alloc(k, (size_t)++ * n, sizeof *k);
+            k[at] = (kind){.n = 0};
+            snprintf(k[at].name, sizeof k[at].name, "%s", name);
+            snprintf(k[at].from, sizeof k[at].from, "%s", t.from);
+            snprintf(k[at].to, sizeof k[at].to, "%s", to);
+        }
+        k[at].n++;
+        k[at].bytes += t.bytes;
+        if (t.error >= 0) {
+            k[at].error += t.error * (double)t.N * (double)t.K;
+            k[at].weights += (double)t.N * (double)t.K;
+        }
+    }
+    return k;
+}
+
+static void print_kinds(const sr_quantizer *q, bool written) {
+    int n;
+    kind *k = kinds_of(q, &n);
+    out_table t = {written ? "lrllrr" : "lrllr", NULL, 0, 0};
+    char size[OUT_NUMBER];
+    static const char *const head[] = {"matrices", "n", "from", "to", "size", "error"};
+    for (int i = 0; i < (written ? 6 : 5); i++) out_cell(&t, "%s", head[i]);
+    for (int i = 0; i < n; i++) {
+        out_cell(&t, "%s", k[i].name);
+        out_cell(&t, "%d", k[i].n);
+        out_cell(&t, "%s", k[i].from);
+        out_cell(&t, "%s", strcmp(k[i].from, k[i].to) ? k[i].to : "as it is");
+        out_cell(&t, "%s", out_size(size, (double)k[i].bytes));
+        if (written && k[i].weights > 0)
+            out_cell(&t, "%.2f %%", 100 * sqrt(k[i].error / k[i].weights));
+        else if (written)
+            out_cell(&t, "-");
+    }
+    out_table_print(&t, 2);
+    free(k);
+}
+
+static void print_json(const sr_quantizer *q, const char *to, const char *path, bool written) {
+    sr_quantize_info info;
+    sr_quantize_tensor t;
+    out_json j = {0};
+    sr_quantizer_info(q, &info);
+    json_open(&j, NULL, '{');
+    json_text(&j, "to", to);
+    json_text(&j, "output", path);
+    json_bool(&j, "written", written);
+    json_int(&j, "bytes_in", info.bytes_in);
+    json_int(&j, "bytes_out", info.bytes_out);
+    json_int(&j, "memory", info.memory);
+    json_real(&j, "bits_per_weight", info.bits_per_weight);
+    json_open(&j, "tensors", '[');
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        json_open(&j, NULL, '{');
+        json_text(&j, "name", t.name);
+        json_text(&j, "from", t.from);
+        json_text(&j, "to", t.to);
+        json_int(&j, "bytes", t.bytes);
+        json_real(&j, "error", t.error >= 0 ? t.error : NAN);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    json_close(&j, '}');
+}
+
+static void print_plan(const sr_quantizer *q, const char *to, const char *path) {
+    sr_quantize_info info;
+    char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER];
+    sr_quantizer_info(q, &info);
+    out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s", info.container,
+             info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
+             info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory));
+    out_note("to %s", path);
+}
+
+static int convert(const cli_args *args, const char *model, const char *to) {
+    char path[PATH];
+    sr_err err = {0};
+    sr_quantizer *q;
+    out_progress progress = {0};
+    result_path(args, model, to, path);
+    const sr_quantize_options options = {.to = to,
+                                         .format = args->format,
+                                         .threads = (int)args->threads,
+                                         .shard_bytes = args->shard_size ? size_of(args->shard_size) : 0,
+                                         .overwrite = args->overwrite,
+                                         .progress = show_progress,
+                                         .user = &progress};
+    if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
+    print_plan(q, to, path);
+    sr_status s = SR_OK;
+    const double began = sr_clock();
+    if (!args->plan) {
+        s = sr_quantizer_run(q, args->resume, &err);
+        out_progress_end(&progress);
+    }
+    if (s == SR_OK && args->json)
+        print_json(q, to, path, !args->plan);
+    else if (s == SR_OK)
+        print_kinds(q, !args->plan);
+    char time[OUT_NUMBER];
+    if (s == SR_OK && !args->plan) out_note("written in %s", out_seconds(time, sr_clock() - began));
+    sr_quantizer_free(q);
+    return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);
+}
+
+int command_quantize(const cli_args *args) {
+    char *model = NULL;
+    if (args->to.n == 0)
+        return out_error(EXIT_USAGE, "'sirocco quantize' needs --to TARGET, as --to gguf:q4_k_m; see --help");
+    if (args->shard_size && size_of(args->shard_size) < 1 << 20)
+        return out_error(EXIT_USAGE, "--shard-size takes at least 1M, as 2G or 500M; found '%s'", args->shard_size);
+    int code = open_path(args, &model);
+    struct stat st;
+    if (!code && args->to.n > 1 && args->output && !args->plan &&
+        (stat(args->output, &st) != 0 || !S_ISDIR(st.st_mode)))
+        code = out_error(EXIT_USAGE, "with several targets --output names a directory that exists; found '%s'",
+                         args->output);
+    interrupt_catch(false);
+    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i]);
+    free(model);
+    return code;
+}

@@ -1,0 +1,432 @@
+/* What becomes what, from the directory of the source alone. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/path.h"
+#include "quant/quant.h"
+
+enum { MODULE = 512 };
+
+static sr_status no_memory(sr_err *err) {
+    return sr_fail(err, SR_NOMEM, "no memory for the plan of a conversion");
+}
+
+/* Matrices that are never rounded: routers, and what is not worth it. */
+static bool is_matrix_role(sr_role role) {
+    switch (role) {
+    case SR_EMBED:
+    case SR_HEAD:
+    case SR_Q:
+    case SR_K:
+    case SR_V:
+    case SR_QKV:
+    case SR_Q_A:
+    case SR_Q_B:
+    case SR_KV_A:
+    case SR_KV_B:
+    case SR_K_B:
+    case SR_V_B:
+    case SR_ATTN_OUT:
+    case SR_GATE:
+    case SR_UP:
+    case SR_GATE_UP:
+    case SR_DOWN:
+    case SR_EXPERTS_GATE:
+    case SR_EXPERTS_UP:
+    case SR_EXPERTS_GATE_UP:
+    case SR_EXPERTS_DOWN:
+    case SR_SWITCH_GATE:
+    case SR_SWITCH_UP:
+    case SR_SWITCH_DOWN:
+    case SR_EXPERT_GATE:
+    case SR_EXPERT_UP:
+    case SR_EXPERT_DOWN:
+    case SR_SHARED_GATE:
+    case SR_SHARED_UP:
+    case SR_SHARED_GATE_UP:
+    case SR_SHARED_DOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---------------------------------------------------------------- jobs */
+
+static sr_job *add_job(sr_quantizer *q, const char *module, sr_err *err) {
+    sr_job *j = &q->job[q->n_jobs];
+    *j = (sr_job){.layer = -1, .error = -1};
+    j->module = sr_arena_strndup(&q->arena, module, strlen(module));
+    if (!j->module) {
+        no_memory(err);
+        return NULL;
+    }
+    q->n_jobs++;
+    return j;
+}
+
+/* A module whose parts are those of a matrix. */
+static sr_status add_matrix(sr_quantizer *q, const char *module, sr_role role, int layer, const sr_weight *w,
+                            sr_err *err) {
+    sr_job *j = add_job(q, module, err);
+    if (!j) return err->code;
+    const char **from = sr_arena_small(&q->arena, 1, sizeof *from);
+    if (!from) return no_memory(err);
+    from[0] = j->module;
+    j->from = from;
+    j->n_from = 1;
+    j->role = role;
+    j->layer = layer;
+    j->N = w->N;
+    j->K = w->K;
+    j->was = w->fmt;
+    return SR_OK;
+}
+
+static sr_status add_copies(sr_quantizer *q, const sr_parts *parts, sr_err *err) {
+    for (int i = 0; i < parts->n; i++) {
+        sr_job *j = add_job(q, parts->item[i].part->name, err);
+        if (!j) return err->code;
+        j->copy = parts->item[i].part;
+    }
+    return SR_OK;
+}
+
+/* Every tensor becomes part of one job, in the order of the file. */
+static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
+    const sr_file *file = q->file;
+    q->job = sr_arena_alloc(&q->arena, (size_t)file->n_parts + 1, sizeof *q->job);
+    bool *done = calloc((size_t)file->n_parts + 1, sizeof *done);
+    if (!q->job || !done) {
+        free(done);
+        return no_memory(err);
+    }
+    sr_status s = SR_OK;
+    for (int i = 0; i < file->n_parts && s == SR_OK; i++) {
+        char module[MODULE];
+        sr_parts parts;
+        sr_role role;
+        int layer, expert;
+        const char *suffix;
+        const sr_part *part = &file->part[i];
+        if (done[i]) continue;
+        if (!sr_part_module(part->name, module, sizeof module)) snprintf(module, sizeof module, "%s", part->name);
+        const bool gathered = strlen(part->name) < MODULE && sr_weight_parts(file, module, &parts) && parts.n > 0;
+        if (!gathered) parts = (sr_parts){.name = module, .file = file, .n = 1, .item = {{"", part}}};
+        for (int p = 0; p < parts.n; p++) done[parts.item[p].part - file->part] = true;
+        if (!done[i]) {
+            parts.item[parts.n < SR_MOST_PARTS ? parts.n++ : 0].part = part;
+            done[i] = true;
+        }
+        sr_weight w;
+        sr_err none = {0};
+        if (gathered && sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix) && !*suffix &&
+            is_matrix_role(role) && sr_weight_bind(file, q->config, module, -1, -1, NULL, &w, &none) == SR_OK &&
+            w.N > 1)
+            s = add_matrix(q, module, role, layer, &w, err);
+        else
+            s = add_copies(q, &parts, err);
+    }
+    free(done);
+    return s;
+}
+
+/* ---------------------------------------------------------------- formats */
+
+static bool fits(const sr_format *fmt, const sr_qspec *spec, int64_t N, int64_t K) {
+    sr_planes planes = {0};
+    const bool grouped = !fmt->group && spec->group > 0 && spec->group < K;
+    return K % fmt->block == 0 && (!grouped || K % spec->group == 0) &&
+           fmt->layout(fmt, N, K, spec, &planes, NULL) == SR_OK;
+}
+
+/* The types of GGUF by its rules, which count the tensors of a kind in the order of layers. */
+static void choose_mix(sr_quantizer *q) {
+    const sr_mix_model model = {.n_layer = q->h.n_layer,
+                                .n_head = q->h.n_head,
+                                .n_kv_head = q->h.n_kv_head,
+                                .n_expert = q->h.gating.n,
+                                .tied = q->h.tied,
+                                .arch = q->arch->gguf_name ? q->arch->gguf_name : ""};
+    for (int i = 0; i < q->n_jobs; i++) {
+        sr_job *j = &q->job[i];
+        int before = 0, n = 0;
+        if (!j->n_from) continue;
+        for (int o = 0; o < q->n_jobs; o++)
+            if (q->job[o].n_from && q->job[o].role == j->role) {
+                before += q->job[o].layer < j->layer;
+                n++;
+            }
+        j->fmt = sr_mix_type(q->target.mix, &model, j->role, before, n, j->K);
+        if (j->fmt == j->was) j->fmt = NULL;
+    }
+}
+
+static void choose(sr_quantizer *q) {
+    if (q->target.gguf) {
+        choose_mix(q);
+        return;
+    }
+    for (int i = 0; i < q->n_jobs; i++) {
+        sr_job *j = &q->job[i];
+        const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
+        if (!j->n_from || (edge && !q->target.edges)) continue;
+        if (!fits(q->target.fmt, &q->target.spec, j->N, j->K)) {
+            sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
+                   (long long)j->K, q->target.text, j->was->name);
+            continue;
+        }
+        if (j->was == q->target.fmt && !j->was->spec.method) continue;
+        j->fmt = q->target.fmt;
+        j->spec = q->target.spec;
+    }
+}
+
+/* ---------------------------------------------------------------- tensors and files of the result */
+
+static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix, const sr_stored *type, int n_dims,
+                         const int64_t *shape, sr_err *err) {
+    char name[MODULE + 64];
+    if (q->n_parts == q->cap_parts) {
+        const int cap = 2 * q->cap_parts + 256;
+        sr_part *more = realloc(q->part, (size_t)cap * sizeof *more);
+        if (more) q->part = more;
+        if (!more) {
+            no_memory(err);
+            return NULL;
+        }
+        q->cap_parts = cap;
+    }
+    sr_part *p = &q->part[q->n_parts];
+    const char *dot = suffix[0] == 0 || suffix[0] == '_' ? "" : ".";
+    snprintf(name, sizeof name, "%s%s%.*s", module, dot, (int)strcspn(suffix, "|"), suffix);
+    *p = (sr_part){.name = sr_arena_strndup(&q->arena, name, strlen(name)), .type = type, .n_dims = n_dims};
+    p->n_elements = 1;
+    for (int d = 0; d < n_dims; d++) p->n_elements *= p->shape[d] = shape[d];
+    if (!p->name || !sr_stored_bytes(type, p->n_elements, &p->bytes)) {
+        no_memory(err);
+        return NULL;
+    }
+    q->n_parts++;
+    return p;
+}
+
+static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
+    sr_planes planes = {0};
+    sr_status s = j->fmt->layout(j->fmt, j->N, j->K, &j->spec, &planes, err);
+    for (int i = 0; i < planes.n && s == SR_OK; i++) {
+        const sr_stored *type = sr_plane_stored(&planes, i);
+        if (!sr_plane_created(&planes, i)) continue;
+        if (!add_part(q, j->module, planes.plane[i].suffix, type, planes.plane[i].n_dims, planes.plane[i].shape, err))
+            return err->code;
+    }
+    if (q->target.gguf && s == SR_OK) { /* experts are one matrix to us, and a stack in the file */
+        const sr_part *was = sr_file_part(q->file, q->part[j->first_part].name);
+        sr_part *p = &q->part[j->first_part];
+        if (was && was->n_dims == 3) {
+            p->n_dims = 3;
+            memcpy(p->shape, was->shape, 3 * sizeof *p->shape);
+        }
+    }
+    const sr_weight w = {.fmt = j->fmt, .N = j->N, .K = j->K, .spec = j->spec};
+    sr_extra extra;
+    for (int i = 0; s == SR_OK && j->fmt->extra && j->fmt->extra(&w, i, &extra); i++)
+        if (!add_part(q, j->module, extra.suffix, sr_stored_by_name(extra.stored), extra.n_dims, extra.shape, err))
+            return err->code;
+    return s;
+}
+
+static sr_status copy_part(sr_quantizer *q, const sr_part *from, bool as_f32, sr_err *err) {
+    sr_part *p =
+        add_part(q, from->name, "", as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, from->shape, err);
+    return p ? SR_OK : err->code;
+}
+
+static sr_status list_parts(sr_quantizer *q, sr_err *err) {
+    sr_status s = SR_OK;
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        sr_job *j = &q->job[i];
+        sr_parts parts;
+        j->first_part = q->n_parts;
+        if (j->copy)
+            s = copy_part(q, j->copy, j->as_f32, err);
+        else if (j->fmt)
+            s = matrix_parts(q, j, err);
+        else {
+            sr_weight_parts(q->file, j->from[0], &parts);
+            for (int p = 0; p < parts.n && s == SR_OK; p++) s = copy_part(q, parts.item[p].part, false, err);
+        }
+        j->n_parts = q->n_parts - j->first_part;
+        for (int p = 0; p < j->n_parts; p++) q->bytes_out += q->part[j->first_part + p].bytes;
+        if (j->n_from) {
+            q->n_weights += (double)j->N * (double)j->K;
+            if (j->fmt) q->n_quantized += (double)j->N * (double)j->K;
+        }
+    }
+    return s;
+}
+
+/* Jobs are not divided among files. */
+static sr_status list_files(sr_quantizer *q, sr_err *err) {
+    int n = 1;
+    int64_t bytes = 0;
+    q->part_file = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *q->part_file);
+    q->part_at = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *q->part_at);
+    if (!q->part_file || !q->part_at) return no_memory(err);
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        int64_t own = 0;
+        for (int p = 0; p < j->n_parts; p++) own += q->part[j->first_part + p].bytes;
+        if (bytes > 0 && bytes + own > q->shard_bytes && !q->target.gguf) n++, bytes = 0;
+        bytes += own;
+        for (int p = 0; p < j->n_parts; p++) q->part_file[j->first_part + p] = n - 1;
+    }
+    q->out = sr_arena_alloc(&q->arena, (size_t)n, sizeof *q->out);
+    sr_part *part = sr_arena_alloc(&q->arena, (size_t)q->n_parts + 1, sizeof *part);
+    int *index = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *index);
+    static const sr_value pytorch = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"pt", 2}};
+    static const sr_value mlx = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"mlx", 3}};
+    if (!q->out || !part || !index) return no_memory(err);
+    q->n_out = n;
+    for (int f = 0, at = 0; f < n; f++) {
+        char name[64] = "model.safetensors";
+        sr_out_file *out = &q->out[f];
+        if (n > 1) snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", f + 1, n);
+        const char *own = q->target.gguf ? sr_path_base(q->result) : name;
+        out->name = sr_arena_strndup(&q->arena, own, strlen(own));
+        out->part = index + at;
+        out->content = (sr_content){.gguf = q->target.gguf, .part = part + at};
+        for (int p = 0; p < q->n_parts; p++)
+            if (q->part_file[p] == f) {
+                q->part_at[p] = out->content.n_parts++;
+                index[at] = p;
+                part[at++] = q->part[p];
+            }
+        out->content.value = q->target.gguf                                  ? q->value
+                             : q->target.edges && q->target.fmt->spec.method ? &mlx
+                                                                             : &pytorch;
+        out->content.n_values = q->target.gguf ? q->n_values : 1;
+        sr_status s = out->name ? sr_content_lay(&out->content, err) : no_memory(err);
+        if (s != SR_OK) return s;
+    }
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- metadata of GGUF */
+
+static bool is_kept(const char *key) {
+    return strcmp(key, "general.file_type") != 0 && strcmp(key, "general.quantization_version") != 0 &&
+           strcmp(key, "general.alignment") != 0 && strncmp(key, "split.", 6) != 0;
+}
+
+static sr_status copy_values(sr_quantizer *q, sr_err *err) {
+    enum { T_U32 = 4, MORE = 2 };
+    q->value = sr_arena_alloc(&q->arena, (size_t)q->file->n_values + MORE, sizeof *q->value);
+    if (!q->value) return no_memory(err);
+    for (int i = 0; i < q->file->n_values; i++)
+        if (is_kept(q->file->value[i].key)) q->value[q->n_values++] = q->file->value[i];
+    q->value[q->n_values++] =
+        (sr_value){.key = "general.quantization_version", .kind = SR_KIND_U64, .stored = T_U32, .v.u = 2};
+    q->value[q->n_values++] = (sr_value){
+        .key = "general.file_type", .kind = SR_KIND_U64, .stored = T_U32, .v.u = (uint64_t)sr_mix_ftype(q->target.mix)};
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- */
+
+static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_options *o, sr_err *err) {
+    sr_status s = sr_target_parse(o->to, &q->target, err);
+    sr_file_options file = {.format = o->format};
+    if (s == SR_OK) s = sr_file_open(path, &file, &q->file, err);
+    if (s == SR_OK) s = sr_qconfig_read(q->file, &q->arena, &q->config, err);
+    if (s == SR_OK) s = sr_arch_find(q->file, &q->arch, err);
+    if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
+    if (s != SR_OK) return s;
+    if (q->target.gguf != q->file->gguf)
+        return sr_fail(err, SR_UNSUPPORTED, "%s is %s: --to %s would be another container, which is not written yet",
+                       q->file->path, q->file->container, q->target.text);
+    q->naming = sr_naming_of(q->file, q->arch);
+    for (int i = 0; i < q->file->n_parts; i++) q->bytes_in += q->file->part[i].bytes;
+    s = list_jobs(q, err);
+    if (s == SR_OK) choose(q);
+    if (s == SR_OK) s = list_parts(q, err);
+    if (s == SR_OK && q->target.gguf) s = copy_values(q, err);
+    return s == SR_OK ? list_files(q, err) : s;
+}
+
+sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quantize_options *options,
+                            sr_quantizer **out, sr_err *err) {
+    enum { SHARD = 1 << 30 };
+    sr_err own = {0};
+    err = err ? err : &own;
+    *out = NULL;
+    sr_quantizer *q = calloc(1, sizeof *q);
+    if (!q) return no_memory(err);
+    q->threads = options->threads > 0 ? options->threads : sr_cpu_count();
+    q->overwrite = options->overwrite;
+    q->shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : (int64_t)5 * SHARD;
+    q->progress = options->progress;
+    q->user = options->user;
+    q->source = sr_arena_strndup(&q->arena, path, strlen(path));
+    size_t n = strlen(result);
+    while (n > 1 && result[n - 1] == '/') n--;
+    q->result = sr_arena_strndup(&q->arena, result, n);
+    sr_status s = q->source && q->result ? plan(q, path, options, err) : no_memory(err);
+    if (s != SR_OK) {
+        sr_quantizer_free(q);
+        return s;
+    }
+    *out = q;
+    return SR_OK;
+}
+
+void sr_quantizer_free(sr_quantizer *q) {
+    if (!q) return;
+    for (int f = 0; f < q->n_out; f++) sr_content_free(&q->out[f].content);
+    free(q->part);
+    sr_file_close(q->file);
+    sr_arena_free(&q->arena);
+    free(q);
+}
+
+static int64_t most_columns(const sr_quantizer *q) {
+    int64_t most = 0;
+    for (int i = 0; i < q->n_jobs; i++) most = q->job[i].K > most ? q->job[i].K : most;
+    return most;
+}
+
+void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
+    *info = (sr_quantize_info){.container = q->file->container,
+                               .arch = q->arch->name,
+                               .bytes_in = q->bytes_in,
+                               .bytes_out = q->bytes_out,
+                               .n_files = q->n_out,
+                               .n_tensors = q->n_jobs};
+    double bytes = 0;
+    int64_t most = 0;
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        int64_t own = 0;
+        for (int p = 0; p < j->n_parts; p++) own += q->part[j->first_part + p].bytes;
+        if (j->n_from) bytes += (double)own;
+        if (j->fmt) {
+            info->n_quantized++;
+            most = own > most ? own : most;
+        }
+    }
+    if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
+    info->memory = most + (int64_t)q->threads * SR_ENCODE_ROWS * most_columns(q) * (int64_t)sizeof(float);
+}
+
+bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {
+    if (i < 0 || i >= q->n_jobs) return false;
+    const sr_job *j = &q->job[i];
+    *t = (sr_quantize_tensor){.name = j->module, .N = j->N, .K = j->K, .error = j->error};
+    t->from = j->was ? j->was->name : j->copy->type->name;
+    t->to = j->fmt ? j->fmt->name : NULL;
+    for (int p = 0; p < j->n_parts; p++) t->bytes += q->part[j->first_part + p].bytes;
+    return true;
+}

@@ -1,0 +1,393 @@
+/* Carrying out a plan: tensors are written one after the other into files of their final size, in a directory beside
+ * the result that is renamed when all is done. A journal there says what is complete, so that another run can go on. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/digest.h"
+#include "base/disk.h"
+#include "base/map.h"
+#include "base/path.h"
+#include "base/pool.h"
+#include "quant/quant.h"
+
+enum { SYNC_EVERY = 32 << 20, SAMPLES = 3 };
+
+struct run {
+    sr_quantizer *q;
+    char *stage, *journal_path;
+    char **path; /* [n_out] */
+    sr_slab *slab;
+    sr_sink journal;
+    int64_t unsynced;
+    int *waiting; /* jobs that are written and not in the journal yet */
+    int n_waiting;
+    bool *done; /* [n_jobs] */
+    double weights_done;
+    sr_err *err;
+};
+
+/* ---------------------------------------------------------------- the journal */
+
+/* What a run must have in common with the one that it goes on from. */
+static void identity(const sr_quantizer *q, char hex[SR_DIGEST_HEX]) {
+    sr_digest d = sr_sha256();
+    sr_digest_add(&d, SR_VERSION, sizeof SR_VERSION);
+    sr_digest_add(&d, q->target.text, strlen(q->target.text) + 1);
+    for (int f = 0; f < q->n_out; f++) sr_digest_add(&d, q->out[f].content.head, q->out[f].content.n_head);
+    for (int i = 0; i < q->file->n_shards; i++) {
+        const sr_map *m = &q->file->shard[i].map;
+        sr_digest_add(&d, &m->size, sizeof m->size);
+        sr_digest_add(&d, m->data, m->size < 1 << 16 ? m->size : 1 << 16);
+    }
+    sr_digest_hex(&d, hex);
+}
+
+/* Lines "job error" behind the identity; a last line that was cut off does not count. */
+static sr_status read_journal(struct run *r, const char *hex, bool *known, sr_err *err) {
+    sr_map map;
+    *known = false;
+    if (sr_path_look(r->journal_path) != SR_PATH_FILE) return SR_OK;
+    sr_status s = sr_map_open(r->journal_path, &map, err);
+    if (s != SR_OK) return s;
+    const char *at = (const char *)map.data, *end = at + map.size, *line;
+    const size_t n = strlen(hex);
+    if (map.size > n && memcmp(at, hex, n) == 0 && at[n] == '\n') {
+        *known = true;
+        for (at += n + 1; (line = memchr(at, '\n', (size_t)(end - at))); at = line + 1) {
+            char text[64];
+            int job;
+            double error;
+            if ((size_t)(line - at) >= sizeof text) break;
+            memcpy(text, at, (size_t)(line - at));
+            text[line - at] = 0;
+            if (sscanf(text, "%d %lg", &job, &error) != 2 || job < 0 || job >= r->q->n_jobs) break;
+            r->done[job] = true;
+            r->q->job[job].error = error;
+        }
+    }
+    sr_map_close(&map);
+    return SR_OK;
+}
+
+/* What is on the medium goes into the journal. */
+static sr_status settle(struct run *r) {
+    for (int f = 0; f < r->q->n_out; f++) {
+        sr_status s = sr_slab_sync(&r->slab[f], r->path[f], r->err);
+        if (s != SR_OK) return s;
+    }
+    for (int i = 0; i < r->n_waiting; i++) {
+        char line[64];
+        const int n = snprintf(line, sizeof line, "%d %a\n", r->waiting[i], r->q->job[r->waiting[i]].error);
+        sr_status s = sr_sink_write(&r->journal, r->journal_path, line, (size_t)n, r->err);
+        if (s != SR_OK) return s;
+    }
+    r->n_waiting = 0;
+    r->unsynced = 0;
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- tensors */
+
+static sr_status put(struct run *r, int part, int64_t at, const void *data, int64_t n) {
+    const sr_quantizer *q = r->q;
+    const int f = q->part_file[part];
+    r->unsynced += n;
+    return sr_slab_write(&r->slab[f], r->path[f], q->out[f].content.offset[q->part_at[part]] + at, data, (size_t)n,
+                         r->err);
+}
+
+struct error_pass {
+    const sr_source *from;
+    const sr_weight *w;
+    float *scratch;   /* [threads][2][K] */
+    double (*sum)[2]; /* [N]: of a row's squared error, and of its squares */
+};
+
+static void row_error(void *ctx, int item, int thread) {
+    const struct error_pass *p = ctx;
+    const int64_t K = p->w->K;
+    float *want = p->scratch + (int64_t)thread * 2 * K, *got = want + K;
+    p->from->rows(p->from->ctx, item, 1, want);
+    p->w->fmt->decode(p->w, item, 0, K, got);
+    double error = 0, power = 0;
+    for (int64_t k = 0; k < K; k++) {
+        const double v = p->w->perm ? want[p->w->perm[k]] : want[k], e = v - (double)got[k];
+        error += e * e;
+        power += v * v;
+    }
+    p->sum[item][0] = error;
+    p->sum[item][1] = power;
+}
+
+/* Squared error relative to the squares: the same for any number of threads. */
+static sr_status measure(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err) {
+    struct error_pass p = {from, w, malloc((size_t)threads * 2 * (size_t)w->K * sizeof(float)),
+                           malloc((size_t)w->N * sizeof *p.sum)};
+    sr_status s = p.scratch && p.sum && w->N <= INT32_MAX ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to compare rows");
+    if (s == SR_OK) {
+        double e = 0, power = 0;
+        sr_pool_for(threads, (int)w->N, row_error, &p);
+        for (int64_t i = 0; i < w->N; i++) e += p.sum[i][0], power += p.sum[i][1];
+        *error = power > 0 ? e / power : 0;
+    }
+    free(p.scratch);
+    free(p.sum);
+    return s;
+}
+
+struct matrix_job {
+    struct run *r;
+    sr_job *job;
+};
+struct check {
+    const sr_job *job;
+    const sr_weight *to;
+};
+
+static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
+    const struct matrix_job *m = ctx;
+    struct run *r = m->r;
+    sr_job *j = m->job;
+    sr_arena arena = {0};
+    sr_weight to;
+    sr_extra extra;
+    (void)w, (void)n;
+    sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
+    if (s == SR_OK) s = sr_encode(&to, from, NULL, r->q->threads, err);
+    if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
+    if (s == SR_OK && !isfinite(j->error))
+        s = sr_fail(err, SR_CORRUPT, "%s: its weights are not all finite numbers; nothing sensible can be made of them",
+                    j->module);
+    int part = j->first_part;
+    const int end = j->first_part + j->n_parts;
+    for (int i = 0; i < SR_MAX_PLANES && s == SR_OK && part < end; i++)
+        if (to.plane[i].data) s = put(r, part, 0, to.plane[i].data, r->q->part[part].bytes), part++;
+    for (int i = 0; s == SR_OK && part < end && j->fmt->extra && j->fmt->extra(&to, i, &extra); i++)
+        s = put(r, part++, 0, extra.data, extra.bytes);
+    if (s == SR_OK && part != end)
+        s = sr_fail(err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
+    sr_arena_free(&arena);
+    return s;
+}
+
+/* A vector as f32. */
+static sr_status write_f32(struct run *r, const sr_job *j) {
+    const sr_part *p = j->copy;
+    const sr_format *fmt = sr_format_by_name(p->type->name);
+    float *out = malloc((size_t)p->n_elements * sizeof *out + 1);
+    if (!out || !fmt) {
+        free(out);
+        return sr_fail(r->err, SR_NOMEM, "%s: no memory to convert it", p->name);
+    }
+    sr_weight w = {.fmt = fmt, .N = 1, .K = p->n_elements};
+    w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
+    w.plane[0].stride = w.plane[0].bytes = p->bytes;
+    fmt->decode(&w, 0, 0, p->n_elements, out);
+    for (int64_t i = 0; i < p->n_elements && j->plus1; i++) out[i] += 1;
+    sr_status s = put(r, j->first_part, 0, out, p->n_elements * (int64_t)sizeof *out);
+    free(out);
+    return s;
+}
+
+static sr_status write_job(struct run *r, int i) {
+    sr_quantizer *q = r->q;
+    sr_job *j = &q->job[i];
+    sr_status s = SR_OK;
+    if (j->copy && j->as_f32)
+        s = write_f32(r, j);
+    else if (j->copy)
+        s = put(r, j->first_part, 0, j->copy->data, j->copy->bytes);
+    else if (j->fmt) {
+        struct matrix_job m = {r, j};
+        s = sr_job_open(q, j, write_matrix, &m, r->err);
+    } else {
+        sr_parts parts;
+        sr_weight_parts(q->file, j->from[0], &parts);
+        for (int p = 0; p < parts.n && s == SR_OK; p++)
+            s = put(r, j->first_part + p, 0, parts.item[p].part->data, parts.item[p].part->bytes);
+    }
+    if (s != SR_OK) return s;
+    r->waiting[r->n_waiting++] = i;
+    return r->unsynced >= SYNC_EVERY ? settle(r) : SR_OK;
+}
+
+/* ---------------------------------------------------------------- the result */
+
+static char *in_stage(struct run *r, const char *name) {
+    char *path = sr_path_join(&r->q->arena, r->stage, name);
+    if (!path) sr_fail(r->err, SR_NOMEM, "no memory for a path");
+    return path;
+}
+
+/* The stage, its files and its journal. */
+static sr_status open_stage(struct run *r, bool resume) {
+    sr_quantizer *q = r->q;
+    const size_t n = strlen(q->result) + sizeof ".part";
+    char hex[SR_DIGEST_HEX];
+    bool known = false;
+    r->stage = sr_arena_small(&q->arena, n, 1);
+    r->path = sr_arena_small(&q->arena, (size_t)q->n_out, sizeof *r->path);
+    r->slab = sr_arena_small(&q->arena, (size_t)q->n_out, sizeof *r->slab);
+    r->done = sr_arena_small(&q->arena, (size_t)q->n_jobs + 1, sizeof *r->done);
+    r->waiting = sr_arena_small(&q->arena, (size_t)q->n_jobs + 1, sizeof *r->waiting);
+    if (!r->stage || !r->path || !r->slab || !r->done || !r->waiting) return sr_fail(r->err, SR_NOMEM, "no memory");
+    snprintf(r->stage, n, "%s.part", q->result);
+    for (int f = 0; f < q->n_out; f++) r->slab[f].fd = -1;
+    r->journal.fd = -1;
+    if (!(r->journal_path = in_stage(r, "journal"))) return r->err->code;
+    identity(q, hex);
+    sr_status s = resume ? read_journal(r, hex, &known, r->err) : SR_OK;
+    if (s != SR_OK) return s;
+    if (resume && !known && sr_path_look(r->stage) != SR_PATH_ABSENT)
+        return sr_fail(
+            r->err, SR_INVALID,
+            "%s holds another conversion (of another source, or with other options): remove it, or leave out "
+            "--resume to begin anew",
+            r->stage);
+    if (!known) s = sr_disk_remove_tree(r->stage, NULL, r->err);
+    if (s == SR_OK) s = sr_disk_make(r->stage, r->err);
+    int64_t there = 0, need = 0, room = sr_disk_free(r->stage);
+    for (int f = 0; f < q->n_out && s == SR_OK; f++) {
+        if (!(r->path[f] = in_stage(r, q->out[f].name))) return r->err->code;
+        need += q->out[f].content.size;
+    }
+    for (int i = 0; i < q->n_jobs; i++)
+        for (int p = 0; p < q->job[i].n_parts && r->done[i]; p++) there += q->part[q->job[i].first_part + p].bytes;
+    if (s == SR_OK && room >= 0 && need - there > room)
+        return sr_fail(r->err, SR_IO, "%s: %" PRId64 " MiB are to be written, and %" PRId64 " MiB are free there",
+                       r->stage, (need - there) >> 20, room >> 20);
+    for (int f = 0; f < q->n_out && s == SR_OK; f++) {
+        s = sr_slab_open(r->path[f], q->out[f].content.size, &r->slab[f], r->err);
+        if (s == SR_OK)
+            s = sr_slab_write(&r->slab[f], r->path[f], 0, q->out[f].content.head, q->out[f].content.n_head, r->err);
+    }
+    if (s == SR_OK) s = sr_sink_open(r->journal_path, &r->journal, r->err);
+    if (s == SR_OK && !known) {
+        s = sr_sink_clear(&r->journal, r->journal_path, r->err);
+        if (s == SR_OK) s = sr_sink_write(&r->journal, r->journal_path, hex, strlen(hex), r->err);
+        if (s == SR_OK) s = sr_sink_write(&r->journal, r->journal_path, "\n", 1, r->err);
+    }
+    return s;
+}
+
+static sr_status close_files(struct run *r, sr_status s) {
+    for (int f = 0; r->slab && f < r->q->n_out; f++) {
+        sr_err later = {0};
+        sr_status closed = sr_slab_close(&r->slab[f], r->path[f], s == SR_OK ? r->err : &later);
+        s = s == SR_OK ? closed : s;
+    }
+    sr_err later = {0};
+    sr_status closed = sr_sink_close(&r->journal, r->journal_path, false, s == SR_OK ? r->err : &later);
+    return s == SR_OK ? closed : s;
+}
+
+/* The stage becomes the result. What stood there goes only once that is certain. */
+static sr_status move_in(struct run *r) {
+    sr_quantizer *q = r->q;
+    sr_status s = sr_disk_remove(r->journal_path, r->err);
+    if (s != SR_OK) return s;
+    if (q->target.gguf) {
+        s = sr_disk_rename(r->path[0], q->result, r->err);
+        return s == SR_OK ? sr_disk_remove_tree(r->stage, NULL, r->err) : s;
+    }
+    const size_t n = strlen(q->result) + sizeof ".old";
+    char *old = sr_arena_small(&q->arena, n, 1);
+    if (!old) return sr_fail(r->err, SR_NOMEM, "no memory for a path");
+    snprintf(old, n, "%s.old", q->result);
+    const bool replaces = sr_path_look(q->result) != SR_PATH_ABSENT;
+    if (replaces) s = sr_disk_remove_tree(old, NULL, r->err);
+    if (s == SR_OK && replaces) s = sr_disk_rename(q->result, old, r->err);
+    if (s == SR_OK) s = sr_disk_rename(r->stage, q->result, r->err);
+    if (s == SR_OK && replaces) s = sr_disk_remove_tree(old, NULL, r->err);
+    return s;
+}
+
+/* ---------------------------------------------------------------- reading it again */
+
+static sr_status check_rows(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
+    const sr_job *j = ((const struct check *)ctx)->job;
+    const sr_weight *to = ((const struct check *)ctx)->to;
+    float *want = malloc(2 * (size_t)j->K * sizeof *want), *got = want ? want + j->K : NULL;
+    double error = 0, power = 0;
+    (void)w, (void)n;
+    if (!want) return sr_fail(err, SR_NOMEM, "no memory to compare rows");
+    for (int i = 0; i < SAMPLES; i++) {
+        const int64_t row = i * (j->N - 1) / (SAMPLES - 1);
+        from->rows(from->ctx, row, 1, want);
+        to->fmt->decode(to, row, 0, j->K, got);
+        for (int64_t k = 0; k < j->K; k++) {
+            const double v = to->perm ? want[to->perm[k]] : want[k], e = v - (double)got[k];
+            error += e * e;
+            power += v * v;
+        }
+    }
+    free(want);
+    const double limit = 16 * (j->error > 0 ? j->error : 0) + 1e-6;
+    if (error <= (limit < 1 ? limit : 1) * power || (j->error < 0 && error < power)) return SR_OK;
+    return sr_fail(err, SR_IO, "%s: what was written does not read back as it was (error %.3g)", j->module,
+                   power > 0 ? error / power : error);
+}
+
+/* Opens what was written: every tensor is there, and three rows of each matrix are near those of the source. */
+static sr_status check_result(struct run *r) {
+    const sr_quantizer *q = r->q;
+    sr_file *file = NULL;
+    sr_arena arena = {0};
+    sr_qconfig *config = NULL;
+    sr_status s = sr_file_open(q->target.gguf ? r->path[0] : r->stage, &(sr_file_options){0}, &file, r->err);
+    if (s == SR_OK) s = sr_qconfig_read(file, &arena, &config, r->err);
+    for (int i = 0; i < q->n_parts && s == SR_OK; i++) {
+        const sr_part *want = &q->part[i], *got = sr_file_part(file, want->name);
+        if (!got || got->type != want->type || got->bytes != want->bytes)
+            s = sr_fail(r->err, SR_IO, "%s: what was written has no such tensor %s", r->stage, want->name);
+    }
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        sr_job *j = &q->job[i];
+        sr_arena own = {0};
+        sr_weight w;
+        if (!j->fmt) continue;
+        s = sr_weight_bind(file, config, j->module, j->N, j->K, &own, &w, r->err);
+        if (s == SR_OK && w.fmt != j->fmt)
+            s = sr_fail(r->err, SR_IO, "%s: written as %s, read back as %s", j->module, j->fmt->name, w.fmt->name);
+        struct check c = {j, &w};
+        if (s == SR_OK) s = sr_job_open(q, j, check_rows, &c, r->err);
+        sr_arena_free(&own);
+    }
+    sr_file_close(file);
+    sr_arena_free(&arena);
+    return s;
+}
+
+/* ---------------------------------------------------------------- */
+
+sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err) {
+    sr_err own = {0};
+    struct run r = {.q = q, .err = err ? err : &own};
+    if (sr_path_look(q->result) != SR_PATH_ABSENT && !q->overwrite)
+        return sr_fail(r.err, SR_INVALID, "%s exists already; choose another name, or --overwrite it", q->result);
+    sr_status s = open_stage(&r, resume);
+    double total = 1, done = 0;
+    for (int i = 0; i < q->n_jobs; i++) total += (double)q->job[i].N * (double)q->job[i].K;
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        if (q->progress && !q->progress(q->user, "quantizing", done, total))
+            s = sr_fail(r.err, SR_CANCELLED, "stopped; --resume goes on at %s", q->job[i].module);
+        if (s == SR_OK && !r.done[i]) s = write_job(&r, i);
+        done += (double)q->job[i].N * (double)q->job[i].K;
+    }
+    if (r.journal.fd >= 0 && (s == SR_OK || s == SR_CANCELLED)) {
+        sr_err later = {0};
+        sr_err *const keep = r.err;
+        if (s != SR_OK) r.err = &later;
+        sr_status settled = settle(&r);
+        r.err = keep;
+        s = s == SR_OK ? settled : s;
+    }
+    if (s == SR_OK && !q->target.gguf) s = sr_write_companions(q, r.stage, r.err);
+    s = r.stage ? close_files(&r, s) : s;
+    if (s == SR_OK) s = check_result(&r);
+    return s == SR_OK ? move_in(&r) : s;
+}

@@ -1,0 +1,56 @@
+/* The rows of a job, whatever they are stored as. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/quant.h"
+
+struct rows {
+    const sr_job *job;
+    sr_weight *w; /* [n_from] */
+};
+
+/* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other. */
+static int64_t source_row(const sr_job *job, int64_t row) {
+    if (!job->head_rows) return row;
+    const int64_t head = row / job->head_rows * job->head_rows, i = row - head;
+    return head + i / 2 + i % 2 * (job->head_rows / 2);
+}
+
+static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
+    const struct rows *r = ctx;
+    const int64_t each = r->w[0].N, K = r->w[0].K;
+    for (int64_t i = 0; i < n; i++, out += K) {
+        const int64_t row = source_row(r->job, row0 + i);
+        const sr_weight *w = &r->w[row / each];
+        w->fmt->decode(w, row % each, 0, K, out);
+        if (!w->perm) continue;
+        float *sorted = malloc((size_t)K * sizeof *sorted);
+        if (!sorted) { /* what is written would be wrong: not a number, which the check of the result finds */
+            for (int64_t k = 0; k < K; k++) out[k] = 0.0f / 0.0f;
+            continue;
+        }
+        memcpy(sorted, out, (size_t)K * sizeof *sorted);
+        for (int64_t k = 0; k < K; k++) out[w->perm[k]] = sorted[k];
+        free(sorted);
+    }
+}
+
+sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err) {
+    sr_arena arena = {0};
+    struct rows rows = {job, calloc((size_t)job->n_from, sizeof *rows.w)};
+    sr_status s = rows.w ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to open %s", job->module);
+    for (int i = 0; i < job->n_from && s == SR_OK; i++) {
+        s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, &rows.w[i], err);
+        if (s == SR_OK && (rows.w[i].N != job->N / job->n_from || rows.w[i].K != job->K))
+            s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i],
+                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)(job->N / job->n_from),
+                        (long long)job->K);
+    }
+    if (s == SR_OK) {
+        const sr_source source = {decode_rows, &rows};
+        s = fn(ctx, &source, rows.w, job->n_from, err);
+    }
+    free(rows.w);
+    sr_arena_free(&arena);
+    return s;
+}

@@ -1,0 +1,140 @@
+/* What --to says: container, format, options. */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/quant.h"
+
+/* A family of formats in Hugging Face directories: what may stand behind its name, and the row that it means. */
+static const struct family {
+    const char *name, *word, *row;
+    bool edges;
+} families[] = {
+    {"gptq", "2", "gptq2", false},
+    {"gptq", "3", "gptq3", false},
+    {"gptq", "4", "gptq4", false},
+    {"gptq", "8", "gptq8", false},
+    {"awq", "4", "awq4", false},
+    {"hqq", "1", "hqq1", false},
+    {"hqq", "2", "hqq2", false},
+    {"hqq", "3", "hqq3", false},
+    {"hqq", "4", "hqq4", false},
+    {"hqq", "8", "hqq8", false},
+    {"mlx", "2", "mlx2", true},
+    {"mlx", "3", "mlx3", true},
+    {"mlx", "4", "mlx4", true},
+    {"mlx", "5", "mlx5", true},
+    {"mlx", "6", "mlx6", true},
+    {"mlx", "8", "mlx8", true},
+    {"mlx", "mxfp4", "mlx_mxfp4", true},
+    {"mlx", "mxfp8", "mlx_mxfp8", true},
+    {"mlx", "nvfp4", "mlx_nvfp4", true},
+    {"bnb", "nf4", "nf4", false},
+    {"bnb", "fp4", "fp4", false},
+    {"bnb", "int8", "bnb_int8", false},
+    {"fp8", "", "fp8_e4m3", false},
+    {"fp8", "block", "fp8_e4m3", false},
+    {"compressed-tensors", "w4a16", "ct_pack4", false},
+    {"compressed-tensors", "w8a16", "ct_pack8", false},
+    {"compressed-tensors", "w8a8", "ct_int8", false},
+    {"compressed-tensors", "mxfp4", "ct_mxfp4", false},
+    {"compressed-tensors", "nvfp4", "ct_nvfp4", false},
+    {"mxfp4", "", "ct_mxfp4", false},
+    {"nvfp4", "", "ct_nvfp4", false},
+    {"f32", "", "f32", true},
+    {"f16", "", "f16", true},
+    {"bf16", "", "bf16", true},
+};
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+static bool is(const char *a, const char *b) {
+    return strcmp(a, b) == 0;
+}
+
+static sr_status unknown(const char *text, sr_err *err) {
+    char list[176] = "";
+    size_t at = 0;
+    for (int i = 0; i < N_FAMILIES; i++) {
+        const bool again = i && is(families[i].name, families[i - 1].name);
+        const int n = snprintf(list + at, sizeof list - at, "%s%s%s",
+                               again ? "|"
+                               : at  ? " "
+                                     : "",
+                               again ? "" : families[i].name, families[i].word[0] && !again ? ":" : "");
+        at += n > 0 ? (size_t)n : 0;
+        if (at < sizeof list) {
+            const int m = snprintf(list + at, sizeof list - at, "%s", families[i].word);
+            at += m > 0 ? (size_t)m : 0;
+        }
+        if (at >= sizeof list) break;
+    }
+    return sr_fail(err, SR_INVALID, "--to '%.40s' is unknown; expected gguf:TYPE (as gguf:q4_k_m) or one of %s", text,
+                   list);
+}
+
+static sr_status option(sr_target *t, const char *key, const char *value, sr_err *err) {
+    const bool yes = !value || is(value, "true") || is(value, "1"),
+               no = value && (is(value, "false") || is(value, "0"));
+    if (is(key, "group") && value) {
+        char *end;
+        const long group = strtol(value, &end, 10);
+        if (*end || (group != -1 && (group < 16 || group > 1024 || group & (group - 1))))
+            return sr_fail(err, SR_INVALID, "--to: group=%.20s: expected a power of two from 16 to 1024, or -1", value);
+        t->spec.group = (int32_t)group;
+        return SR_OK;
+    }
+    if ((yes || no) && is(key, "sym")) return t->spec.sym = yes, SR_OK;
+    if ((yes || no) && is(key, "asym")) return t->spec.sym = !yes, SR_OK;
+    if ((yes || no) && (is(key, "desc_act") || is(key, "act_order"))) return t->spec.act_order = yes, SR_OK;
+    if ((yes || no) && (is(key, "double") || is(key, "nested"))) return t->spec.nested = yes, SR_OK;
+    return sr_fail(err, SR_INVALID,
+                   "--to: found the option '%.30s%s%.30s'; expected group=N, sym, asym, desc_act or double, as in "
+                   "gptq:4,group=128,sym",
+                   key, value ? "=" : "", value ? value : "");
+}
+
+sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
+    *t = (sr_target){0};
+    const size_t n = strlen(text);
+    if (n >= sizeof t->text) return unknown(text, err);
+    for (size_t i = 0; i < n; i++) t->text[i] = (char)tolower((unsigned char)text[i]);
+    char copy[SR_TARGET_TEXT], *rest = copy;
+    memcpy(copy, t->text, n + 1);
+    char *options = strchr(copy, ',');
+    if (options) *options++ = 0;
+    char *word = strchr(rest, ':');
+    if (word) *word++ = 0;
+    const char *family = is(rest, "afq")            ? "mlx"
+                         : is(rest, "bitsandbytes") ? "bnb"
+                         : is(rest, "ct")           ? "compressed-tensors"
+                                                    : rest;
+    if (is(family, "gguf")) {
+        t->gguf = true;
+        t->mix = word ? sr_mix_by_name(word) : NULL;
+        if (!t->mix)
+            return sr_fail(err, SR_INVALID, "--to '%.40s': found no file type of GGUF; expected one as gguf:q4_k_m",
+                           text);
+        t->fmt = sr_mix_base(t->mix);
+    }
+    for (int i = 0; i < N_FAMILIES && !t->gguf && !t->fmt; i++)
+        if (is(family, families[i].name) && is(word ? word : "", families[i].word)) {
+            t->fmt = sr_format_by_name(families[i].row);
+            t->edges = families[i].edges;
+            t->spec = t->fmt ? t->fmt->spec : (sr_qspec){0};
+            if (word && is(word, "block")) t->spec.group = 128, t->spec.group_n = 128;
+        }
+    if (!t->fmt) return unknown(text, err);
+    if (!sr_format_writable(t->fmt))
+        return sr_fail(err, SR_UNSUPPORTED, "--to '%.40s': this build cannot write %s", text, t->fmt->name);
+    while (options) {
+        char *key = options, *value;
+        options = strchr(key, ',');
+        if (options) *options++ = 0;
+        value = strchr(key, '=');
+        if (value) *value++ = 0;
+        sr_status s = option(t, key, value, err);
+        if (s != SR_OK) return s;
+    }
+    return SR_OK;
+}
