@@ -21,9 +21,12 @@
 #include "fmt/fmt.h"
 #include "fmt/fp8.h"
 #include "fmt/fp8_bits.h"
+#include "fmt/shrink.h"
 
 enum { WEIGHT = SR_FP8_WEIGHT, SCALE = SR_FP8_SCALE };
+/* The first is what transformers' "fp8" calls it, and compressed-tensors. */
 static const char SCALE_NAMES[] = "weight_scale_inv|weight_scale|qscale_weight|scale|_scale_inv";
+static const char CT_SCALE_NAMES[] = "weight_scale|weight_scale_inv|qscale_weight|scale|_scale_inv";
 
 static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *spec) {
     const sr_part *weight = sr_parts_get(parts, "weight");
@@ -34,10 +37,13 @@ static bool claim(const sr_format *self, const sr_parts *parts, const sr_qspec *
 static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qspec *spec, sr_planes *planes,
                         sr_err *err) {
     int64_t gn = spec->group_n > 1 ? spec->group_n : 1, gk = spec->group > 0 ? spec->group : K;
+    const bool ct = spec->method && !strcmp(spec->method, "compressed-tensors");
+    const int64_t down = (N - 1) / gn + 1, across = (K - 1) / gk + 1;
     (void)err;
     sr_planes_add(planes, "weight", self->spec.layout, false, N, K);
-    sr_planes_add(planes, SCALE_NAMES, "f32|bf16|f16|f8_e8m0|u8", false, (N - 1) / gn + 1, (K - 1) / gk + 1);
-    planes->plane[SCALE].any_shape = true; /* adopt reads the rule from it */
+    sr_planes_add(planes, ct ? CT_SCALE_NAMES : SCALE_NAMES, "f32|bf16|f16|f8_e8m0|u8", false, down,
+                  down == 1 && across == 1 && gn > 1 ? 0 : across); /* one scale is no matrix */
+    planes->plane[SCALE].any_shape = true;                          /* adopt reads the rule from it */
     return SR_OK;
 }
 
@@ -107,6 +113,60 @@ static void decode_e5m2fnuz(const sr_weight *w, int64_t row, int64_t k0, int64_t
     decode_with(w, row, k0, n, out, sr_e5m2fnuz_to_f32);
 }
 
+/* ---------------------------------------------------------------- writing
+ * scale = largest magnitude / largest element, and elements to nearest, ties to even, as torch casts. What is all zeros
+ * has the scale 1. */
+
+static float largest(const sr_weight *w) {
+    return strstr(w->fmt->spec.layout, "e5m2") ? 57344 : 448;
+}
+static float scale_for(const sr_weight *w, float most) {
+    return most > 1e-30f ? most / largest(w) : 1;
+}
+static bool tiles(const sr_weight *w, int64_t *rows, int64_t *cols) {
+    *rows = w->spec.group_n;
+    *cols = w->spec.group;
+    return w->spec.group_n > 1;
+}
+static sr_status begin(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
+    (void)err;
+    for (int64_t i = 0; peaks && i < peaks->n_down * peaks->n_across; i++)
+        sr_plane_put(w, SCALE, i, scale_for(w, peaks->most[i]));
+    return SR_OK;
+}
+static void fit(const sr_fit *in, sr_grid *grid) {
+    enum { TRIES = 8 };
+    int64_t end;
+    *grid = (sr_grid){.n = in->n, .group = in->n, .lo = -128, .hi = 127};
+    if (in->w->spec.group_n > 1) {
+        grid->scale[0] = sr_fp8_scale(in->w, in->row, in->k0, &end);
+        return;
+    }
+    grid->scale[0] = sr_plane_round(in->w, SCALE, scale_for(in->w, sr_fit_most(in)));
+    if (!sr_fit_weighs(in)) return;
+    sr_grid other = *grid;
+    float error = sr_fit_error(in, grid);
+    for (int t = 1; t < TRIES; t++) { /* larger ones: elements are as fine at any scale, but for where binades end */
+        other.scale[0] = sr_plane_round(in->w, SCALE, scale_for(in->w, sr_fit_most(in)) * (1 + 0.125f * (float)t));
+        float e = sr_fit_error(in, &other);
+        if (e < error) error = e, *grid = other;
+    }
+}
+static void snap_e5m2(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    (void)i0;
+    for (int i = 0; i < n; i++) {
+        float x = sr_weight_finite(w[i]) / grid->scale[0];
+        uint8_t q = sr_f32_to_e5m2(x < -57344 ? -57344 : x > 57344 ? 57344 : x);
+        code[i] = (int8_t)q;
+        back[i] = sr_e5m2_to_f32(q) * grid->scale[0];
+    }
+}
+static void store(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    int64_t end;
+    memcpy(w->plane[WEIGHT].data + row * w->plane[WEIGHT].stride + k0, code, (size_t)n);
+    if (w->spec.group_n <= 1) sr_plane_put(w, SCALE, sr_block_at(w->aux, row, k0, &end), grid->scale[0]);
+}
+
 /* Values of one binade with a spread of 2, and scales that bring them to 0.02. */
 static void sample(sr_weight *w, uint64_t seed) {
     const bool e5 = strstr(w->fmt->spec.layout, "e5m2") != NULL, fnuz = strstr(w->fmt->spec.layout, "fnuz") != NULL;
@@ -122,6 +182,7 @@ static void sample(sr_weight *w, uint64_t seed) {
     }
 }
 
+#define WRITTEN .tiles = tiles, .begin = begin, .fit = fit, .store = store
 #define ROW(id, type, ...)                                                                                             \
     const sr_format sr_fmt_##id = {                                                                                    \
         .name = #id,                                                                                                   \
@@ -138,7 +199,7 @@ static void sample(sr_weight *w, uint64_t seed) {
         __VA_ARGS__,                                                                                                   \
     }
 
-ROW(fp8_e4m3, "f8_e4m3", .decode = decode_e4m3, .alias = "fp8");
-ROW(fp8_e5m2, "f8_e5m2", .decode = decode_e5m2);
+ROW(fp8_e4m3, "f8_e4m3", .rtn_err = 0.0266f, .decode = decode_e4m3, .alias = "fp8", WRITTEN, .snap = sr_snap_e4m3);
+ROW(fp8_e5m2, "f8_e5m2", .rtn_err = 0.0529f, .decode = decode_e5m2, WRITTEN, .snap = snap_e5m2);
 ROW(fp8_e4m3fnuz, "f8_e4m3fnuz", .decode = decode_e4m3fnuz);
 ROW(fp8_e5m2fnuz, "f8_e5m2fnuz", .decode = decode_e5m2fnuz);

@@ -53,6 +53,32 @@ static inline uint8_t sr_f32_to_e4m3(float f) {
     return (uint8_t)(sign | r);
 }
 
+/* f32 to E5M2, to nearest, ties to even; |f| <= 57344. */
+static inline uint8_t sr_f32_to_e5m2(float f) {
+    uint32_t u = sr_bits_from_f32(f), a = u & 0x7fffffffu;
+    uint8_t sign = (uint8_t)(u >> 24 & 0x80);
+    if (a < 0x38800000u) { /* below 2^-14: steps of 2^-16 */
+        float r = sr_f32_from_bits(a) + 0x1p7f;
+        return (uint8_t)(sign | (sr_bits_from_f32(r) - sr_bits_from_f32(0x1p7f)));
+    }
+    return (uint8_t)(sign | (((a + 0xfffffu + (a >> 21 & 1)) >> 21) - (112 << 2)));
+}
+/* f32 to E2M1 and E2M3, to nearest, ties to the even code, the largest where that is exceeded. What is below 0 keeps
+ * its sign, as -0. Steps double at 2 and 4, so that codes count steps. */
+static inline uint8_t sr_f32_to_e2(float f, int mantissa) {
+    const int steps = 1 << mantissa; /* to 1, and from each power of two to the next */
+    float a = f < 0 ? -f : f, by = (float)steps;
+    int add = 0;
+    if (a >= 4)
+        by /= 4, add = 2 * steps;
+    else if (a >= 2)
+        by /= 2, add = steps;
+    a = a < 8 ? a : 8;
+    int code = (int)(a * by + 0x1.8p23f - 0x1.8p23f) + add;
+    if (code > 4 * steps - 1) code = 4 * steps - 1;
+    return (uint8_t)(code | (f < 0 ? 4 * steps : 0));
+}
+
 /* Twice the value of an E2M1 code. */
 static const int8_t sr_e2m1_twice[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 /* Eight times the value of an E2M3 code. */

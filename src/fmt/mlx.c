@@ -216,6 +216,38 @@ static void decode_fp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, f
     for (int64_t k = 0; k < n; k++) out[k] = scale_of_group(w, row, k0 + k) * sr_e4m3_to_f32(p[k]);
 }
 
+/* Powers of two to nearest of log2(largest / last element); E4M3 of their quotient for nvfp4. */
+static float mode_scale(const sr_weight *w, int byte) {
+    return w->spec.group == 16 ? sr_e4m3_to_f32((uint8_t)byte) : e8m0((uint8_t)byte);
+}
+static void fit_mode(const sr_fit *in, sr_grid *grid) {
+    const bool fp8 = in->w->fmt->spec.bits == 8, e4m3 = in->w->spec.group == 16;
+    sr_fit one = *in;
+    sr_grid own;
+    one.n = in->w->spec.group;
+    for (int g = 0; g * one.n < in->n; g++) { /* a block has two groups of nvfp4 */
+        one.x = in->x + g * one.n;
+        one.importance = in->importance ? in->importance + g * one.n : NULL;
+        float s = sr_fit_most(&one) / (fp8 ? 448 : 6);
+        int byte = e4m3 ? sr_f32_to_e4m3(s < 448 ? s : 448) : s > 0 ? 127 + (int)rintf(log2f(s)) : 1;
+        sr_fit_byte(&one, &own, byte, !e4m3, e4m3 ? 0x7e : 254, e4m3 ? 3 : 1, mode_scale);
+        grid->sc[g] = own.sc[0];
+        grid->scale[g] = own.scale[0];
+    }
+    grid->n = in->n;
+    grid->group = one.n;
+    grid->lo = fp8 ? -128 : 0;
+    grid->hi = fp8 ? 127 : 15;
+}
+static void store_mode(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    uint8_t *p = (uint8_t *)(uintptr_t)codes_at(w, row, k0);
+    if (w->fmt->spec.bits == 8)
+        memcpy(p, code, (size_t)n);
+    else
+        for (int i = 0; i < n; i += 2) p[i / 2] = (uint8_t)(code[i] | code[i + 1] << 4);
+    for (int g = 0; g * grid->group < n; g++) w->plane[SCALES].data[scale_at(w, row, k0) + g] = grid->sc[g];
+}
+
 /* Scales near one step of N(0, 0.02), everything else random. */
 static void sample_mode(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
@@ -263,6 +295,10 @@ AFFINE(8, .rtn_err = 0.00855f, .panel_err = 0);
 
 const sr_format sr_fmt_mlx_mxfp4 = {
     .name = "mlx_mxfp4",
+    .rtn_err = 0.122f,
+    .fit = fit_mode,
+    .snap = sr_snap_e2m1,
+    .store = store_mode,
     .block = BLOCK,
     .lane = 1,
     .spec = {.method = "mlx", .layout = "mxfp4", .bits = 4, .group = 32},
@@ -278,7 +314,12 @@ const sr_format sr_fmt_mlx_mxfp4 = {
 };
 const sr_format sr_fmt_mlx_nvfp4 = {
     .name = "mlx_nvfp4",
+    .rtn_err = 0.0954f,
+    .fit = fit_mode,
+    .snap = sr_snap_e2m1,
+    .store = store_mode,
     .block = BLOCK,
+    .group = 16,
     .lane = 1,
     .spec = {.method = "mlx", .layout = "nvfp4", .bits = 4, .group = 16},
     .reference = "mlx 0.32.4",
@@ -293,6 +334,10 @@ const sr_format sr_fmt_mlx_nvfp4 = {
 };
 const sr_format sr_fmt_mlx_mxfp8 = {
     .name = "mlx_mxfp8",
+    .rtn_err = 0.0753f,
+    .fit = fit_mode,
+    .snap = sr_snap_e4m3,
+    .store = store_mode,
     .block = BLOCK,
     .lane = 1,
     .spec = {.method = "mlx", .layout = "mxfp8", .bits = 8, .group = 32},

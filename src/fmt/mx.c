@@ -18,9 +18,11 @@
  * transformers: integrations/{mxfp4,finegrained_fp8}.py. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/random.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
+#include "fmt/shrink.h"
 
 enum { CODES, SCALES, FACTOR };
 
@@ -138,7 +140,12 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
                   : modelopt ? "weight"
                              : "weight_packed",
                   blocks ? "u8|i8" : "u8", false, N, K * self->spec.bits / 8);
-    planes->plane[CODES].any_shape = blocks; /* its rank: adopt compares the bytes */
+    if (blocks) { /* its rank: adopt compares the bytes */
+        planes->plane[CODES].any_shape = true;
+        planes->plane[CODES].n_dims = 3;
+        planes->plane[CODES].shape[1] = K / 32;
+        planes->plane[CODES].shape[2] = 16;
+    }
     sr_planes_add(planes, blocks ? "_scales|weight_scale|weight_scale_inv|scale|_scale_inv" : "weight_scale",
                   e4m3 ? "f8_e4m3" : "u8|f8_e8m0", false, N, K / self->group);
     if (e4m3) {
@@ -162,6 +169,53 @@ static sr_status adopt(const sr_parts *parts, sr_weight *w, sr_arena *arena, sr_
     return SR_OK;
 }
 
+/* ---------------------------------------------------------------- writing
+ * NVFP4: the factor brings the largest magnitude to 448 * 6, so that scales use all of E4M3; a group's scale is its
+ * largest magnitude over 6. MX: sr_e8m0_of. Elements to nearest, ties to the even code. */
+
+static bool tiles(const sr_weight *w, int64_t *rows, int64_t *cols) {
+    *rows = w->N;
+    *cols = w->K;
+    return w->plane[FACTOR].data != NULL;
+}
+static sr_status begin(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
+    (void)err;
+    if (!peaks) return SR_OK;
+    const float most = peaks->most[0];
+    const bool divides = w->fmt->claim == claim_packed;
+    sr_plane_put(w, FACTOR, 0, !(most > 1e-30f) ? 1 : divides ? 448 * 6 / most : most / (448 * 6));
+    return SR_OK;
+}
+
+static float e8m0_scale(const sr_weight *w, int byte) {
+    (void)w;
+    return sr_e8m0_to_f32((uint8_t)byte);
+}
+static float e4m3_scale(const sr_weight *w, int byte) {
+    const float s = sr_e4m3_to_f32((uint8_t)byte), f = sr_plane_float(w, FACTOR, 0);
+    return w->fmt->claim == claim_packed ? s / f : s * f;
+}
+static void fit(const sr_fit *in, sr_grid *grid) {
+    const sr_weight *w = in->w;
+    const int top = 1 << (w->fmt->spec.bits - 1);
+    float most = sr_fit_most(in);
+    grid->lo = 0;
+    grid->hi = 2 * top - 1;
+    if (!w->plane[FACTOR].data) {
+        sr_fit_byte(in, grid, sr_e8m0_of(most, 2, w->fmt->spec.bits == 4 ? 1 : 3), 1, 254, 1, e8m0_scale);
+        return;
+    }
+    const float f = sr_plane_float(w, FACTOR, 0), s = w->fmt->claim == claim_packed ? f * (most / 6) : most / (6 * f);
+    sr_fit_byte(in, grid, sr_f32_to_e4m3(s < 448 ? s : 448), 0, 0x7e, 3, e4m3_scale);
+}
+static void store(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
+    uint8_t *p = w->plane[CODES].data + row * w->plane[CODES].stride;
+    const int bits = w->fmt->spec.bits;
+    for (int i = 0; i < n; i++)
+        sr_put_bits(p + (k0 + i) * bits / 8, (int)((k0 + i) * bits % 8), bits, (uint8_t)code[i]);
+    w->plane[SCALES].data[row * (w->K / w->fmt->group) + k0 / w->fmt->group] = grid->sc[0];
+}
+
 /* Values up to 6 (or 7.5) with scales that make 0.02 of them. */
 static void sample(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[CODES].bytes; i++) w->plane[CODES].data[i] = (uint8_t)(sr_random(&seed) >> 32);
@@ -179,11 +233,13 @@ static void sample(sr_weight *w, uint64_t seed) {
 
 #define ROW                                                                                                            \
     .lane = 1, .tile = SR_TILE_I8, .layout = layout, .adopt = adopt, .decode = decode, .unpack = unpack,               \
-    .sample = sample
+    .sample = sample, .tiles = tiles, .begin = begin, .fit = fit, .store = store
 #define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.012f
 
 const sr_format sr_fmt_ct_nvfp4 = {
     .name = "ct_nvfp4",
+    .rtn_err = 0.0953f,
+    .snap = sr_snap_e2m1,
     .block = 16,
     .group = 16,
     .spec = {.method = "compressed-tensors", .layout = "nvfp4-pack-quantized", .sym = true, .bits = 4, .group = 16},
@@ -195,6 +251,8 @@ const sr_format sr_fmt_ct_nvfp4 = {
 };
 const sr_format sr_fmt_ct_mxfp4 = {
     .name = "ct_mxfp4",
+    .rtn_err = 0.112f,
+    .snap = sr_snap_e2m1,
     .block = 32,
     .group = 32,
     .spec = {.method = "compressed-tensors", .layout = "mxfp4-pack-quantized", .sym = true, .bits = 4, .group = 32},
@@ -206,6 +264,8 @@ const sr_format sr_fmt_ct_mxfp4 = {
 };
 const sr_format sr_fmt_ct_mxfp6 = {
     .name = "ct_mxfp6",
+    .rtn_err = 0.0284f,
+    .snap = sr_snap_e2m3,
     .block = 32,
     .group = 32,
     .spec = {.method = "compressed-tensors", .layout = "mxfp6-pack-quantized", .sym = true, .bits = 6, .group = 32},
@@ -216,6 +276,8 @@ const sr_format sr_fmt_ct_mxfp6 = {
 };
 const sr_format sr_fmt_modelopt_nvfp4 = {
     .name = "modelopt_nvfp4",
+    .rtn_err = 0.0953f,
+    .snap = sr_snap_e2m1,
     .block = 16,
     .group = 16,
     .spec = {.method = "modelopt", .layout = "NVFP4", .sym = true, .bits = 4, .group = 16},
@@ -227,6 +289,8 @@ const sr_format sr_fmt_modelopt_nvfp4 = {
 };
 const sr_format sr_fmt_gptoss_mxfp4 = {
     .name = "gptoss_mxfp4",
+    .rtn_err = 0.112f,
+    .snap = sr_snap_e2m1,
     .block = 32,
     .group = 32,
     .spec = {.method = "mxfp4", .layout = "mxfp4", .sym = true, .bits = 4, .group = 32},

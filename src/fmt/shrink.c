@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "fmt/fp8_bits.h"
 #include "fmt/search.h"
 
 void sr_fit_range(const sr_fit *in, float *low, float *high) {
@@ -32,6 +33,21 @@ bool sr_fit_weighs(const sr_fit *in) {
     for (int i = 0; in->importance && i < in->n; i++)
         if (sr_importance(in->importance[i]) > 0) return true;
     return false;
+}
+
+float sr_fit_error(const sr_fit *in, const sr_grid *grid) {
+    const int piece = SR_KC / in->w->fmt->block * in->w->fmt->block;
+    float error = 0, back[SR_KC];
+    int8_t code[SR_KC];
+    for (int i = 0; i < in->n; i += piece) {
+        const int m = in->n - i < piece ? in->n - i : piece;
+        in->w->fmt->snap(grid, i, m, in->x + i, code, back);
+        for (int j = 0; j < m; j++) {
+            float e = back[j] - sr_weight_finite(in->x[i + j]);
+            error += sr_importance(in->importance[i + j]) * e * e;
+        }
+    }
+    return error;
 }
 
 void sr_try_affine(const sr_fit *in, float top, sr_tries *t) {
@@ -91,5 +107,58 @@ void sr_shrink_affine(const sr_fit *in, float top, void (*storable)(const sr_wei
         sr_try_affine(in, top, &t);
         for (int c = 0; c < SR_TRIES; c++)
             if (t.error[c] < best) best = t.error[c], *scale = t.scale[c], *min = t.min[c];
+    }
+}
+
+/* ---------------------------------------------------------------- elements that are floats */
+
+void sr_fit_byte(const sr_fit *in, sr_grid *grid, int byte, int least, int most, int around,
+                 float (*scale)(const sr_weight *w, int byte)) {
+    byte = byte < least ? least : byte > most ? most : byte;
+    grid->n = grid->group = in->n;
+    grid->sc[0] = (uint8_t)byte;
+    grid->scale[0] = scale(in->w, byte);
+    if (!sr_fit_weighs(in)) return;
+    sr_grid other = *grid;
+    float error = sr_fit_error(in, grid);
+    for (int b = byte - around; b <= byte + around; b++) {
+        if (b == byte || b < least || b > most) continue;
+        other.sc[0] = (uint8_t)b;
+        other.scale[0] = scale(in->w, b);
+        float e = sr_fit_error(in, &other);
+        if (e < error) error = e, *grid = other;
+    }
+}
+
+int sr_e8m0_of(float amax, int power, int mantissa) {
+    return (int)((sr_bits_from_f32(amax) + (1u << (22 - mantissa))) >> 23) - power;
+}
+
+/* Scales that are 0 come from groups too small for any. */
+static inline float element(float w, float scale, float most) {
+    return scale != 0 ? sr_clamp(sr_weight_finite(w) / scale, -most, most) : 0;
+}
+void sr_snap_e2m1(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    for (int i = 0; i < n; i++) {
+        const float scale = grid->scale[(i0 + i) / grid->group];
+        uint8_t q = sr_f32_to_e2(element(w[i], scale, 6), 1);
+        code[i] = (int8_t)q;
+        back[i] = scale * (0.5f * (float)sr_e2m1_twice[q]);
+    }
+}
+void sr_snap_e2m3(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    (void)i0;
+    for (int i = 0; i < n; i++) {
+        uint8_t q = sr_f32_to_e2(element(w[i], grid->scale[0], 7.5f), 3);
+        code[i] = (int8_t)q;
+        back[i] = grid->scale[0] * (0.125f * (float)sr_e2m3_eightfold(q));
+    }
+}
+void sr_snap_e4m3(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    (void)i0;
+    for (int i = 0; i < n; i++) {
+        uint8_t q = sr_f32_to_e4m3(element(w[i], grid->scale[0], 448));
+        code[i] = (int8_t)q;
+        back[i] = sr_e4m3_to_f32(q) * grid->scale[0];
     }
 }
