@@ -69,6 +69,7 @@ typedef struct sr_isq {
     double done, total; /* weights */
     bool warned;
 } sr_isq;
+bool sr_isq_takes(const sr_format *fmt);
 /* "4", "q4k", "Q8_0": SR_INVALID lists what is there. */
 sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err);
 /* sr_weight_fn */

@@ -33,7 +33,7 @@ bool sr_format_at(int i, sr_format_info *info) {
         .bits_per_weight = bits_of(fmt),
         .group = fmt->group ? fmt->group : fmt->spec.group,
         .variable_group = fmt->group == 0 && fmt->spec.group != 0,
-        .writes = fmt->tile == SR_TILE_I8 && sr_format_writable(fmt),
+        .writes = sr_isq_takes(fmt),
         .fast = sr_devices[0]->has_kernels(fmt),
         .tile = tiles[fmt->tile],
         .reference = fmt->reference,

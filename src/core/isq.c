@@ -12,6 +12,11 @@ static const struct {
 } numbers[] = {{"2", "q2_k"}, {"3", "q3_k"}, {"4", "q4_k"}, {"5", "q5_k"}, {"6", "q6_k"}, {"8", "q8_0"}};
 enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 
+/* Plain types have no scales to fit. */
+bool sr_isq_takes(const sr_format *fmt) {
+    return fmt->fit != NULL;
+}
+
 bool sr_isq_name(int i, const char **name, const char **resolved) {
     if (i < 0) return false;
     if (i < N_NUMBERS) {
@@ -21,7 +26,7 @@ bool sr_isq_name(int i, const char **name, const char **resolved) {
     }
     i -= N_NUMBERS;
     for (int f = 0; sr_formats[f]; f++)
-        if (sr_formats[f]->tile == SR_TILE_I8 && sr_format_writable(sr_formats[f]) && i-- == 0) {
+        if (sr_isq_takes(sr_formats[f]) && i-- == 0) {
             *name = sr_formats[f]->alias ? sr_formats[f]->alias : sr_formats[f]->name;
             *resolved = sr_formats[f]->name;
             return true;
@@ -34,10 +39,14 @@ sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err) {
     for (int i = 0; i < N_NUMBERS; i++)
         if (strcmp(name, numbers[i].number) == 0) wanted = numbers[i].format;
     const sr_format *fmt = sr_format_by_name(wanted);
-    if (!fmt || fmt->tile != SR_TILE_I8 || !sr_format_writable(fmt)) {
+    if (!fmt || !sr_isq_takes(fmt)) {
         char list[160] = "";
         for (int i = 0; sr_isq_name(i, &shown, &resolved); i++) {
             size_t at = strlen(list);
+            if (at + strlen(shown) + 8 > sizeof list) {
+                strcpy(list + at, " ...");
+                break;
+            }
             snprintf(list + at, sizeof list - at, "%s%s", i ? " " : "", shown);
         }
         return sr_fail(err, SR_INVALID, "--isq '%.32s' is unknown; expected one of %s", name, list);

@@ -216,7 +216,8 @@ static void decode_fp8(const sr_weight *w, int64_t row, int64_t k0, int64_t n, f
     for (int64_t k = 0; k < n; k++) out[k] = scale_of_group(w, row, k0 + k) * sr_e4m3_to_f32(p[k]);
 }
 
-/* Powers of two to nearest of log2(largest / last element); E4M3 of their quotient for nvfp4. */
+/* The power of two at or above largest / last element; E4M3 of their quotient for nvfp4. Elements to nearest, of E2M1
+ * the nearer to 0 of two, and there is no -0 (as the CPU of mlx 0.32 has it). */
 static float mode_scale(const sr_weight *w, int byte) {
     return w->spec.group == 16 ? sr_e4m3_to_f32((uint8_t)byte) : e8m0((uint8_t)byte);
 }
@@ -229,7 +230,7 @@ static void fit_mode(const sr_fit *in, sr_grid *grid) {
         one.x = in->x + g * one.n;
         one.importance = in->importance ? in->importance + g * one.n : NULL;
         float s = sr_fit_most(&one) / (fp8 ? 448 : 6);
-        int byte = e4m3 ? sr_f32_to_e4m3(s < 448 ? s : 448) : s > 0 ? 127 + (int)rintf(log2f(s)) : 1;
+        int byte = e4m3 ? sr_f32_to_e4m3(s < 448 ? s : 448) : s > 0 ? 127 + (int)ceilf(log2f(s)) : 127;
         sr_fit_byte(&one, &own, byte, !e4m3, e4m3 ? 0x7e : 254, e4m3 ? 3 : 1, mode_scale);
         grid->sc[g] = own.sc[0];
         grid->scale[g] = own.scale[0];
@@ -238,6 +239,16 @@ static void fit_mode(const sr_fit *in, sr_grid *grid) {
     grid->group = one.n;
     grid->lo = fp8 ? -128 : 0;
     grid->hi = fp8 ? 127 : 15;
+}
+static void snap_mode_fp4(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
+    static const float bound[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
+    for (int i = 0; i < n; i++) {
+        const float scale = grid->scale[(i0 + i) / grid->group], x = scale > 0 ? sr_weight_finite(w[i]) / scale : 0;
+        int q = 0;
+        for (int b = 0; b < 7; b++) q += fabsf(x) > bound[b];
+        code[i] = (int8_t)(q && x < 0 ? q + 8 : q);
+        back[i] = scale * (0.5f * (float)sr_e2m1_twice[code[i]]);
+    }
 }
 static void store_mode(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
     uint8_t *p = (uint8_t *)(uintptr_t)codes_at(w, row, k0);
@@ -285,19 +296,19 @@ static void sample_mode(sr_weight *w, uint64_t seed) {
                                      .dims = dims,                                                                     \
                                      __VA_ARGS__}
 
-AFFINE(1, .rtn_err = 0.845f, COARSE);
-AFFINE(2, .rtn_err = 0.398f, COARSE);
-AFFINE(3, .rtn_err = 0.192f, COARSE);
-AFFINE(4, .rtn_err = 0.0919f, COARSE);
-AFFINE(5, .rtn_err = 0.0449f, .panel_err = 0);
-AFFINE(6, .rtn_err = 0.0228f, .panel_err = 0);
-AFFINE(8, .rtn_err = 0.00855f, .panel_err = 0);
+AFFINE(1, .promote = "mlx6", .rtn_err = 0.845f, COARSE);
+AFFINE(2, .promote = "mlx6", .rtn_err = 0.398f, COARSE);
+AFFINE(3, .promote = "mlx6", .rtn_err = 0.192f, COARSE);
+AFFINE(4, .promote = "mlx6", .rtn_err = 0.0919f, COARSE);
+AFFINE(5, .promote = "mlx8", .rtn_err = 0.0449f, .panel_err = 0);
+AFFINE(6, .promote = "mlx8", .rtn_err = 0.0228f, .panel_err = 0);
+AFFINE(8, .promote = "mlx8", .rtn_err = 0.00855f, .panel_err = 0);
 
 const sr_format sr_fmt_mlx_mxfp4 = {
     .name = "mlx_mxfp4",
     .rtn_err = 0.122f,
     .fit = fit_mode,
-    .snap = sr_snap_e2m1,
+    .snap = snap_mode_fp4,
     .store = store_mode,
     .block = BLOCK,
     .lane = 1,
@@ -316,7 +327,7 @@ const sr_format sr_fmt_mlx_nvfp4 = {
     .name = "mlx_nvfp4",
     .rtn_err = 0.0954f,
     .fit = fit_mode,
-    .snap = sr_snap_e2m1,
+    .snap = snap_mode_fp4,
     .store = store_mode,
     .block = BLOCK,
     .group = 16,
@@ -334,7 +345,7 @@ const sr_format sr_fmt_mlx_nvfp4 = {
 };
 const sr_format sr_fmt_mlx_mxfp8 = {
     .name = "mlx_mxfp8",
-    .rtn_err = 0.0753f,
+    .rtn_err = 0.0268f,
     .fit = fit_mode,
     .snap = sr_snap_e4m3,
     .store = store_mode,
