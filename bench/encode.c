@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../tests/noise.h"
+#include "../tests/written.h"
 #include "base/map.h"
 #include "fmt/fmt.h"
 
@@ -55,7 +56,7 @@ struct job {
 };
 static void encode(void *ctx) {
     struct job *j = ctx;
-    sr_rtn_rows(&j->w, 0, j->d->n, j->d->rows, NULL);
+    write_weight(&j->w, j->d->rows, 0, NULL, 1);
 }
 static void copy(void *ctx) {
     struct job *j = ctx;

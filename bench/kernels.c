@@ -2,7 +2,8 @@
  * best of several runs, in CPU seconds so that other processes on the machine count little:
  *   dot    GB/s of stored weights and its ratio to the read's, ns a row, for T = 1 and 4, on 1 and on all threads
  *   panel  ns of 256 columns, data in L2
- *   attention: us of a page of 256 keys, decode (heads of one KV head) and prefill (64 rows), by type of keys and values
+ *   attention: us of a page of 256 keys, decode (heads of one KV head) and prefill (64 rows), by type of keys and
+ * values
  *
  *   bench-kernels [THREADS [MIB [FORMAT...]]]     no FORMAT: all of them; "attention" is one */
 #include <math.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../tests/written.h"
 #include "base/map.h"
 #include "base/pool.h"
 #include "cpu/kern.h"
@@ -228,7 +230,7 @@ int main(int argc, char **argv) {
             if ((!f->panel && !f->unpack) || !wanted(argc, argv, f->format)) continue;
             if (sr_weight_create(fmt, 64, K, NULL, &arena, &w, NULL) != SR_OK) continue;
             sr_weight_sample(&w, 1);
-            for (int r = 0; r < 64 && sr_format_writable(fmt); r++) sr_rtn_rows(&w, r, 1, x + r % 4, NULL);
+            write_weight(&w, x, 1, NULL, 1);
             printf("| %s | %s | %.1f | %.1f |\n", f->format, sr_kerns[i]->name, panel_ns(sr_kerns[i], f, &w),
                    panel_ns(sr_kerns[i], NULL, &w));
             sr_arena_free(&arena);

@@ -15,6 +15,7 @@
 #include "fmt/fmt.h"
 #include "guard.h"
 #include "noise.h"
+#include "written.h"
 
 enum { K = 768 };
 
@@ -91,24 +92,12 @@ static sr_weight create_named(const char *name, int64_t n, int64_t k, sr_arena *
     return w;
 }
 
-/* Rows of a matrix [.][K], or always the first. */
-typedef struct row_source {
-    const float *src;
-    int64_t K;
-    bool same;
-} row_source;
-static void read_rows(void *ctx, int64_t row0, int64_t n, float *out) {
-    const row_source *r = ctx;
-    for (int64_t i = 0; i < n; i++)
-        memcpy(out + i * r->K, r->src + (r->same ? 0 : row0 + i) * r->K, (size_t)r->K * sizeof *out);
-}
 static bool begins(sr_weight *w, const float *row) {
-    row_source r = {row, w->K, true};
-    return sr_encode_begin(w, &(sr_source){read_rows, &r}, 1, NULL) == SR_OK;
+    written_rows r = {row, w->K, 1};
+    return sr_encode_begin(w, &(sr_source){written_read, &r}, 1, NULL) == SR_OK;
 }
 static bool encodes(sr_weight *w, const float *src, bool same, const float *importance, int threads) {
-    row_source r = {src, w->K, same};
-    return sr_encode(w, &(sr_source){read_rows, &r}, importance, threads, NULL) == SR_OK;
+    return write_weight(w, src, same, importance, threads);
 }
 
 /* ---------------------------------------------------------------- kinds of rows */

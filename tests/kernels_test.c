@@ -18,6 +18,7 @@
 #include "base/half.h"
 #include "base/path.h"
 #include "cpu/kern.h"
+#include "written.h"
 
 #define U 0x1p-24 /* rounding of one f32 operation */
 
@@ -103,14 +104,11 @@ static bool make_grouped(const sr_format *fmt, int64_t N, int64_t K, int group, 
         return false;
     }
     bool ok = !random_bytes || (fmt->spec.method == NULL && !w->plane[1].data);
-    if (ok && !random_bytes && !sr_format_writable(fmt)) sr_weight_sample(w, (uint64_t)(N * 7919 + K));
-    if (ok && !random_bytes && sr_format_writable(fmt)) {
-        float *row = malloc((size_t)K * sizeof *row);
-        for (int64_t r = 0; r < N; r++) {
-            fill_normal(row, K, 0.05f);
-            sr_rtn_rows(w, r, 1, row, NULL);
-        }
-        free(row);
+    if (ok && !random_bytes) {
+        float *rows = malloc((size_t)(N * K) * sizeof *rows);
+        fill_normal(rows, N * K, 0.05f);
+        if (!write_weight(w, rows, 0, NULL, 1)) sr_weight_sample(w, (uint64_t)(N * 7919 + K));
+        free(rows);
     }
     for (int p = 0; ok && p < SR_MAX_PLANES && w->plane[p].data; p++) {
         uint8_t *copy = guarded((size_t)w->plane[p].bytes);

@@ -140,9 +140,9 @@ static const char *isq_next(void *user, int i) {
 
 static int check_isq(const char *isq) {
     out_text names = {0};
-    const char *name;
-    for (int i = 0; (name = isq_next(NULL, i)); i++) {
-        if (strcmp(name, isq) == 0) {
+    const char *name, *resolved;
+    for (int i = 0; sr_isq_name(i, &name, &resolved); i++) {
+        if (strcmp(name, isq) == 0 || strcmp(resolved, isq) == 0) {
             out_text_free(&names);
             return EXIT_FINE;
         }
