@@ -1,14 +1,213 @@
-/* What stands beside the weights in a directory. */
+/* What stands beside the weights in a directory: configuration, tokenizer, templates, index, README.md. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/digest.h"
 #include "base/disk.h"
+#include "base/json.h"
+#include "base/map.h"
 #include "base/path.h"
 #include "quant/quant.h"
 
-sr_status sr_write_companions(const sr_quantizer *q, const char *stage, sr_err *err) {
-    (void)q, (void)stage, (void)err;
+enum { CONFIG_CAP = 16 << 20 };
+
+struct place {
+    const sr_quantizer *q;
+    const char *from, *stage;
+    sr_arena arena;
+    sr_err *err;
+    sr_status status;
+};
+
+static sr_status put_text(struct place *p, const char *name, sr_buffer *b) {
+    char *path = sr_path_join(&p->arena, p->stage, name);
+    sr_status s = !path || b->failed ? sr_fail(p->err, SR_NOMEM, "no memory to write %s", name)
+                                     : sr_disk_put(path, b->at, b->n, p->err);
+    sr_buffer_free(b);
+    return s;
+}
+
+/* ---------------------------------------------------------------- config.json */
+
+/* The config says what was not quantized by the modules' own names. */
+static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n) {
+    const char **kept = sr_arena_small(arena, (size_t)q->n_jobs + 1, sizeof *kept);
+    *n = 0;
+    for (int i = 0; kept && i < q->n_jobs; i++)
+        if (q->job[i].n_from && !q->job[i].fmt && q->job[i].role != SR_EMBED) kept[(*n)++] = q->job[i].module;
+    return kept;
+}
+
+/* The source's own text with another quantization config: every other member stays as it was written. */
+static sr_status write_config(struct place *p) {
+    const sr_quantizer *q = p->q;
+    char *text = NULL, *path = sr_path_join(&p->arena, p->from, "config.json");
+    size_t n = 0;
+    int n_kept;
+    sr_buffer b = {0};
+    if (!path) return sr_fail(p->err, SR_NOMEM, "no memory for a path");
+    sr_status s = sr_file_read(path, CONFIG_CAP, &text, &n, p->err);
+    if (s != SR_OK) return s;
+    sr_json j = sr_json_over(text, n, "config.json", p->err);
+    sr_json_value key, v;
+    bool comma = false;
+    sr_buffer_text(&b, "{\n");
+    if (sr_json_next(&j, &v) != SR_JSON_OBJECT && !j.failed)
+        sr_fail(p->err, SR_CORRUPT, "%s: found no JSON object", path);
+    while (p->err->code == SR_OK) {
+        const sr_json_kind kind = sr_json_next_pair(&j, &key, &v);
+        if (kind == SR_JSON_END || kind == SR_JSON_ERROR) break;
+        const char *const value = kind == SR_JSON_STRING ? v.text - 1 : v.text;
+        sr_json_skip(&j, &v);
+        const char *const end =
+            kind == SR_JSON_ARRAY || kind == SR_JSON_OBJECT ? j.at : v.text + v.n + (kind == SR_JSON_STRING);
+        if (sr_json_equals(&key, "quantization_config") || sr_json_equals(&key, "quantization")) continue;
+        if (comma) sr_buffer_text(&b, ",\n");
+        comma = true;
+        sr_buffer_text(&b, "  \"");
+        sr_buffer_add(&b, key.text, key.n);
+        sr_buffer_text(&b, "\": ");
+        sr_buffer_add(&b, value, (size_t)(end - value));
+    }
+    const char **kept = modules_kept(q, &p->arena, &n_kept);
+    s = p->err->code;
+    if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");
+    if (s == SR_OK && q->target.fmt->spec.method)
+        s = sr_qconfig_write(q->target.fmt, &q->target.spec, kept, n_kept, &b, p->err);
+    sr_buffer_text(&b, "\n}\n");
+    free(text);
+    if (s == SR_OK) return put_text(p, "config.json", &b);
+    sr_buffer_free(&b);
+    return s;
+}
+
+/* ---------------------------------------------------------------- copies */
+
+static bool ends_with(const char *name, const char *tail) {
+    const size_t n = strlen(name), m = strlen(tail);
+    return n >= m && strcmp(name + n - m, tail) == 0;
+}
+
+/* Weights, in any form, and what is written anew. */
+static bool is_left_out(const char *name) {
+    static const char *const tails[] = {".safetensors", ".bin",  ".pt",      ".pth", ".gguf",      ".uqff",
+                                        ".h5",          ".onnx", ".msgpack", ".npz", ".index.json"};
+    static const char *const names[] = {"config.json", "README.md", "quantize_config.json", "quant_config.json"};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_with(name, tails[i])) return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return name[0] == '.' || strstr(name, "/.");
+}
+
+static bool copy_one(void *ctx, const char *name, int64_t size) {
+    enum { MOST = 256 << 20 };
+    struct place *p = ctx;
+    if (size < 0 || size > MOST || is_left_out(name)) return true;
+    if (strchr(name, '/') && strncmp(name, "additional_chat_templates/", 26) != 0) return true;
+    char *from = sr_path_join(&p->arena, p->from, name), *to = sr_path_join(&p->arena, p->stage, name);
+    char *dir = to ? sr_path_dir(&p->arena, to) : NULL;
+    p->status = from && dir ? sr_disk_make(dir, p->err) : sr_fail(p->err, SR_NOMEM, "no memory for a path");
+    if (p->status == SR_OK) p->status = sr_disk_copy(from, to, p->err);
+    return p->status == SR_OK;
+}
+
+/* ---------------------------------------------------------------- index and model card */
+
+static sr_status write_index(struct place *p) {
+    const sr_quantizer *q = p->q;
+    sr_buffer b = {0};
+    sr_buffer_text(&b, "{\n  \"metadata\": {\"total_size\": ");
+    sr_buffer_int(&b, q->bytes_out);
+    sr_buffer_text(&b, "},\n  \"weight_map\": {");
+    for (int i = 0; i < q->n_parts; i++) {
+        sr_buffer_text(&b, i ? ",\n    " : "\n    ");
+        sr_buffer_json(&b, q->part[i].name, strlen(q->part[i].name));
+        sr_buffer_text(&b, ": ");
+        sr_buffer_json(&b, q->out[q->part_file[i]].name, strlen(q->out[q->part_file[i]].name));
+    }
+    sr_buffer_text(&b, "\n  }\n}\n");
+    return put_text(p, "model.safetensors.index.json", &b);
+}
+
+static sr_status add_hash(struct place *p, const char *name, sr_buffer *b) {
+    sr_map map;
+    char hex[SR_DIGEST_HEX], *path = sr_path_join(&p->arena, p->stage, name);
+    if (!path) return sr_fail(p->err, SR_NOMEM, "no memory for a path");
+    sr_status s = sr_map_open(path, &map, p->err);
+    if (s != SR_OK) return s;
+    sr_digest d = sr_sha256();
+    sr_digest_add(&d, map.data, map.size);
+    sr_map_close(&map);
+    sr_digest_hex(&d, hex);
+    sr_buffer_text(b, "| ");
+    sr_buffer_text(b, name);
+    sr_buffer_text(b, " | ");
+    sr_buffer_text(b, hex);
+    sr_buffer_text(b, " |\n");
     return SR_OK;
+}
+
+static sr_status write_card(struct place *p) {
+    const sr_quantizer *q = p->q;
+    char line[512];
+    double error = 0, weights = 0, bytes = 0, all = 0;
+    sr_buffer b = {0};
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        const double n = (double)j->N * (double)j->K;
+        for (int t = 0; t < j->n_parts && j->n_from; t++) bytes += (double)q->part[j->first_part + t].bytes;
+        all += n;
+        if (j->error < 0 || !j->fmt) continue;
+        error += j->error * n;
+        weights += n;
+    }
+    sr_buffer_text(&b, "---\ntags:\n- sirocco\n");
+    if (q->target.fmt->spec.method) {
+        snprintf(line, sizeof line, "- %s\n", q->target.fmt->spec.method);
+        sr_buffer_text(&b, line);
+    }
+    sr_buffer_text(&b, "---\n\n# ");
+    sr_buffer_text(&b, sr_path_base(q->result));
+    snprintf(line, sizeof line,
+             "\n\nWritten by sirocco %s from `%s` (%s, %s).\n\n```\nsirocco quantize %s --to %s -o %s\n```\n\n"
+             "%.2f bits a weight over all matrices; ",
+             SR_VERSION, sr_path_base(q->source), q->file->container, q->arch->name, sr_path_base(q->source),
+             q->target.text, sr_path_base(q->result), all > 0 ? 8 * bytes / all : 0);
+    sr_buffer_text(&b, line);
+    snprintf(line, sizeof line, "root mean square error of the converted ones %.2f %% of the weights' own.\n\n",
+             weights > 0 ? 100 * sqrt(error / weights) : 0);
+    sr_buffer_text(&b, line);
+    sr_buffer_text(&b, "| matrix | from | to | error |\n|---|---|---|---|\n");
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        if (!j->n_from) continue;
+        if (j->fmt)
+            snprintf(line, sizeof line, "| %s | %s | %s | %.3f %% |\n", j->module, j->was->name, j->fmt->name,
+                     j->error >= 0 ? 100 * sqrt(j->error) : NAN);
+        else
+            snprintf(line, sizeof line, "| %s | %s | as it is | |\n", j->module, j->was->name);
+        sr_buffer_text(&b, line);
+    }
+    sr_buffer_text(&b, "\n| file | SHA-256 |\n|---|---|\n");
+    sr_status s = SR_OK;
+    for (int f = 0; f < q->n_out && s == SR_OK; f++) s = add_hash(p, q->out[f].name, &b);
+    if (s == SR_OK) return put_text(p, "README.md", &b);
+    sr_buffer_free(&b);
+    return s;
+}
+
+sr_status sr_write_companions(const sr_quantizer *q, const char *stage, sr_err *err) {
+    struct place p = {.q = q, .stage = stage, .err = err};
+    p.from = sr_path_look(q->source) == SR_PATH_DIRECTORY ? q->source : sr_path_dir(&p.arena, q->source);
+    sr_status s = p.from ? write_config(&p) : sr_fail(err, SR_NOMEM, "no memory for a path");
+    if (s == SR_OK) s = sr_disk_walk(p.from, copy_one, &p, err);
+    if (s == SR_OK) s = p.status;
+    if (s == SR_OK && q->n_out > 1) s = write_index(&p);
+    if (s == SR_OK) s = write_card(&p);
+    sr_arena_free(&p.arena);
+    return s;
 }

@@ -231,11 +231,14 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
             memcpy(p->shape, was->shape, 3 * sizeof *p->shape);
         }
     }
-    const sr_weight w = {.fmt = j->fmt, .N = j->N, .K = j->K, .spec = j->spec};
+    sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
+    sr_weight w;
     sr_extra extra;
+    if (s == SR_OK && j->fmt->extra) s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &w, err);
     for (int i = 0; s == SR_OK && j->fmt->extra && j->fmt->extra(&w, i, &extra); i++)
         if (!add_part(q, j->module, extra.suffix, sr_stored_by_name(extra.stored), extra.n_dims, extra.shape, err))
-            return err->code;
+            s = err->code;
+    sr_arena_free(&arena);
     return s;
 }
 
