@@ -17,7 +17,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/err.h"
 #include "file/file.h"
 
@@ -60,11 +59,6 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
 /* What it says about the module `name` ("model.layers.0.self_attn.q_proj"). config may be NULL. Not thread-safe: the
  * work on all of its rules is bounded together (SR_LIMIT). */
 sr_status sr_qconfig_resolve(const sr_qconfig *config, const char *name, sr_qspec *spec, sr_err *err);
-
-/* The members of config.json that say so of a checkpoint in this format, each behind a comma: ', "quantization_config":
- * {...}'. kept: names of the linear modules that were not converted. SR_UNSUPPORTED: no loader has a config for it. */
-sr_status sr_qconfig_write(const sr_format *fmt, const sr_qspec *spec, const char *const *kept, int n_kept,
-                           sr_buffer *out, sr_err *err);
 
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */
 typedef struct sr_parts {

@@ -34,11 +34,33 @@ static sr_status put_text(struct place *p, const char *name, sr_buffer *b) {
 
 /* The config says what was not quantized by the modules' own names. */
 static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n) {
-    const char **kept = sr_arena_small(arena, (size_t)q->n_jobs + 1, sizeof *kept);
+    const char **kept = sr_arena_small(arena, (size_t)q->n_jobs + 2, sizeof *kept);
+    char *head = sr_arena_small(arena, SR_NAME, 1);
+    bool has_head = q->target.edges;
     *n = 0;
-    for (int i = 0; kept && i < q->n_jobs; i++)
-        if (q->job[i].n_from && !q->job[i].fmt && q->job[i].role != SR_EMBED) kept[(*n)++] = q->job[i].module;
+    if (!kept || !head) return NULL;
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        has_head = has_head || (j->n_from && j->role == SR_HEAD);
+        if (j->n_from && !j->fmt && j->role != SR_EMBED) kept[(*n)++] = j->module;
+    }
+    /* A head that is the embedding's is a module of its own to loaders. */
+    if (!has_head && sr_name_full(&q->naming, SR_HEAD, -1, "", head)) kept[(*n)++] = head;
     return kept;
+}
+
+static sr_status add_quantization(struct place *p, const char *const *kept, int n_kept, sr_buffer *b) {
+    const sr_target *t = &p->q->target;
+    const char *text;
+    sr_status s = sr_qconfig_write(t->fmt, &t->spec, kept, n_kept, &p->arena, &text, p->err);
+    if (s != SR_OK) return s;
+    sr_buffer_text(b, ",\n  \"quantization_config\": ");
+    sr_buffer_text(b, text);
+    if (strcmp(t->fmt->spec.method, "mlx") == 0) { /* what its loader looks at first */
+        sr_buffer_text(b, ",\n  \"quantization\": ");
+        sr_buffer_text(b, text);
+    }
+    return SR_OK;
 }
 
 /* The source's own text with another quantization config: every other member stays as it was written. */
@@ -75,8 +97,7 @@ static sr_status write_config(struct place *p) {
     const char **kept = modules_kept(q, &p->arena, &n_kept);
     s = p->err->code;
     if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");
-    if (s == SR_OK && q->target.fmt->spec.method)
-        s = sr_qconfig_write(q->target.fmt, &q->target.spec, kept, n_kept, &b, p->err);
+    if (s == SR_OK && q->target.fmt->spec.method) s = add_quantization(p, kept, n_kept, &b);
     sr_buffer_text(&b, "\n}\n");
     free(text);
     if (s == SR_OK) return put_text(p, "config.json", &b);
