@@ -235,6 +235,78 @@ static void rounding_to_nearest_gives_the_reference_bytes(void **state) {
     }
 }
 
+/* What the packages themselves make of the same weights: tests/vectors/encode, made by make_encode.py. */
+static void rounding_to_nearest_gives_the_packages_parts(void **state) {
+    (void)state;
+    static const char *const families[] = {"mlx", "bnb", "hqq", "gptq", "awq", "ct", "modelopt"};
+    int modules = 0;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        char path[512];
+        sr_file *file;
+        sr_err err = {0};
+        snprintf(path, sizeof path, "%s/tests/vectors/encode/%s.safetensors", SR_SOURCE_DIR, families[i]);
+        if (sr_file_open(path, NULL, &file, &err) != SR_OK) fail_msg("%s", err.msg);
+        const sr_part *x = sr_file_part(file, "x");
+        const int64_t n = x->shape[0], k = x->shape[1];
+        float *src = malloc((size_t)(n * k) * sizeof *src), *back = malloc((size_t)k * sizeof *back);
+        for (int64_t j = 0; j < n * k; j++) src[j] = sr_bf16_to_f32(u16_at(x->data + 2 * j));
+        for (int part = 0; part < file->n_parts; part++) {
+            char name[64], format[32], full[96];
+            const size_t length = strlen(file->part[part].name);
+            if (length < 6 || strcmp(file->part[part].name + length - 5, ".spec")) continue;
+            snprintf(name, sizeof name, "%.*s", (int)length - 5, file->part[part].name);
+            snprintf(format, sizeof format, "%.*s", (int)strcspn(name, "."), name);
+            int32_t ask[4];
+            memcpy(ask, file->part[part].data, sizeof ask);
+            const sr_format *fmt = sr_format_by_name(format);
+            sr_qspec s = fmt->spec;
+            s.group = ask[0], s.group_n = ask[1], s.sym = ask[2], s.nested = ask[3];
+            sr_arena arena = {0};
+            sr_weight w;
+            sr_planes planes = {0};
+            assert_int_equal(sr_weight_create(fmt, n, k, &s, &arena, &w, NULL), SR_OK);
+            assert_true(write_weight(&w, src, 0, NULL, 2));
+            modules++;
+            snprintf(full, sizeof full, "%s.expected", name);
+            const sr_part *expected = sr_file_part(file, full);
+            if (expected) {
+                double mine = 0, theirs = 0;
+                for (int64_t row = 0; row < n; row++) {
+                    fmt->decode(&w, row, 0, k, back);
+                    for (int64_t j = 0; j < k; j++) {
+                        double e = (double)back[j] - src[row * k + j];
+                        double f = (double)sr_f16_to_f32(u16_at(expected->data + 2 * (row * k + j))) - src[row * k + j];
+                        mine += e * e, theirs += f * f;
+                    }
+                }
+                /* Theirs stops where the error of the whole matrix does. */
+                if (!(mine <= 1.02 * theirs)) fail_msg("%s: error %g, the package's %g", name, mine, theirs);
+            }
+            assert_int_equal(fmt->layout(fmt, n, k, &w.spec, &planes, NULL), SR_OK);
+            int compared = expected != NULL;
+            for (int p = 0; p < planes.n; p++) {
+                snprintf(full, sizeof full, "%s.%.*s", name, (int)strcspn(planes.plane[p].suffix, "|"),
+                         planes.plane[p].suffix);
+                const sr_part *want = sr_file_part(file, full);
+                if (!want) continue;
+                compared++;
+                if (want->bytes != w.plane[p].bytes)
+                    fail_msg("%s: %lld bytes, want %lld", full, (long long)w.plane[p].bytes, (long long)want->bytes);
+                for (int64_t b = 0; b < want->bytes; b++)
+                    if (w.plane[p].data[b] != want->data[b])
+                        fail_msg("%s: byte %lld is %02x, want %02x", full, (long long)b, w.plane[p].data[b],
+                                 want->data[b]);
+            }
+            assert_true(compared > 0);
+            sr_arena_free(&arena);
+        }
+        free(src);
+        free(back);
+        sr_file_close(file);
+    }
+    assert_true(modules > 60);
+}
+
 static void error_of_normal_rows_is_what_the_row_states(void **state) {
     (void)state;
     enum { N = 256 };
@@ -653,6 +725,7 @@ static void redundant_sums_are_those_of_the_codes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounding_to_nearest_gives_the_reference_bytes),
+        cmocka_unit_test(rounding_to_nearest_gives_the_packages_parts),
         cmocka_unit_test(error_of_normal_rows_is_what_the_row_states),
         cmocka_unit_test(decode_of_store_of_snap_is_back_and_snap_is_idempotent),
         cmocka_unit_test(snap_takes_the_nearest_code),

@@ -242,8 +242,8 @@ static const float nf4_map[16] = {
     1,
 };
 static const float fp4_map[16] = {
-    0.f,  0.0625f / 12,  8.f / 12,  12.f / 12,  4.f / 12,  6.f / 12,  2.f / 12,  3.f / 12,
-    -0.f, -0.0625f / 12, -8.f / 12, -12.f / 12, -4.f / 12, -6.f / 12, -2.f / 12, -3.f / 12,
+    0.f, 0.0625f / 12,  8.f / 12,  12.f / 12,  4.f / 12,  6.f / 12,  2.f / 12,  3.f / 12,
+    0.f, -0.0625f / 12, -8.f / 12, -12.f / 12, -4.f / 12, -6.f / 12, -2.f / 12, -3.f / 12,
 };
 
 /* 256 numbers for nested absmax, of seven decades: in decade i, the 2^i middles between steps from 0.1 to 1, of either
@@ -522,7 +522,7 @@ static void set_int8(sr_grid *grid, float absmax) {
     grid->scale[0] = grid->d32 * SR_BNB_127TH;
 }
 static void snap_int8(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
-    const float by = grid->d32 > 0 ? 127 / grid->d32 : 0;
+    const float by = grid->d32 > 0 ? 127 * (1 / grid->d32) : 0; /* as torch divides a number by a tensor */
     (void)i0;
     for (int i = 0; i < n; i++) {
         float q = sr_nearest(sr_clamp(sr_weight_finite(w[i]) * by, -127, 127));

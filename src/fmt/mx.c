@@ -182,8 +182,8 @@ static sr_status begin(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
     (void)err;
     if (!peaks) return SR_OK;
     const float most = peaks->most[0];
-    const bool divides = w->fmt->claim == claim_packed;
-    sr_plane_put(w, FACTOR, 0, !(most > 1e-30f) ? 1 : divides ? 448 * 6 / most : most / (448 * 6));
+    const bool divides = w->fmt->claim == claim_packed; /* by a reciprocal, as torch divides a number by a tensor */
+    sr_plane_put(w, FACTOR, 0, !(most > 1e-30f) ? 1 : divides ? 448 * 6 * (1 / most) : most / (448 * 6));
     return SR_OK;
 }
 
