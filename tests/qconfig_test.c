@@ -357,9 +357,67 @@ static void a_rule_that_is_no_pattern_is_an_error_where_it_is_needed(void **stat
     release(&m);
 }
 
+static bool same_text(const char *a, const char *b) {
+    return !strcmp(a ? a : "", b ? b : "");
+}
+/* Whatever is written says to our reader what it was written from, of modules that are converted and that are not. */
+static void what_is_written_reads_back(void **state) {
+    (void)state;
+    static const char *const skip[] = {"lm_head", "model.layers.0.mlp.\"odd\"\\gate"};
+    int written = 0;
+    for (int f = 0; sr_formats[f]; f++)
+        for (int kind = 0; kind < 5; kind++) {
+            const sr_format *fmt = sr_formats[f];
+            sr_qspec want = fmt->spec;
+            const char *text;
+            char config[2048];
+            sr_arena arena = {0};
+            sr_err err = {0};
+            if (!fmt->fit) continue;
+            if (!want.method) {
+                assert_int_equal(sr_qconfig_write(fmt, NULL, NULL, 0, &arena, &text, &err), SR_UNSUPPORTED);
+                continue;
+            }
+            const bool fp8 = !strcmp(want.method, "fp8");
+            if (kind == 1 && !fmt->group) want.group = 32;
+            if (kind == 2) want.sym = !want.sym, want.act_order = true;
+            if (kind == 3 && fp8) want.group = -1, want.group_n = 0;
+            if (kind == 4 && fp8) want.method = "compressed-tensors";
+            const sr_status st = sr_qconfig_write(fmt, &want, skip, 2, &arena, &text, &err);
+            if (st != SR_OK) fail_msg("%s: %s", fmt->name, err.msg);
+            const bool mlx = !strcmp(want.method, "mlx");
+            snprintf(config, sizeof config, "{\"%s\": %s}", mlx ? "quantization" : "quantization_config", text);
+            struct made m = open_config("config.json", config);
+            sr_qspec got = spec_of(&m, "model.layers.3.self_attn.q_proj");
+            written++;
+            if (!same_text(got.method, want.method)) fail_msg("%s: method %s", fmt->name, got.method);
+            if (got.bits != want.bits && strcmp(want.method, "mxfp4") && strcmp(want.method, "modelopt"))
+                fail_msg("%s: %d bits, want %d", fmt->name, got.bits, want.bits);
+            const bool told = !strcmp(want.method, "gptq") || !strcmp(want.method, "awq") || mlx ||
+                              !strcmp(want.method, "compressed-tensors") || !strcmp(want.method, "hqq") || fp8;
+            if (told && got.group != (fp8 && kind == 3 ? 0 : want.group))
+                fail_msg("%s: group %d, want %d", fmt->name, got.group, want.group);
+            if (fp8 && kind != 3 && got.group_n != want.group_n)
+                fail_msg("%s: %d rows, want %d", fmt->name, got.group_n, want.group_n);
+            if (!strcmp(want.method, "gptq") || !strcmp(want.method, "awq") ||
+                !strcmp(want.method, "compressed-tensors"))
+                assert_int_equal(got.sym, want.sym);
+            if (!strcmp(want.method, "gptq")) assert_int_equal(got.act_order, want.act_order);
+            if (!fp8) assert_true(same_text(got.layout, want.layout) || !got.layout);
+            if (strcmp(want.method, "gptq")) /* whose rules without a key are not seen */
+                for (int i = 0; i < 2; i++)
+                    if (!spec_of(&m, skip[i]).skip) fail_msg("%s: %s is not skipped: %s", fmt->name, skip[i], text);
+            assert_false(got.skip);
+            release(&m);
+            sr_arena_free(&arena);
+        }
+    assert_true(written > 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plain_checkpoint_has_none),
+        cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(gptq_defaults_are_those_of_its_first_tool),
         cmocka_unit_test(gptq_rules_are_regular_expressions_for_single_modules),
         cmocka_unit_test(auto_round_maps_each_packing_to_its_method),

@@ -60,6 +60,12 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
  * work on all of its rules is bounded together (SR_LIMIT). */
 sr_status sr_qconfig_resolve(const sr_qconfig *config, const char *name, sr_qspec *spec, sr_err *err);
 
+/* The other way: the object "quantization_config" of config.json that the loaders of this format want (for mlx, also
+ * called "quantization"). spec NULL: the row's; skip: modules left as they are ("lm_head"). JSON text in the arena.
+ * SR_UNSUPPORTED: no config describes this format. */
+sr_status sr_qconfig_write(const sr_format *fmt, const sr_qspec *spec, const char *const *skip, int n_skip,
+                           sr_arena *arena, const char **text, sr_err *err);
+
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */
 typedef struct sr_parts {
     const char *name;
