@@ -103,6 +103,18 @@ def digits(rows, dim, alphabet):
     return bytes(w & 255 for w in words) + bytes(upper)
 
 
+def runs(rows, dim, alphabet):
+    """Vectors that share their upper half: (first, how many, the upper half's digits)."""
+    width, found = 2 if dim == 8 else 3, []
+    for i, row in enumerate(rows):
+        upper = sum(alphabet.index(v - 256 if v > 127 else v) << width * k for k, v in enumerate(row[dim // 2:]))
+        if found and found[-1][2] == upper:
+            found[-1][1] += 1
+        else:
+            found.append([i, 1, upper])
+    return found
+
+
 def main():
     print("/* Code grids of the IQ types. Made by tools/iq_grids.py; the sets are ggml's (MIT, see THIRD_PARTY.md). */")
     print('#include "fmt/gguf_iq.h"')
@@ -120,6 +132,12 @@ def main():
         print(f"\nconst _Alignas(64) uint8_t sr_{name}_digits[{len(packed)}] = {{")
         for i in range(0, len(packed), 24):
             print("    " + "".join(f"{b}," for b in packed[i:i + 24]))
+        print("};")
+        found = runs(rows, grid[0], grid[1])
+        print(f"\nconst sr_iq_run sr_{name}_runs[{len(found) + 1}] = {{")
+        for i in range(0, len(found), 10):
+            print("    " + " ".join(f"{{{first}, {n}, {upper}}}," for first, n, upper in found[i:i + 10]))
+        print("    {0},")
         print("};")
     print("/* clang-format on */")
 

@@ -36,6 +36,7 @@ const sr_kern sr_kern_avx2 = {
     .usable = usable,
     .dot_max_t = SR_DOT_MAX,
     .fast = fast,
+    .encoders = sr_encoders_avx2,
     SR_KERN_ROWS,
     .dot_codes = dot_codes,
     .coarse = coarse_codes,

@@ -66,6 +66,12 @@ static sr_status cpu_place(sr_dev *dev, sr_weight *w, sr_err *err) {
     return SR_OK;
 }
 
+static const sr_encoder *cpu_encoder(const sr_dev *dev, const sr_format *fmt) {
+    const sr_encoder *e = ((const sr_cpu *)dev)->kern->encoders;
+    while (e && e->format && sr_format_by_name(e->format) != fmt) e++;
+    return e && e->format ? e : NULL;
+}
+
 static bool cpu_has_kernels(const sr_format *fmt) {
     for (int i = 0; sr_kerns[i]; i++)
         for (const sr_fast *f = sr_kerns[i]->fast; f->format; f = sr_fast_next(f))
@@ -408,6 +414,7 @@ const sr_device sr_device_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .place = cpu_place,
+    .encoder = cpu_encoder,
     .has_kernels = cpu_has_kernels,
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,

@@ -85,6 +85,7 @@ void sr_gemm_i8mm_gemm_i8(const void *tile, int group, bool has_min, const sr_x8
                           bool first, float *acc, sr_ahead next);
 void sr_gemm_i8mm_probe(int64_t n);
 
+extern const sr_encoder sr_encoders_avx2[]; /* avx2_write.c */
 extern const sr_fast sr_gguf_avx2[], sr_gguf_avx512[], sr_gguf_neon[];
 
 /* The GEMM slots of a row; `way` is whose way of storing it has. */

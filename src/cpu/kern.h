@@ -148,6 +148,8 @@ typedef struct sr_kern {
     int dot_max_t;       /* 0 .. SR_DOT_MAX */
     const sr_fast *fast; /* walked by sr_fast_next, until format == NULL */
 
+    const sr_encoder *encoders; /* until format == NULL; or NULL */
+
     /* One row of x: code[n_block * SR_KC], scale[n_block], sum[n_block * 16]. A block of zeros, or with anything not
      * finite in it, has scale 0 (not finite: NaN, so that it shows). code = round to nearest even of x * 127 / max|x|.
      */

@@ -110,6 +110,8 @@ typedef struct sr_device {
     sr_status (*place)(sr_dev *dev, sr_weight *w, sr_err *err);
     /* Whether it has kernels made for this format; all others it multiplies through decode. */
     bool (*has_kernels)(const sr_format *fmt);
+    /* Optional: what it writes this format with, faster than its row (sr_weight.encoder). NULL: nothing better. */
+    const sr_encoder *(*encoder)(const sr_dev *dev, const sr_format *fmt);
     /* Scratch for steps with matrices up to these sizes; called once a model before its first step. */
     sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
     void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */

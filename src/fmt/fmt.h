@@ -124,7 +124,8 @@ struct sr_weight {
     const void *aux;            /* what adopt derived, in the model's arena */
     const float *bias;          /* [N], or NULL */
     const struct sr_fast *fast; /* set by the CPU device's place */
-    void *placed;               /* another device's own data */
+    const struct sr_encoder *encoder; /* while it is written: an instruction set's own, or NULL */
+    void *placed;                     /* another device's own data */
 };
 
 /* The largest magnitudes of a whole matrix, over tiles of rows x cols; the last ones are smaller. */
@@ -162,7 +163,19 @@ typedef struct sr_grid {
     uint16_t d, dmin; /* the block's stored f16 (or f32 in d32) factors */
     float d32;
     uint8_t sc[SR_MAX_GROUPS], mn[SR_MAX_GROUPS]; /* stored group scales and mins (zero points), where there are some */
+    /* Lattices: how snap weighs the errors of one vector. Borrowed from sr_fit for as long as the unit is worked on. */
+    const float *importance; /* [n] or NULL */
+    float ms;                /* mean square of the unit */
 } sr_grid;
+
+/* The slots of sr_format that write, made for an instruction set: the same results, faster. NULL: the row's own. */
+typedef struct sr_encoder {
+    const char *format; /* name of its row; NULL ends a list */
+    void (*fit)(const sr_fit *in, sr_grid *grid);
+    void (*snap)(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
+    void (*store)(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code);
+    void (*encode)(sr_weight *w, int64_t row, const float *src, const float *importance);
+} sr_encoder;
 
 struct sr_format {
     const char
@@ -281,6 +294,8 @@ static inline float sr_importance(float v) {
     return v > 0 ? v < 1e12f ? v : 1e12f : 0;
 }
 
+/* The slots that write w: its encoder's, or else its row's. */
+sr_encoder sr_weight_encoder(const sr_weight *w);
 /* Where the rows of a matrix come from: out[n][K] of rows row0 .. row0+n. Called from several threads, and for a row
  * as often as it is needed, always with the same result. */
 typedef struct sr_source {

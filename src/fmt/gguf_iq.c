@@ -1,9 +1,10 @@
-/* GGUF's IQ types: 1 to 4 bits, codes that are points of a lattice or entries of a table. Read-only. Layouts:
+/* GGUF's IQ types: 1 to 4 bits, codes that are points of a lattice or entries of a table. Layouts:
  * gguf_iq_bits.h. Their scales, signs and the deltas of IQ1 fold into int8 codes with a scale a group. */
 #include "fmt/gguf_iq.h"
 #include "base/half.h"
 #include "base/random.h"
 #include "fmt/gguf_iq_bits.h"
+#include "fmt/gguf_iq_write_kern.h"
 
 enum { QK = 256, Q32 = 32 };
 
@@ -201,35 +202,123 @@ static void sample_iq4_xs(sr_weight *w, uint64_t seed) {
  * A coarse panel rounds to 127 steps of the largest of 256 weights, which adds (max / rms)^2 / (12 * 127^2) of the
  * energy, about 5e-5 of normal weights: below 2 % of the error of 4 bits (5e-3) and more so of fewer. */
 
-#define READ_ONLY                                                                                                      \
+#define TYPE                                                                                                           \
     .reference = "gguf 0.19", .tile = SR_TILE_I8, .claim = sr_claim_single, .layout = sr_layout_single,                \
     .decode = sr_decode_i8, .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
 
-const sr_format sr_fmt_iq1_s = {
-    .name = "iq1_s", .block = QK, .group = 32, .lane = 8, .unpack = unpack_iq1_s, .sample = sample_iq1_s, READ_ONLY};
-const sr_format sr_fmt_iq1_m = {
-    .name = "iq1_m", .block = QK, .group = 16, .lane = 8, .unpack = unpack_iq1_m, .sample = sample_iq1_m, READ_ONLY};
-const sr_format sr_fmt_iq2_xxs = {
-    .name = "iq2_xxs", .block = QK, .group = 32, .lane = 8, .unpack = unpack_iq2_xxs, .sample = sample_iq2, READ_ONLY};
-const sr_format sr_fmt_iq2_xs = {
-    .name = "iq2_xs", .block = QK, .group = 16, .lane = 8, .unpack = unpack_iq2_xs, .sample = sample_iq2, READ_ONLY};
-const sr_format sr_fmt_iq2_s = {
-    .name = "iq2_s", .block = QK, .group = 16, .lane = 8, .unpack = unpack_iq2_s, .sample = sample_iq2, READ_ONLY};
+const sr_format sr_fmt_iq1_s = {.name = "iq1_s",
+                                .block = QK,
+                                .group = 32,
+                                .lane = 8,
+                                .unpack = unpack_iq1_s,
+                                .fit = fit_iq1_s,
+                                .snap = snap_iq1_s,
+                                .store = store_iq1_s,
+                                .rtn_err = 0.466f,
+                                .promote = "q5_k",
+                                .fallback = {"iq4_nl"},
+                                .sample = sample_iq1_s,
+                                TYPE};
+const sr_format sr_fmt_iq1_m = {.name = "iq1_m",
+                                .block = QK,
+                                .group = 16,
+                                .lane = 8,
+                                .unpack = unpack_iq1_m,
+                                .fit = fit_iq1_m,
+                                .snap = snap_iq1_m,
+                                .store = store_iq1_m,
+                                .rtn_err = 0.437f,
+                                .promote = "q5_k",
+                                .fallback = {"iq4_nl"},
+                                .sample = sample_iq1_m,
+                                TYPE};
+const sr_format sr_fmt_iq2_xxs = {.name = "iq2_xxs",
+                                  .block = QK,
+                                  .group = 32,
+                                  .lane = 8,
+                                  .unpack = unpack_iq2_xxs,
+                                  .fit = fit_iq2_xxs,
+                                  .snap = snap_iq2_xxs,
+                                  .store = store_iq2_xxs,
+                                  .rtn_err = 0.346f,
+                                  .promote = "q5_k",
+                                  .fallback = {"iq4_nl"},
+                                  .sample = sample_iq2,
+                                  TYPE};
+const sr_format sr_fmt_iq2_xs = {.name = "iq2_xs",
+                                 .block = QK,
+                                 .group = 16,
+                                 .lane = 8,
+                                 .unpack = unpack_iq2_xs,
+                                 .fit = fit_iq2_xs,
+                                 .snap = snap_iq2_xs,
+                                 .store = store_iq2_xs,
+                                 .rtn_err = 0.306f,
+                                 .promote = "q5_k",
+                                 .fallback = {"iq4_nl"},
+                                 .sample = sample_iq2,
+                                 TYPE};
+const sr_format sr_fmt_iq2_s = {.name = "iq2_s",
+                                .block = QK,
+                                .group = 16,
+                                .lane = 8,
+                                .unpack = unpack_iq2_s,
+                                .fit = fit_iq2_s,
+                                .snap = snap_iq2_s,
+                                .store = store_iq2_s,
+                                .rtn_err = 0.256f,
+                                .promote = "q5_k",
+                                .fallback = {"iq4_nl"},
+                                .sample = sample_iq2,
+                                TYPE};
 const sr_format sr_fmt_iq3_xxs = {.name = "iq3_xxs",
                                   .block = QK,
                                   .group = 32,
-                                  .lane = 4,
+                                  .lane = 8,
                                   .unpack = unpack_iq3_xxs,
+                                  .fit = fit_iq3_xxs,
+                                  .snap = snap_iq3_xxs,
+                                  .store = store_iq3_xxs,
+                                  .rtn_err = 0.184f,
+                                  .promote = "q5_k",
+                                  .fallback = {"iq4_nl"},
                                   .sample = sample_iq3_xxs,
-                                  READ_ONLY};
-const sr_format sr_fmt_iq3_s = {
-    .name = "iq3_s", .block = QK, .group = 32, .lane = 4, .unpack = unpack_iq3_s, .sample = sample_iq3_s, READ_ONLY};
+                                  TYPE};
+const sr_format sr_fmt_iq3_s = {.name = "iq3_s",
+                                .block = QK,
+                                .group = 32,
+                                .lane = 4,
+                                .unpack = unpack_iq3_s,
+                                .fit = fit_iq3_s,
+                                .snap = snap_iq3_s,
+                                .store = store_iq3_s,
+                                .rtn_err = 0.135f,
+                                .promote = "q6_k",
+                                .fallback = {"iq4_nl"},
+                                .sample = sample_iq3_s,
+                                TYPE};
 const sr_format sr_fmt_iq4_nl = {.name = "iq4_nl",
                                  .block = Q32,
                                  .group = 32,
                                  .lane = 1,
                                  .unpack = unpack_iq4_nl,
+                                 .fit = fit_iq4_nl,
+                                 .snap = snap_iq4,
+                                 .store = store_iq4_nl,
+                                 .rtn_err = 0.0749f,
+                                 .promote = "q6_k",
                                  .sample = sample_iq4_nl,
-                                 READ_ONLY};
-const sr_format sr_fmt_iq4_xs = {
-    .name = "iq4_xs", .block = QK, .group = 32, .lane = 1, .unpack = unpack_iq4_xs, .sample = sample_iq4_xs, READ_ONLY};
+                                 TYPE};
+const sr_format sr_fmt_iq4_xs = {.name = "iq4_xs",
+                                 .block = QK,
+                                 .group = 32,
+                                 .lane = 1,
+                                 .unpack = unpack_iq4_xs,
+                                 .fit = fit_iq4_xs,
+                                 .snap = snap_iq4,
+                                 .store = store_iq4_xs,
+                                 .rtn_err = 0.0756f,
+                                 .promote = "q6_k",
+                                 .fallback = {"iq4_nl"},
+                                 .sample = sample_iq4_xs,
+                                 TYPE};

@@ -17,6 +17,15 @@ extern const uint32_t sr_iq3s_grid[512];                                        
 extern const uint8_t sr_iq2xxs_digits[2 * 256], sr_iq2xs_digits[2 * 512], sr_iq2s_digits[2 * 1024];
 extern const uint8_t sr_iq1s_digits[2 * 2048], sr_iq3xxs_digits[256 + 128], sr_iq3s_digits[512 + 256];
 
+/* The vectors that share the digits of their upper half, in the order of the grid. Digits are 2 bits of each of 4, or 3
+ * bits of each of 2. The list ends with n == 0. */
+typedef struct sr_iq_run {
+    uint16_t first;
+    uint8_t n, upper;
+} sr_iq_run;
+extern const sr_iq_run sr_iq2xxs_runs[], sr_iq2xs_runs[], sr_iq2s_runs[], sr_iq1s_runs[], sr_iq3xxs_runs[],
+    sr_iq3s_runs[];
+
 extern const int8_t sr_iq4_values[16]; /* of IQ4_NL and IQ4_XS (gguf_iq.c) */
 extern const int8_t sr_fp4_values[16]; /* twice the values of E2M1: sr_fp4_code (gguf_tq.c) */
 

@@ -1,10 +1,11 @@
-/* GGUF's ternary types, its types of one and two bits, and its blocks of 4-bit floats. Read-only. Layouts:
+/* GGUF's ternary types, its types of one and two bits, and its blocks of 4-bit floats. Layouts:
  * gguf_tq_bits.h. */
 #include <string.h>
 
 #include "base/half.h"
 #include "fmt/gguf_iq.h"
 #include "fmt/gguf_tq_bits.h"
+#include "fmt/gguf_tq_write_kern.h"
 
 enum { QK = 256 };
 
@@ -127,18 +128,47 @@ static void sample_nvfp4(sr_weight *w, uint64_t seed) {
 /* ---------------------------------------------------------------- rows
  * On the coarse panels see gguf_iq.c. */
 
-#define READ_ONLY(by) .lane = 1, .reference = by, .tile = SR_TILE_I8, .decode = sr_decode_i8
-#define SINGLE(by) READ_ONLY(by), .claim = sr_claim_single, .layout = sr_layout_single
+#define TYPE(by) .lane = 1, .reference = by, .tile = SR_TILE_I8, .decode = sr_decode_i8
+#define SINGLE(by) TYPE(by), .claim = sr_claim_single, .layout = sr_layout_single
 #define COARSE .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
 
-const sr_format sr_fmt_tq1_0 = {
-    .name = "tq1_0", .block = QK, .group = QK, .unpack = unpack_tq1_0, .sample = sample_tq1_0, SINGLE("gguf 0.19")};
-const sr_format sr_fmt_tq2_0 = {
-    .name = "tq2_0", .block = QK, .group = QK, .unpack = unpack_tq2_0, .sample = sample_tq2_0, SINGLE("gguf 0.19")};
+const sr_format sr_fmt_tq1_0 = {.name = "tq1_0",
+                                .block = QK,
+                                .group = QK,
+                                .unpack = unpack_tq1_0,
+                                .fit = fit_tq1_0,
+                                .snap = sr_snap_affine,
+                                .store = store_tq1_0,
+                                .encode = encode_tq1_0,
+                                .rtn_err = 0.817f,
+                                .promote = "q6_k",
+                                .fallback = {"q4_0"},
+                                .sample = sample_tq1_0,
+                                SINGLE("gguf 0.19")};
+const sr_format sr_fmt_tq2_0 = {.name = "tq2_0",
+                                .block = QK,
+                                .group = QK,
+                                .unpack = unpack_tq2_0,
+                                .fit = fit_tq2_0,
+                                .snap = sr_snap_affine,
+                                .store = store_tq2_0,
+                                .encode = encode_tq2_0,
+                                .rtn_err = 0.817f,
+                                .promote = "q6_k",
+                                .fallback = {"q4_0"},
+                                .sample = sample_tq2_0,
+                                SINGLE("gguf 0.19")};
 const sr_format sr_fmt_q1_0 = {.name = "q1_0",
                                .block = 128,
                                .group = 128,
                                .unpack = unpack_q1_0,
+                               .fit = fit_q1_0,
+                               .snap = snap_q1_0,
+                               .store = store_q1_0,
+                               .encode = encode_q1_0,
+                               .rtn_err = 0.608f,
+                               .promote = "q6_k",
+                               .fallback = {"q4_0"},
                                .sample = sample_bits,
                                SINGLE("ggml 0.25.3"),
                                COARSE};
@@ -146,6 +176,13 @@ const sr_format sr_fmt_q2_0 = {.name = "q2_0",
                                .block = 64,
                                .group = 64,
                                .unpack = unpack_q2_0,
+                               .fit = fit_q2_0,
+                               .snap = sr_snap_affine,
+                               .store = store_q2_0,
+                               .encode = encode_q2_0,
+                               .rtn_err = 0.727f,
+                               .promote = "q6_k",
+                               .fallback = {"q4_0"},
                                .sample = sample_bits,
                                SINGLE("ggml 0.25.3"),
                                COARSE};
@@ -153,6 +190,12 @@ const sr_format sr_fmt_mxfp4 = {.name = "mxfp4",
                                 .block = 32,
                                 .group = 32,
                                 .unpack = unpack_mxfp4,
+                                .fit = fit_mxfp4,
+                                .snap = snap_fp4,
+                                .store = store_mxfp4,
+                                .encode = encode_mxfp4,
+                                .rtn_err = 0.116f,
+                                .promote = "q8_0",
                                 .sample = sample_mxfp4,
                                 SINGLE("gguf 0.19"),
                                 COARSE};
@@ -160,7 +203,14 @@ const sr_format sr_fmt_nvfp4 = {.name = "nvfp4",
                                 .block = 64,
                                 .group = 16,
                                 .unpack = unpack_nvfp4,
-                                READ_ONLY("gguf 0.19"),
+                                .fit = fit_nvfp4,
+                                .snap = snap_fp4,
+                                .store = store_nvfp4,
+                                .encode = encode_nvfp4,
+                                .rtn_err = 0.096f,
+                                .promote = "q8_0",
+                                .fallback = {"mxfp4"},
+                                TYPE("gguf 0.19"),
                                 .sample = sample_nvfp4,
                                 .claim = claim_nvfp4,
                                 .layout = layout_nvfp4,

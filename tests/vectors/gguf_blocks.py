@@ -21,9 +21,9 @@ from gguf.quants import dequantize, quantize
 
 OUT = pathlib.Path(__file__).resolve().parent / "gguf"
 COMMITTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K F16 BF16".split()
-# Types that are only read: fewer blocks (README.md).
-READ_ONLY = "IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_NL IQ4_XS TQ1_0 TQ2_0 Q1_0 Q2_0 MXFP4 NVFP4".split()
-RTN = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
+# Types of fewer blocks (README.md).
+FEWER = "IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_NL IQ4_XS TQ1_0 TQ2_0 Q1_0 Q2_0 MXFP4 NVFP4".split()
+RTN = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 TQ1_0 TQ2_0 Q1_0 Q2_0 MXFP4 NVFP4".split()
 
 # Byte offsets of the f16 scale d and of the second f16 (m, dmin or s); None = absent.
 FIELDS = {
@@ -126,7 +126,7 @@ def blocks_of(name, rng):
     return np.stack(out)
 
 
-def read_only_blocks(name, rng):
+def fewer_blocks(name, rng):
     size = SIZES.get(name, (0, 0))[1] or gguf.GGML_QUANT_SIZES[T[name]][1]
 
     def scaled(codes, d):
@@ -185,7 +185,7 @@ def decode(name, blocks):
 def write_blocks(name):
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     elems, size = SIZES.get(name) or gguf.GGML_QUANT_SIZES[T[name]]
-    make = halves if name in ("F16", "BF16") else read_only_blocks if name in READ_ONLY else blocks_of
+    make = halves if name in ("F16", "BF16") else fewer_blocks if name in FEWER else blocks_of
     blocks = make(name, rng)
     y = decode(name, blocks).astype(np.float32)
     assert blocks.shape == (len(y), size) and y.shape[1] == elems
@@ -201,8 +201,56 @@ def write_blocks(name):
     return path
 
 
-def rtn_rows(rng, k):
-    rows = [rng.standard_normal(k) for _ in range(16)]
+def fp4_nearest(scale, x):
+    """Codes of E2M1 for x in units of half of scale: the first that is as near as any."""
+    values = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32)
+    return np.abs(values[None, :] * scale - x[:, None]).argmin(axis=1).astype(np.uint8)
+
+
+def e4m3_halves_up(x):
+    """Unsigned E4M3 as ggml rounds a scale; from 256 on the largest. The code and half of its value."""
+    code = 0
+    if 0 < x < 2.0**-6:
+        code = min(7, int(np.float32(x) * np.float32(512) + np.float32(0.5)))
+    elif x > 0:
+        code = (int(np.float32(min(x, 448)).view(np.uint32)) + 0x80000 >> 20) - (120 << 3)
+        code = code if code < 15 << 3 else 0x7E
+    e, m = code >> 3, code & 7
+    return code, np.float32((2.0 ** (e - 7) * (1 + m / 8) if e else m * 2.0**-9) / 2)
+
+
+def encode(name, x):
+    """What the package does not: the three youngest types, by their definition."""
+    if name not in ("Q1_0", "Q2_0", "NVFP4"):
+        return quantize(x, T[name])
+    out = []
+    for block in x.reshape(-1, {"Q1_0": 128, "Q2_0": 64, "NVFP4": 64}[name]):
+        if name == "NVFP4":
+            scales, codes = [], []
+            for group in block.reshape(4, 16):
+                code, half = e4m3_halves_up(np.abs(group).max() / np.float32(6))
+                q = fp4_nearest(half, group)
+                scales.append(code)
+                codes.append(q[:8] | q[8:] << 4)
+            out.append(np.concatenate([np.array(scales, np.uint8)] + codes))
+            continue
+        if name == "Q1_0":
+            d = np.float32(0)
+            for v in np.abs(block):  # one by one, in float32
+                d += v
+            d /= np.float32(128)
+            codes = np.packbits(block >= 0, bitorder="little")
+        else:
+            d = np.abs(block).max()
+            scaled = block * (np.float32(1) / d if d > 0 else np.float32(0))
+            q = (np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + 1).astype(np.uint8).reshape(-1, 4)
+            codes = (q << np.array([0, 2, 4, 6], np.uint8)).sum(axis=1).astype(np.uint8)
+        out.append(np.concatenate([np.array([d], np.float16).view(np.uint8), codes]))
+    return np.concatenate(out).reshape(len(x), -1)
+
+
+def rtn_rows(rng, k, n_normal):
+    rows = [rng.standard_normal(k) for _ in range(n_normal)]
     rows.append(np.zeros(k))
     rows.append(np.full(k, 0.7))
     rows.append(np.full(k, -0.7))
@@ -218,9 +266,10 @@ def rtn_rows(rng, k):
 
 def write_rtn(name):
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()) ^ 1))
-    x = rtn_rows(rng, 128)
-    enc = quantize(x, T[name])
-    assert np.isfinite(dequantize(enc, T[name])).all()
+    x = rtn_rows(rng, 256, 3) if name in FEWER else rtn_rows(rng, 128, 16)
+    enc = encode(name, x)
+    if name not in SIZES:
+        assert np.isfinite(dequantize(enc, T[name])).all()
     path = OUT / (name.lower() + "_rtn.bin")
     path.write_bytes(struct.pack("<2I", *x.shape) + x.tobytes() + enc.tobytes())
     return path
@@ -228,7 +277,7 @@ def write_rtn(name):
 
 def main():
     OUT.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or COMMITTED + READ_ONLY:
+    for name in sys.argv[1:] or COMMITTED + FEWER:
         path = write_blocks(name)
         print(path.name, path.stat().st_size)
         if name in RTN:
