@@ -168,11 +168,19 @@ L_INLINE unsigned prepare(const lattice_type *t, float *x, float *weight) {
     return signs;
 }
 
+/* Without an importance: with two bits, large weights matter more than their share of the error (by the perplexity of
+ * the bundled model); with four all are alike. */
 static inline void weigh(const float *x, const float *importance, float ms, int n, float *weight) {
     if (importance)
         importance_weights(x, importance, ms, n, weight);
     else
         for (int i = 0; i < n; i++) weight[i] = sqrtf(ms + x[i] * x[i]);
+}
+static inline void weigh_alike(const float *x, const float *importance, float ms, int n, float *weight) {
+    if (importance)
+        importance_weights(x, importance, ms, n, weight);
+    else
+        for (int i = 0; i < n; i++) weight[i] = 1;
 }
 
 /* ---------------------------------------------------------------- blocks */
@@ -333,11 +341,11 @@ L_INLINE void fit_lattice(const lattice_type *t, const sr_fit *in, sr_grid *grid
 #define ODD_8                                                                                                          \
     { 8, 25, 43 }
 static const lattice_type type_iq2_xxs = {
-    {sr_iq2xxs_grid, NULL, sr_iq2xxs_digits, sr_iq2xxs_runs, 256, 8, 3, 1, ODD_8}, 32, 31, 0.125f, 0.0407f, 0, true, 0};
+    {sr_iq2xxs_grid, NULL, sr_iq2xxs_digits, sr_iq2xxs_runs, 256, 8, 3, 1, ODD_8}, 32, 31, 0.125f, 0.0407f, 1, true, 0};
 static const lattice_type type_iq2_xs = {
-    {sr_iq2xs_grid, NULL, sr_iq2xs_digits, sr_iq2xs_runs, 512, 8, 3, 1, ODD_8}, 16, 31, 0.125f, 0.0407f, 0, true, 0};
+    {sr_iq2xs_grid, NULL, sr_iq2xs_digits, sr_iq2xs_runs, 512, 8, 3, 1, ODD_8}, 16, 31, 0.125f, 0.0407f, 1, true, 0};
 static const lattice_type type_iq2_s = {
-    {sr_iq2s_grid, NULL, sr_iq2s_digits, sr_iq2s_runs, 1024, 8, 3, 1, ODD_8}, 16, 31, 0.125f, 0.0407f, 0, false, 0};
+    {sr_iq2s_grid, NULL, sr_iq2s_digits, sr_iq2s_runs, 1024, 8, 3, 1, ODD_8}, 16, 31, 0.125f, 0.0407f, 1, false, 0};
 static const lattice_type type_iq3_xxs = {
     {NULL, sr_iq3xxs_grid, sr_iq3xxs_digits, sr_iq3xxs_runs, 256, 4, 8, 1, {4, 12, 20, 28, 36, 44, 52, 62}},
     32,
@@ -509,7 +517,7 @@ static void fit_iq4_nl(const sr_fit *in, sr_grid *grid) {
     float x[N32], weight[N32];
     lf v[N32], w[N32];
     finite_values(in->x, N32, x);
-    weigh(x, in->importance, in->row_ms, N32, weight);
+    weigh_alike(x, in->importance, in->row_ms, N32, weight);
     lf_spread(x, N32, v);
     lf_spread(weight, N32, w);
     const linear l = search_signed(v, w, N32, -127, iq4_codes(), share(IQ4_FIRST, IQ4_STEP, IQ4_RUNGS), true, 1);
@@ -533,7 +541,7 @@ static void fit_iq4_xs(const sr_fit *in, sr_grid *grid) {
     float x[N256], weight[N256], scale[G];
     lf xt[N256 / LANES], wt[N256 / LANES];
     finite_values(in->x, N256, x);
-    weigh(x, in->importance, mean_square(x, N256), N256, weight);
+    weigh_alike(x, in->importance, mean_square(x, N256), N256, weight);
     for (int g = 0; g < G; g += LANES) {
         lf *xg = xt + N32 / LANES * g, *wg = wt + N32 / LANES * g;
         lf_gather(x + N32 * g, N32, xg);
