@@ -14,7 +14,6 @@ static sr_status no_memory(sr_err *err) {
     return sr_fail(err, SR_NOMEM, "no memory for the plan of a conversion");
 }
 
-/* Matrices that are never rounded: routers, and what is not worth it. */
 static bool is_matrix_role(sr_role role) {
     switch (role) {
     case SR_EMBED:
@@ -34,6 +33,7 @@ static bool is_matrix_role(sr_role role) {
     case SR_UP:
     case SR_GATE_UP:
     case SR_DOWN:
+    case SR_ROUTER:
     case SR_EXPERTS_GATE:
     case SR_EXPERTS_UP:
     case SR_EXPERTS_GATE_UP:
@@ -98,7 +98,7 @@ static sr_status add_copies(sr_quantizer *q, const sr_parts *parts, sr_err *err)
 /* Every tensor becomes part of one job, in the order of the file. */
 static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
     const sr_file *file = q->file;
-    q->job = sr_arena_alloc(&q->arena, (size_t)file->n_parts + 1, sizeof *q->job);
+    q->job = sr_arena_alloc(&q->arena, (size_t)file->n_parts + 3, sizeof *q->job); /* and up to two made ones */
     bool *done = calloc((size_t)file->n_parts + 1, sizeof *done);
     if (!q->job || !done) {
         free(done);
@@ -160,8 +160,10 @@ static void choose_mix(sr_quantizer *q) {
                 before += q->job[o].layer < j->layer;
                 n++;
             }
-        j->fmt = sr_mix_type(q->target.mix, &model, j->role, before, n, j->K);
-        if (j->fmt == j->was) j->fmt = NULL;
+        /* Routers are small, and a wrong expert costs more than bits save. */
+        j->fmt = j->role == SR_ROUTER ? (q->file->gguf ? j->was : sr_format_by_name("f32"))
+                                      : sr_mix_type(q->target.mix, &model, j->role, before, n, j->K);
+        if (j->fmt == j->was && q->file->gguf) j->fmt = NULL;
     }
 }
 
@@ -173,7 +175,7 @@ static void choose(sr_quantizer *q) {
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
         const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
-        if (!j->n_from || (edge && !q->target.edges)) continue;
+        if (!j->n_from || j->role == SR_ROUTER || (edge && !q->target.edges)) continue;
         if (!fits(q->target.fmt, &q->target.spec, j->N, j->K)) {
             sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
                    (long long)j->K, q->target.text, j->was->name);
@@ -183,6 +185,20 @@ static void choose(sr_quantizer *q) {
         j->fmt = q->target.fmt;
         j->spec = q->target.spec;
     }
+}
+
+/* Small tensors that say how a matrix was packed ("q_proj.channel_wise"), which goes into another format. */
+static bool is_obsolete(const sr_quantizer *q, const sr_job *copy) {
+    const char *dot = strrchr(copy->module, '.');
+    if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0) return false;
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        for (int f = 0; f < j->n_from && j->fmt; f++)
+            if (strlen(j->from[f]) == (size_t)(dot - copy->module) &&
+                memcmp(j->from[f], copy->module, (size_t)(dot - copy->module)) == 0)
+                return true;
+    }
+    return false;
 }
 
 /* ---------------------------------------------------------------- tensors and files of the result */
@@ -229,6 +245,9 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
         if (was && was->n_dims == 3) {
             p->n_dims = 3;
             memcpy(p->shape, was->shape, 3 * sizeof *p->shape);
+        } else if (j->n_from > 1) {
+            p->n_dims = 3;
+            p->shape[0] = j->n_from, p->shape[1] = j->N / j->n_from, p->shape[2] = j->K;
         }
     }
     sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
@@ -242,9 +261,8 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
     return s;
 }
 
-static sr_status copy_part(sr_quantizer *q, const sr_part *from, bool as_f32, sr_err *err) {
-    sr_part *p =
-        add_part(q, from->name, "", as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, from->shape, err);
+static sr_status copy_part(sr_quantizer *q, const char *name, const sr_part *from, bool as_f32, sr_err *err) {
+    sr_part *p = add_part(q, name, "", as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, from->shape, err);
     return p ? SR_OK : err->code;
 }
 
@@ -254,13 +272,16 @@ static sr_status list_parts(sr_quantizer *q, sr_err *err) {
         sr_job *j = &q->job[i];
         sr_parts parts;
         j->first_part = q->n_parts;
-        if (j->copy)
-            s = copy_part(q, j->copy, j->as_f32, err);
+        if (j->copy && is_obsolete(q, j))
+            j->dropped = true;
+        else if (j->copy)
+            s = copy_part(q, j->module, j->copy, j->as_f32, err);
         else if (j->fmt)
             s = matrix_parts(q, j, err);
         else {
             sr_weight_parts(q->file, j->from[0], &parts);
-            for (int p = 0; p < parts.n && s == SR_OK; p++) s = copy_part(q, parts.item[p].part, false, err);
+            for (int p = 0; p < parts.n && s == SR_OK; p++)
+                s = copy_part(q, parts.item[p].part->name, parts.item[p].part, false, err);
         }
         j->n_parts = q->n_parts - j->first_part;
         for (int p = 0; p < j->n_parts; p++) q->bytes_out += q->part[j->first_part + p].bytes;
@@ -348,15 +369,17 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_arch_find(q->file, &q->arch, err);
     if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
     if (s != SR_OK) return s;
-    if (q->target.gguf != q->file->gguf)
+    if (!q->target.gguf && q->file->gguf)
         return sr_fail(err, SR_UNSUPPORTED, "%s is %s: --to %s would be another container, which is not written yet",
                        q->file->path, q->file->container, q->target.text);
     q->naming = sr_naming_of(q->file, q->arch);
     for (int i = 0; i < q->file->n_parts; i++) q->bytes_in += q->file->part[i].bytes;
+    const bool converts = q->target.gguf && !q->file->gguf;
     s = list_jobs(q, err);
+    if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
     if (s == SR_OK) choose(q);
     if (s == SR_OK) s = list_parts(q, err);
-    if (s == SR_OK && q->target.gguf) s = copy_values(q, err);
+    if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
 

@@ -47,6 +47,7 @@ const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role
 typedef struct sr_job {
     char *module;        /* source: name of the module, or of the tensor that is copied */
     const sr_part *copy; /* not NULL: this tensor as it is, or as f32 where `as_f32` */
+    bool dropped;        /* it has no place in the result */
     bool as_f32, plus1;  /* of a vector: f32, and 1 added */
     sr_role role;
     int layer;
@@ -93,9 +94,20 @@ struct sr_quantizer {
     void *user;
 };
 
+/* The row of the source that becomes this one. */
+int64_t sr_job_row(const sr_job *job, int64_t row);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
+
+/* ---- to_gguf.c: from a directory of Hugging Face's to GGUF ---- */
+
+/* Jobs under GGUF's names, experts stacked. */
+sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err);
+/* q->value: metadata and tokenizer. */
+sr_status sr_gguf_values(sr_quantizer *q, sr_err *err);
+/* Whether what was written says the same as the source. */
+sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err);
 
 /* ---- companions.c: what stands beside the weights in a directory ---- */
 

@@ -186,7 +186,10 @@ static sr_status write_f32(struct run *r, const sr_job *j) {
     sr_weight w = {.fmt = fmt, .N = 1, .K = p->n_elements};
     w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
     w.plane[0].stride = w.plane[0].bytes = p->bytes;
-    fmt->decode(&w, 0, 0, p->n_elements, out);
+    if (j->head_rows) { /* a bias of rows that change places */
+        for (int64_t i = 0; i < p->n_elements; i++) fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
+    } else
+        fmt->decode(&w, 0, 0, p->n_elements, out);
     for (int64_t i = 0; i < p->n_elements && j->plus1; i++) out[i] += 1;
     sr_status s = put(r, j->first_part, 0, out, p->n_elements * (int64_t)sizeof *out);
     free(out);
@@ -197,6 +200,7 @@ static sr_status write_job(struct run *r, int i) {
     sr_quantizer *q = r->q;
     sr_job *j = &q->job[i];
     sr_status s = SR_OK;
+    if (j->dropped) return SR_OK;
     if (j->copy && j->as_f32)
         s = write_f32(r, j);
     else if (j->copy)
@@ -340,6 +344,7 @@ static sr_status check_result(struct run *r) {
     sr_qconfig *config = NULL;
     sr_status s = sr_file_open(q->target.gguf ? r->path[0] : r->stage, &(sr_file_options){0}, &file, r->err);
     if (s == SR_OK) s = sr_qconfig_read(file, &arena, &config, r->err);
+    if (s == SR_OK && q->target.gguf && !q->file->gguf) s = sr_gguf_check(q, file, r->err);
     for (int i = 0; i < q->n_parts && s == SR_OK; i++) {
         const sr_part *want = &q->part[i], *got = sr_file_part(file, want->name);
         if (!got || got->type != want->type || got->bytes != want->bytes)

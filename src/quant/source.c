@@ -10,7 +10,7 @@ struct rows {
 };
 
 /* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other. */
-static int64_t source_row(const sr_job *job, int64_t row) {
+int64_t sr_job_row(const sr_job *job, int64_t row) {
     if (!job->head_rows) return row;
     const int64_t head = row / job->head_rows * job->head_rows, i = row - head;
     return head + i / 2 + i % 2 * (job->head_rows / 2);
@@ -20,7 +20,7 @@ static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     const struct rows *r = ctx;
     const int64_t each = r->w[0].N, K = r->w[0].K;
     for (int64_t i = 0; i < n; i++, out += K) {
-        const int64_t row = source_row(r->job, row0 + i);
+        const int64_t row = sr_job_row(r->job, row0 + i);
         const sr_weight *w = &r->w[row / each];
         w->fmt->decode(w, row % each, 0, K, out);
         if (!w->perm) continue;

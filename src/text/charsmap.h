@@ -6,8 +6,8 @@
 #define SR_TEXT_CHARSMAP_H
 
 #include "base/arena.h"
-#include "base/err.h"
 #include "base/buffer.h"
+#include "base/err.h"
 
 typedef struct sr_charsmap {
     uint32_t *unit;

@@ -119,6 +119,8 @@ sr_status sr_load_frame(sr_loader *l, bool add_bos, bool add_eos);
 /* Adds a split by the patterns that GGUF's tokenizer.ggml.pre calls so, and the stage from bytes to the alphabet.
  * *add_bos: whether files with that name begin a text with BOS. Unknown names warn and split as "default". */
 sr_status sr_load_split(sr_loader *l, const char *name, size_t n, bool *add_bos);
+/* The name of a split that is the tokenizer's own, *n bytes; NULL: there is none. */
+const char *sr_split_called(const sr_tokenizer *t, size_t *n);
 /* Value of "<0xHH>", -1 when the text is not exactly that. */
 int sr_byte_token(const char *text, size_t n);
 /* Fills byte_id from the pieces called <0xHH>. */

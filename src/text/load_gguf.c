@@ -289,6 +289,29 @@ sr_status sr_load_split(sr_loader *l, const char *name, size_t n, bool *add_bos)
     return SR_OK;
 }
 
+/* The patterns, one behind the other, and nothing else but the way into the alphabet. */
+static bool splits_so(const sr_tokenizer *t, const pre_tokenizer *pre) {
+    int at = 0;
+    for (int i = 0; i < t->pre_tokenizers.n; i++) {
+        const sr_stage *s = &t->pre_tokenizers.v[i];
+        if (s->kind == SR_STAGE_BYTES) continue;
+        const bool split = (s->kind == SR_STAGE_SPLIT || s->kind == SR_STAGE_THREES) && s->regex && !s->invert;
+        if (at == 6 || !pre->pattern[at] || !split || !sr_regex_is(s->regex, pre->pattern[at])) return false;
+        at++;
+    }
+    return at == 6 || !pre->pattern[at];
+}
+
+const char *sr_split_called(const sr_tokenizer *t, size_t *n) {
+    const pre_tokenizer *found = NULL;
+    for (int i = 0; i < N_PRE - 1; i++)
+        if (splits_so(t, &pre_tokenizers[i]) && (!found || pre_tokenizers[i].ignore_merges == t->ignore_merges))
+            found = &pre_tokenizers[i];
+    if (!found) return NULL;
+    *n = strcspn(found->names, " ");
+    return found->names;
+}
+
 /* What the values of tokenizer.ggml.model stand for, with the ids that a file without them means. */
 typedef struct model {
     const char *name;

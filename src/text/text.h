@@ -4,6 +4,7 @@
 #ifndef SR_TEXT_TEXT_H
 #define SR_TEXT_TEXT_H
 
+#include "base/buffer.h"
 #include "file/file.h"
 #include "sirocco.h"
 
@@ -16,6 +17,20 @@ sr_status sr_tokenizer_create(const sr_file *file, sr_tokenizer **tokenizer, sr_
 bool sr_tokenizer_is_end(const sr_tokenizer *tokenizer, int32_t id);
 /* Adds an id to that set (from generation_config.json). Out of range ids are ignored. */
 void sr_tokenizer_add_end(sr_tokenizer *tokenizer, int32_t id);
+
+/* What GGUF's tokenizer.ggml.* keys hold. The arrays are as GGUF stores their elements. */
+typedef struct sr_gguf_vocab {
+    const char *model, *pre; /* pre: n_pre bytes, NULL: the split has no name there */
+    size_t n_pre;
+    int32_t n;
+    sr_buffer tokens, types, scores, merges; /* texts, i32, f32 (not for "gpt2"), texts (only there) */
+    uint64_t n_merges;
+    int32_t bos, eos, unk; /* -1: none */
+    bool add_bos, add_eos, space_prefix;
+} sr_gguf_vocab;
+/* Of n_vocab ids, as many as the embedding has. SR_UNSUPPORTED: a kind of tokenizer that is not written. */
+sr_status sr_tokenizer_to_gguf(const sr_tokenizer *tokenizer, int32_t n_vocab, sr_gguf_vocab *vocab, sr_err *err);
+void sr_gguf_vocab_free(sr_gguf_vocab *vocab);
 
 /* Sampling on a caller's logits; see sr_sampler_* in sirocco.h for the options and their order. */
 

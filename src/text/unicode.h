@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/utf8.h"
 #include "base/buffer.h"
+#include "base/utf8.h"
 
 #define SR_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 

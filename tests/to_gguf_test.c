@@ -1,0 +1,155 @@
+/* Directories of Hugging Face's become GGUF files with the same logits: every family of tests/vectors/tiny, or a
+ * refusal that says why. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/path.h"
+#include "sirocco.h"
+
+enum { T = 24, PATH = 512, MOST = 128 };
+
+/* What GGUF cannot hold, or this build does not write yet: a part of the message. */
+static const struct {
+    const char *name, *why;
+} refused[] = {
+    {"deepseek_v2", "latent"},
+    {"deepseek_v3", "latent"},
+    {"fp8-block-deepseek", "latent"},
+    {"gptq-4-deepseek", "latent"},
+    {"mlx-lm-deepseek", "latent"},
+    {"glm4_moe_lite", "latent"},
+    {"gpt_oss", "stack of experts"},
+    {"gpt_oss_whole", "stack of experts"},
+    {"mlx-lm-gpt-oss", "stack of experts"},
+    {"granitemoe", "stack of experts"},
+    {"granitemoe_shared", "stack of experts"},
+    {"gemma3_mm", "scales"},
+    {"llama_dynamic", "rotation"},
+    {"llama_yarn_exact", "rotation"},
+    {"qwen3_moe_dense", "layers"},
+};
+
+struct list {
+    char name[MOST][64];
+    int n;
+};
+static bool add_name(void *ctx, const char *name) {
+    struct list *l = ctx;
+    if (l->n < MOST && strlen(name) < sizeof l->name[0]) strcpy(l->name[l->n++], name);
+    return true;
+}
+
+/* Logits behind T tokens, in exact arithmetic; owned by the caller. */
+static float *logits_of(const char *path, int *n) {
+    sr_engine *e;
+    sr_model *m;
+    sr_session *s;
+    sr_model_info info;
+    sr_err err = {0};
+    int32_t id[T];
+    if (sr_engine_create(&(sr_engine_options){.exact = true, .threads = 1}, &e, &err) != SR_OK ||
+        sr_model_open(e, path, NULL, &m, &err) != SR_OK || sr_session_create(m, NULL, &s, &err) != SR_OK)
+        fail_msg("%s: %s", path, err.msg);
+    sr_model_get_info(m, &info);
+    for (int i = 0; i < T; i++) id[i] = (i * 37 + 5) % info.n_vocab;
+    if (sr_session_sync(s, id, T, &err) != SR_OK || sr_step(&s, 1, &err) != SR_OK) fail_msg("%s: %s", path, err.msg);
+    *n = info.n_vocab;
+    float *out = malloc((size_t)*n * sizeof *out);
+    memcpy(out, sr_session_logits(s), (size_t)*n * sizeof *out);
+    sr_session_free(s);
+    sr_model_close(m);
+    sr_engine_free(e);
+    return out;
+}
+
+static sr_status convert(const char *from, const char *to, const char *target, sr_err *err) {
+    sr_quantizer *q;
+    sr_status s =
+        sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
+    if (s == SR_OK) s = sr_quantizer_run(q, false, err);
+    if (s == SR_OK) sr_quantizer_free(q);
+    return s;
+}
+
+static void every_family_has_the_same_logits_as_gguf(void **state) {
+    (void)state;
+    struct list all = {.n = 0};
+    char dir[] = "/tmp/sirocco-test-XXXXXX", path[PATH], result[PATH];
+    int converted = 0;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/tests/vectors/tiny", SR_SOURCE_DIR);
+    assert_int_equal(sr_path_list(path, add_name, &all, NULL), SR_OK);
+    for (int i = 0; i < all.n; i++) {
+        const char *why = NULL;
+        sr_err err = {0};
+        snprintf(path, sizeof path, "%s/tests/vectors/tiny/%s/config.json", SR_SOURCE_DIR, all.name[i]);
+        if (sr_path_look(path) != SR_PATH_FILE) continue;
+        path[strlen(path) - strlen("/config.json")] = 0;
+        snprintf(result, sizeof result, "%s/%s.gguf", dir, all.name[i]);
+        for (size_t r = 0; r < sizeof refused / sizeof *refused; r++)
+            if (strcmp(refused[r].name, all.name[i]) == 0) why = refused[r].why;
+        sr_status s = convert(path, result, "gguf:f32", &err);
+        if (why) {
+            if (s != SR_UNSUPPORTED || !strstr(err.msg, why)) fail_msg("%s: %d, %s", all.name[i], s, err.msg);
+            assert_int_equal(sr_path_look(result), SR_PATH_ABSENT);
+            continue;
+        }
+        if (s != SR_OK) fail_msg("%s: %s", all.name[i], err.msg);
+        int n, n_got;
+        float *want = logits_of(path, &n), *got = logits_of(result, &n_got);
+        assert_int_equal(n, n_got);
+        for (int k = 0; k < n; k++)
+            if (!(fabsf(want[k] - got[k]) <= 2e-5f)) /* of about 2: q and k change places, and sums their order */
+                fail_msg("%s: logit %d is %g, %g in the directory", all.name[i], k, (double)got[k], (double)want[k]);
+        free(want), free(got);
+        unlink(result);
+        converted++;
+    }
+    assert_true(converted > 30);
+    snprintf(path, sizeof path, "rm -rf %s", dir);
+    assert_int_equal(system(path), 0);
+}
+
+/* The bundled model's texts become the same tokens. */
+static void the_tokenizer_goes_along(void **state) {
+    (void)state;
+    static const char text[] = "Once upon a time, there were 3 dragons;\n\n\"Why?\" asked  the na\xc3\xafve one.";
+    char dir[] = "/tmp/sirocco-test-XXXXXX", path[PATH], result[PATH];
+    sr_err err = {0};
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/models/story-6m", SR_SOURCE_DIR);
+    snprintf(result, sizeof result, "%s/story.gguf", dir);
+    if (convert(path, result, "gguf:q8_0", &err) != SR_OK) fail_msg("%s", err.msg);
+    sr_tokenizer *a, *b;
+    int32_t ids[2][64];
+    size_t n[2];
+    assert_int_equal(sr_tokenizer_open(path, &a, NULL), SR_OK);
+    assert_int_equal(sr_tokenizer_open(result, &b, NULL), SR_OK);
+    assert_int_equal(sr_tokenize(a, text, sizeof text - 1, 0, ids[0], 64, &n[0], NULL), SR_OK);
+    assert_int_equal(sr_tokenize(b, text, sizeof text - 1, 0, ids[1], 64, &n[1], NULL), SR_OK);
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(ids[0], ids[1], n[0] * sizeof ids[0][0]);
+    assert_int_equal(sr_tokenizer_bos(a), sr_tokenizer_bos(b));
+    assert_int_equal(sr_tokenizer_eos(a), sr_tokenizer_eos(b));
+    assert_int_equal(sr_tokenizer_adds_bos(a), sr_tokenizer_adds_bos(b));
+    sr_tokenizer_free(a), sr_tokenizer_free(b);
+    unlink(result);
+    rmdir(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_family_has_the_same_logits_as_gguf),
+        cmocka_unit_test(the_tokenizer_goes_along),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
