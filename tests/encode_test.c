@@ -467,7 +467,10 @@ static void zero_rows_stay_zero_and_constant_rows_constant(void **state) {
         sr_arena arena = {0};
         sr_weight w = create(v, v->N, &arena);
         fill_zero(NULL, row);
-        if (!encodes(&w, row, true, NULL, 1)) continue;
+        if (!encodes(&w, row, true, NULL, 1)) {
+            sr_arena_free(&arena);
+            continue;
+        }
         v->fmt->decode(&w, 0, 0, v->K, back);
         for (int i = 0; i < v->K; i++) assert_true(back[i] == 0);
         for (int sign = 0; sign < 2; sign++) {
@@ -496,7 +499,10 @@ static void nan_counts_as_zero_and_infinity_as_the_largest_half(void **state) {
         sr_arena arena = {0};
         sr_weight a = create(v, v->N, &arena), b = create(v, v->N, &arena);
         for (int imp = 0; imp < 2; imp++) {
-            if (!encodes(&a, row, true, importance_of(imp, importance), 1)) continue;
+            if (!encodes(&a, row, true, importance_of(imp, importance), 1)) {
+                sr_arena_free(&arena);
+                continue;
+            }
             encodes(&b, clean, true, importance_of(imp, importance), 1);
             for (int p = 0; p < SR_MAX_PLANES; p++)
                 if (a.plane[p].data) assert_memory_equal(a.plane[p].data, b.plane[p].data, (size_t)a.plane[p].bytes);
@@ -515,7 +521,10 @@ static void four_times_the_weights_give_the_same_codes(void **state) {
         if (!strcmp(v->fmt->spec.method ? v->fmt->spec.method : "", "hqq")) continue; /* its norm is no such function */
         sr_arena arena = {0};
         sr_weight a = create(v, v->N, &arena), b = create(v, v->N, &arena);
-        if (!encodes(&a, row, true, NULL, 1)) continue;
+        if (!encodes(&a, row, true, NULL, 1)) {
+            sr_arena_free(&arena);
+            continue;
+        }
         encodes(&b, big, true, NULL, 1);
         v->fmt->decode(&a, 0, 0, v->K, back);
         v->fmt->decode(&b, 0, 0, v->K, back_big);
@@ -601,7 +610,10 @@ static void storing_one_piece_leaves_the_others(void **state) {
         if (!fmt->fit) continue;
         sr_arena arena = {0};
         sr_weight w = create(v, N, &arena);
-        if (!encodes(&w, src, false, NULL, 1)) continue;
+        if (!encodes(&w, src, false, NULL, 1)) {
+            sr_arena_free(&arena);
+            continue;
+        }
         for (int row = 0; row < N; row++) fmt->decode(&w, row, 0, v->K, want + row * v->K);
         const int64_t unit = sr_weight_unit(&w), units = (v->K - 1) / unit + 1;
         for (int pass = 0; pass < 40; pass++) {
