@@ -386,16 +386,34 @@ SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
  * false. Both texts are static. */
 SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
 
+/* ---------------------------------------------------------------- importance matrix */
+
+/* The mean square of what each column of each matrix is multiplied with, over a text: what rounding should spare. */
+typedef struct sr_imatrix sr_imatrix;
+/* From here on the steps of this model's sessions are summed up, until sr_imatrix_free. One at a time an engine; the
+ * model and its engine must outlive it. */
+SR_API sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err);
+/* Counts a window of the text that was stepped through, for the file. */
+SR_API void sr_imatrix_chunk(sr_imatrix *im);
+/* Reads llama.cpp's files (.gguf, .dat) and mistral.rs's (.cimatrix). `im` NULL: a new one; else it is added to that
+ * one, and *out is it. SR_CORRUPT: it is none, or of another model than what is there. */
+SR_API sr_status sr_imatrix_read(sr_imatrix *im, const char *path, sr_imatrix **out, sr_err *err);
+/* As .dat where the path ends so, else as GGUF. chunk: tokens of a window. */
+SR_API sr_status sr_imatrix_write(const sr_imatrix *im, const char *path, int64_t chunk, sr_err *err);
+SR_API int sr_imatrix_entries(const sr_imatrix *im);
+SR_API void sr_imatrix_free(sr_imatrix *im);
+
 /* ---------------------------------------------------------------- quantizer: any checkpoint into any format */
 
 typedef struct sr_quantizer sr_quantizer;
 
 typedef struct sr_quantize_options {
-    const char *to;          /* "gguf:q4_k_m", "gptq:4,group=128,sym", "mlx:4": sr_quantize_target lists them */
-    const char *format;      /* of the source: "gguf", "ggml", "plain" or NULL */
-    int threads;             /* 0: one per processor */
-    int64_t shard_bytes;     /* most bytes of one safetensors file; 0: 5 GiB */
-    bool overwrite;          /* the result replaces what stands there */
+    const char *to;               /* "gguf:q4_k_m", "gptq:4,group=128,sym", "mlx:4": sr_quantize_target lists them */
+    const char *format;           /* of the source: "gguf", "ggml", "plain" or NULL */
+    int threads;                  /* 0: one per processor */
+    int64_t shard_bytes;          /* most bytes of one safetensors file; 0: 5 GiB */
+    bool overwrite;               /* the result replaces what stands there */
+    const sr_imatrix *importance; /* NULL: none. Must outlive the quantizer */
     sr_progress_fn progress; /* weights done; may be NULL. Returning false stops: sr_quantizer_run can go on later */
     void *user;
 } sr_quantize_options;

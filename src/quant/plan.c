@@ -150,6 +150,7 @@ static void choose_mix(sr_quantizer *q) {
                                 .n_kv_head = q->h.n_kv_head,
                                 .n_expert = q->h.gating.n,
                                 .tied = q->h.tied,
+                                .has_importance = q->importance != NULL,
                                 .arch = q->arch->gguf_name ? q->arch->gguf_name : ""};
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
@@ -393,6 +394,7 @@ sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quant
     if (!q) return no_memory(err);
     q->threads = options->threads > 0 ? options->threads : sr_cpu_count();
     q->overwrite = options->overwrite;
+    q->importance = options->importance;
     q->shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : (int64_t)5 * SHARD;
     q->progress = options->progress;
     q->user = options->user;
@@ -400,7 +402,8 @@ sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quant
     size_t n = strlen(result);
     while (n > 1 && result[n - 1] == '/') n--;
     q->result = sr_arena_strndup(&q->arena, result, n);
-    sr_status s = q->source && q->result ? plan(q, path, options, err) : no_memory(err);
+    sr_status s = sr_engine_create(&(sr_engine_options){.threads = q->threads}, &q->engine, err);
+    if (s == SR_OK) s = q->source && q->result ? plan(q, path, options, err) : no_memory(err);
     if (s != SR_OK) {
         sr_quantizer_free(q);
         return s;
@@ -414,6 +417,7 @@ void sr_quantizer_free(sr_quantizer *q) {
     for (int f = 0; f < q->n_out; f++) sr_content_free(&q->out[f].content);
     free(q->part);
     sr_file_close(q->file);
+    sr_engine_free(q->engine);
     sr_arena_free(&q->arena);
     free(q);
 }

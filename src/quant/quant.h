@@ -86,6 +86,9 @@ struct sr_quantizer {
     int n_out;
     sr_value *value; /* of the result: GGUF's metadata */
     int n_values;
+    sr_engine *engine; /* for the device's encoders */
+    const sr_imatrix *importance;
+    int n_important; /* matrices that have one */
     int threads;
     bool overwrite;
     int64_t bytes_in, bytes_out, shard_bytes;
@@ -99,6 +102,13 @@ int64_t sr_job_row(const sr_job *job, int64_t row);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
+
+/* ---- imatrix.c ---- */
+
+/* Importances [n][K] of a matrix by its name in GGUF, in the arena; n is 1, or the number of experts (most: of the
+ * model). *n = 0: there are none. SR_INVALID: of other sizes. */
+sr_status sr_imatrix_of(const sr_imatrix *im, const char *name, int64_t K, int most, sr_arena *arena, float **values,
+                        int *n, sr_err *err);
 
 /* ---- to_gguf.c: from a directory of Hugging Face's to GGUF ---- */
 

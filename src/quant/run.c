@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/path.h"
 #include "base/pool.h"
+#include "core/core.h"
 #include "quant/quant.h"
 
 enum { SYNC_EVERY = 32 << 20, SAMPLES = 3 };
@@ -148,6 +149,44 @@ struct check {
     const sr_weight *to;
 };
 
+/* Rows of experts, each with importances of its own. */
+struct expert_rows {
+    sr_weight *to;
+    const sr_source *from;
+    const float *importance; /* [n][K] */
+    int64_t rows;            /* of an expert */
+    float *scratch;          /* [threads][SR_ENCODE_ROWS][K] */
+};
+static void encode_rows(void *ctx, int item, int thread) {
+    const struct expert_rows *p = ctx;
+    const int64_t K = p->to->K, row = (int64_t)item * SR_ENCODE_ROWS, expert = row / p->rows;
+    const int64_t n = p->to->N - row < SR_ENCODE_ROWS ? p->to->N - row : SR_ENCODE_ROWS;
+    float *src = p->scratch + (int64_t)thread * SR_ENCODE_ROWS * K;
+    p->from->rows(p->from->ctx, row, n, src);
+    sr_rtn_rows(p->to, row, n, src, p->importance + expert * K);
+}
+
+static sr_status encode(sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena,
+                        sr_err *err) {
+    const sr_naming gguf = {q->arch, true, "", ""};
+    char name[SR_NAME];
+    float *importance = NULL;
+    int n = 0;
+    sr_status s = SR_OK;
+    if (q->importance && sr_name_full(&gguf, j->role, j->layer, "", name))
+        s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
+    if (s != SR_OK) return s;
+    q->n_important += n > 0;
+    if (n <= 1 || j->N % n || j->N / n % SR_ENCODE_ROWS) return sr_encode(to, from, importance, q->threads, err);
+    struct expert_rows p = {to, from, importance, j->N / n,
+                            malloc((size_t)q->threads * SR_ENCODE_ROWS * (size_t)j->K * sizeof(float))};
+    if (!p.scratch) return sr_fail(err, SR_NOMEM, "no memory to encode rows");
+    s = sr_encode_begin(to, from, q->threads, err);
+    if (s == SR_OK) sr_pool_for(q->threads, (int)((to->N + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), encode_rows, &p);
+    free(p.scratch);
+    return s;
+}
+
 static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
     const struct matrix_job *m = ctx;
     struct run *r = m->r;
@@ -157,7 +196,9 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     sr_extra extra;
     (void)w, (void)n;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
-    if (s == SR_OK) s = sr_encode(&to, from, NULL, r->q->threads, err);
+    const sr_device *ops = r->q->engine->dev->ops;
+    if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(r->q->engine->dev, j->fmt) : NULL;
+    if (s == SR_OK) s = encode(r->q, j, &to, from, &arena, err);
     if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
     if (s == SR_OK && !isfinite(j->error))
         s = sr_fail(err, SR_CORRUPT, "%s: its weights are not all finite numbers; nothing sensible can be made of them",
