@@ -8,6 +8,7 @@ int command_run(const struct cli_args *args);
 int command_inspect(const struct cli_args *args);
 int command_formats(const struct cli_args *args);
 int command_quantize(const struct cli_args *args);
+int command_imatrix(const struct cli_args *args);
 int command_models(const struct cli_args *args);
 int command_tokenize(const struct cli_args *args);
 int command_template(const struct cli_args *args);

@@ -56,7 +56,8 @@ typedef struct cli_args {
     cli_texts to;
     const char *output;
     bool resume, overwrite, plan;
-    const char *shard_size;
+    const char *shard_size, *imatrix, *calibration;
+    cli_texts merge;
 
     bool no_bos, no_special, summary;
 

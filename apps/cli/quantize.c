@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "cli/commands.h"
+#include "cli/imatrix.h"
 #include "cli/open.h"
 #include "cli/output.h"
 
@@ -150,7 +151,7 @@ static void print_plan(const sr_quantizer *q, const char *to, const char *path) 
     out_note("to %s", path);
 }
 
-static int convert(const cli_args *args, const char *model, const char *to) {
+static int convert(const cli_args *args, const char *model, const char *to, const sr_imatrix *importance) {
     char path[PATH];
     sr_err err = {0};
     sr_quantizer *q;
@@ -161,6 +162,7 @@ static int convert(const cli_args *args, const char *model, const char *to) {
                                          .threads = (int)args->threads,
                                          .shard_bytes = args->shard_size ? size_of(args->shard_size) : 0,
                                          .overwrite = args->overwrite,
+                                         .importance = importance,
                                          .progress = show_progress,
                                          .user = &progress};
     if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
@@ -181,6 +183,17 @@ static int convert(const cli_args *args, const char *model, const char *to) {
     return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);
 }
 
+/* Importances from a file, or from a text that the model itself reads first. */
+static int find_importance(const cli_args *args, const char *model, opened *o, sr_imatrix **im) {
+    sr_err err = {0};
+    if (args->imatrix && args->calibration)
+        return out_error(EXIT_USAGE, "--imatrix and --calibration-file both give importances; give one of them");
+    if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, im, &err) != SR_OK) return out_failure(&err);
+    if (!args->calibration || args->plan) return EXIT_FINE;
+    int code = open_reference(args, model, NULL, false, o);
+    return code ? code : imatrix_collect(args, o, args->calibration, im);
+}
+
 int command_quantize(const cli_args *args) {
     char *model = NULL;
     if (args->to.n == 0)
@@ -194,7 +207,12 @@ int command_quantize(const cli_args *args) {
         code = out_error(EXIT_USAGE, "with several targets --output names a directory that exists; found '%s'",
                          args->output);
     interrupt_catch(false);
-    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i]);
+    opened o = {0};
+    sr_imatrix *importance = NULL;
+    if (!code) code = find_importance(args, model, &o, &importance);
+    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i], importance);
+    sr_imatrix_free(importance);
+    open_release(&o);
     free(model);
     return code;
 }

@@ -16,9 +16,10 @@ enum {
     FORMATS = 256,
     MODELS = 512,
     QUANTIZE = 1024,
-    ALL = 2047
+    IMATRIX = 2048,
+    ALL = 4095
 };
-enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE };
+enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE | IMATRIX };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -62,6 +63,18 @@ const cli_command cli_commands[] = {
                  "sirocco quantize -m org/model --to mlx:4,group=64 -o model-mlx\twhat mlx_lm.convert does\n"
                  "sirocco quantize -m org/model --to bnb:nf4 --plan\tonly the plan\n",
      .run = command_quantize},
+    {.name = "imatrix",
+     .bit = IMATRIX,
+     .operands = "[MODEL]",
+     .most_operands = 1,
+     .summary = "find which columns of a model's matrices matter",
+     .description =
+         "Runs a text through the model and writes the mean square of what each column of each matrix is multiplied "
+         "with: 'sirocco quantize --imatrix' then spares what matters, which types below 4 bits need. The file is "
+         "llama.cpp's (GGUF, or .dat by its name).",
+     .examples = "sirocco imatrix model.gguf --text calibration.txt -o imatrix.gguf\tfor this and llama.cpp's tools\n"
+                 "sirocco imatrix model.gguf --text more.txt --merge imatrix.gguf -o both.gguf\tadds to an older one\n",
+     .run = command_imatrix},
     {.name = "inspect",
      .bit = INSPECT,
      .operands = "PATH",
@@ -190,10 +203,10 @@ const cli_command cli_commands[] = {
 #define SECTION_OUTPUT "Output"
 
 const cli_option cli_options[] = {
-    {"model", "model-id|src", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE, SECTION_MODEL, FIELD(model), 0, 0,
-     NULL, "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
-    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE, SECTION_MODEL, FIELD(file), 0, 0,
-     NULL, "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
+    {"model", "model-id|src", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX, SECTION_MODEL,
+     FIELD(model), 0, 0, NULL, "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
+    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX, SECTION_MODEL,
+     FIELD(file), 0, 0, NULL, "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
     {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
      "of a model of the hub: which of its GGUF or UQFF files, by type (q4_k_m), bits (4) or name"},
     {"revision", NULL, 0, "REV", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
@@ -269,7 +282,7 @@ const cli_option cli_options[] = {
      "gguf:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
      "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double; may be "
      "repeated"},
-    {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(output), 0, 0, NULL,
+    {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE | IMATRIX, SECTION_TARGET, FIELD(output), 0, 0, NULL,
      "file (GGUF) or directory to write; with several targets a directory for all"},
     {"plan", "dry-run", 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(plan), 0, 0, NULL,
      "print what would be written, and write nothing"},
@@ -277,10 +290,16 @@ const cli_option cli_options[] = {
      "go on where an earlier run of the same conversion ended"},
     {"overwrite", NULL, 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(overwrite), 0, 0, NULL,
      "replace what stands at the output, once the new one is complete"},
+    {"imatrix", NULL, 0, "FILE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(imatrix), 0, 0, NULL,
+     "importances of columns: of 'sirocco imatrix', llama.cpp (.gguf, .dat) or mistral.rs (.cimatrix)"},
+    {"calibration-file", NULL, 0, "FILE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(calibration), 0, 0, NULL,
+     "a text to find importances with first, as 'sirocco imatrix' does"},
+    {"merge", NULL, 0, "FILE", CLI_TEXTS, IMATRIX, SECTION_TARGET, FIELD(merge), 0, 0, NULL,
+     "an older file to add; may be repeated"},
     {"shard-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(shard_size), 0, 0, NULL,
      "most bytes of one safetensors file, as 2G or 500M (default: 5G)"},
-    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL, SECTION_MEASURE, FIELD(text), 0, 0, NULL, "the text to score"},
-    {"chunks", NULL, 0, "N", CLI_INT, EVAL, SECTION_MEASURE, FIELD(chunks), 1, 2147483647, NULL,
+    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL | IMATRIX, SECTION_MEASURE, FIELD(text), 0, 0, NULL, "the text to score"},
+    {"chunks", NULL, 0, "N", CLI_INT, EVAL | IMATRIX | QUANTIZE, SECTION_MEASURE, FIELD(chunks), 1, 2147483647, NULL,
      "only the first N windows (default: all)"},
     {"kld-exact", "reference-exact", 0, NULL, CLI_FLAG, EVAL, SECTION_MEASURE, FIELD(kld_exact), 0, 0, NULL,
      "compare with exact arithmetic: mean, 99th percentile and largest divergence, agreement on the first choice"},
@@ -313,11 +332,12 @@ const cli_option cli_options[] = {
 
     {"ctx", NULL, 0, "N", CLI_INT, RUN, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
      "context in tokens (default: what the model was trained for, at most 8192)"},
-    {"ctx", NULL, 0, "N", CLI_INT, EVAL, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512", "tokens of a window"},
+    {"ctx", NULL, 0, "N", CLI_INT, EVAL | IMATRIX | QUANTIZE, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512",
+     "tokens of a window"},
     {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(kv_type), 0, 0,
      NULL, "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
-    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR | QUANTIZE, SECTION_ENGINE, FIELD(threads), 1, 4096,
-     NULL, "threads to use (default: one for each processor)"},
+    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR | QUANTIZE | IMATRIX, SECTION_ENGINE, FIELD(threads),
+     1, 4096, NULL, "threads to use (default: one for each processor)"},
     {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
      "most tokens in one step of prefill (default: 512)"},
     {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,

@@ -155,7 +155,6 @@ sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err) {
     if (!im) return sr_fail(err, SR_NOMEM, "no memory for importances");
     struct naming n = {im, {m->dec.arch, true, "", ""}, err};
     for (int i = 0; i < m->dec.h.n_layer; i++) watch_layer(&n, m->dec.arch, &m->dec.layer[i], i);
-    watch(&n, SR_HEAD, -1, &m->dec.head, 1, m->dec.head.K);
     if (err->code != SR_OK) {
         sr_imatrix_free(im);
         *out = NULL;
