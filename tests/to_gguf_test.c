@@ -146,10 +146,46 @@ static void the_tokenizer_goes_along(void **state) {
     rmdir(dir);
 }
 
+/* From one format to another that can hold its codes and scales: not a bit changes. */
+static void what_can_be_held_is_not_rounded_again(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {{"mlx:4,group=32", "gguf:q4_1"},
+                                           {"gptq:4,group=32", "gguf:q4_0"},
+                                           {"gptq:4,group=64,asym", "awq:4,group=64"},
+                                           {"awq:4,group=64", "gptq:4,group=64,asym"},
+                                           {"awq:4,group=64", "hqq:4"}};
+    char dir[] = "/tmp/sirocco-test-XXXXXX", model[PATH], middle[PATH], result[PATH], command[PATH];
+    assert_non_null(mkdtemp(dir));
+    snprintf(model, sizeof model, "%s/models/story-6m", SR_SOURCE_DIR);
+    snprintf(middle, sizeof middle, "%s/middle", dir);
+    snprintf(result, sizeof result, "%s/result", dir);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        sr_quantizer *q;
+        sr_quantize_tensor t;
+        sr_err err = {0};
+        int exact = 0;
+        if (convert(model, middle, pairs[i][0], &err) != SR_OK) fail_msg("%s: %s", pairs[i][0], err.msg);
+        const sr_quantize_options options = {.to = pairs[i][1], .overwrite = true};
+        if (sr_quantizer_plan(middle, result, &options, &q, &err) != SR_OK || sr_quantizer_run(q, false, &err) != SR_OK)
+            fail_msg("%s: %s", pairs[i][1], err.msg);
+        for (int k = 0; sr_quantizer_tensor(q, k, &t); k++) {
+            if (!t.to || t.N == 4096 || strcmp(t.to, "q8_0") == 0) continue; /* the embedding was not quantized */
+            if (t.error != 0) fail_msg("%s to %s: %s has the error %g", pairs[i][0], pairs[i][1], t.name, t.error);
+            exact++;
+        }
+        sr_quantizer_free(q);
+        assert_true(exact == 42);
+        snprintf(command, sizeof command, "rm -rf %s/middle %s/result", dir, dir);
+        assert_int_equal(system(command), 0);
+    }
+    rmdir(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_has_the_same_logits_as_gguf),
         cmocka_unit_test(the_tokenizer_goes_along),
+        cmocka_unit_test(what_can_be_held_is_not_rounded_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,9 @@ static void print_kinds(const sr_quantizer *q, bool written) {
         out_cell(&t, "%s", k[i].from);
         out_cell(&t, "%s", strcmp(k[i].from, k[i].to) ? k[i].to : "as it is");
         out_cell(&t, "%s", out_size(size, (double)k[i].bytes));
-        if (written && k[i].weights > 0)
+        if (written && k[i].weights > 0 && k[i].error == 0)
+            out_cell(&t, "exact");
+        else if (written && k[i].weights > 0)
             out_cell(&t, "%.2f %%", 100 * sqrt(k[i].error / k[i].weights));
         else if (written)
             out_cell(&t, "-");

@@ -63,7 +63,7 @@ static void decoded_rows(void *ctx, int64_t row0, int64_t n, float *out) {
 
 /* w as fmt; *done false, and w as it was, where this shape cannot be. */
 static sr_status quantize(sr_isq *isq, const sr_format *fmt, sr_weight *w, bool *done, sr_err *err) {
-    sr_source source = {decoded_rows, w};
+    sr_source source = {.rows = decoded_rows, .ctx = w};
     sr_arena own = {0};
     sr_weight to;
     sr_err why = {0};

@@ -267,7 +267,7 @@ static void fast_sample(sr_weight *w, uint64_t seed) {
     }
 #define INTEGER(kind)                                                                                                  \
     .adopt = kind##_adopt, .decode = sr_integer_decode, .unpack = sr_integer_unpack, .sample = sr_integer_sample,      \
-    .fit = sr_integer_fit, .snap = sr_integer_snap, .store = sr_integer_store
+    .fit = sr_integer_fit, .hold = sr_integer_hold, .snap = sr_integer_snap, .store = sr_integer_store
 #define PACKER .reference = "autoawq 0.2.9, packer"
 
 AWQ(awq4, "awq4", "gemm", 4, gemm, .block = 1, .rtn_err = 0.101f, INTEGER(gemm), .reference = "autoawq 0.2.9", COARSE);

@@ -329,6 +329,7 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
         .unpack = sr_integer_unpack,                                                                                   \
         .sample = sr_integer_sample,                                                                                   \
         .fit = sr_integer_fit,                                                                                         \
+        .hold = sr_integer_hold,                                                                                       \
         .snap = sr_integer_snap,                                                                                       \
         .store = sr_integer_store,                                                                                     \
         .reorder = reorder_packed,                                                                                     \
@@ -351,6 +352,7 @@ static sr_status adopt_int(const sr_parts *parts, sr_weight *w, sr_arena *arena,
         .decode = decode_int,                                                                                          \
         .unpack = unpack_int,                                                                                          \
         .fit = sr_integer_fit,                                                                                         \
+        .hold = sr_integer_hold,                                                                                       \
         .snap = sr_integer_snap,                                                                                       \
         .store = store_int,                                                                                            \
     }

@@ -48,7 +48,7 @@ static void round_rows(void *ctx, int item, int thread) {
     const struct pass *p = ctx;
     int64_t n, row = (int64_t)item * SR_ENCODE_ROWS;
     const float *src = rows_of(p, row, p->w->N, thread, &n);
-    sr_rtn_rows(p->w, row, n, src, p->importance);
+    sr_rtn_rows_of(p->w, row, n, src, p->importance, p->from);
 }
 
 static sr_status open_pass(struct pass *p, sr_weight *w, const sr_source *from, int threads, sr_err *err) {

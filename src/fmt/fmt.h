@@ -211,6 +211,9 @@ struct sr_format {
      * seed. sr_weight_sample has a default. */
     void (*sample)(sr_weight *w, uint64_t seed);
 
+    /* Optional: the grid whose stored factors are nearest to this scale and min, instead of fit's: for weights that
+     * come of another format and may be held as they are. */
+    void (*hold)(const sr_fit *in, float scale, float min, sr_grid *grid);
     /* Optional: what is known before any row is fitted. begin refuses shapes that cannot be written (SR_INVALID), and
      * stores into the planes what the whole matrix decides (one scale for the tensor, or a block of rows), where fit
      * reads it. tiles says over how many rows and columns it wants the largest magnitudes; NULL or false: peaks is
@@ -301,6 +304,9 @@ sr_encoder sr_weight_encoder(const sr_weight *w);
 typedef struct sr_source {
     void (*rows)(void *ctx, int64_t row0, int64_t n, float *out);
     void *ctx;
+    /* Optional: the scale and min of columns k0 .. k0+n of a row, and the lowest of their codes, where these are
+     * codes of one scale. */
+    bool (*grid)(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low);
 } sr_source;
 enum { SR_ENCODE_ROWS = 8 }; /* formats that pack rows into bytes pack so many: threads share no byte */
 /* A created weight's begin, where it has one, with the peaks of these rows. What a solver calls before fit. */
@@ -312,6 +318,9 @@ sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance
  * already. src[n][K]. Thread-safe on distinct rows, where row0 is a multiple of SR_ENCODE_ROWS. The format must be
  * writable. */
 void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance);
+/* The same for rows of a source that may know their scales: what w can hold without any change it gets so. */
+void sr_rtn_rows_of(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance,
+                    const sr_source *from);
 bool sr_format_writable(const sr_format *fmt);
 
 /* Shared slots for families (bind.c; the snap in rtn.c). */

@@ -74,6 +74,31 @@ static void unpack_q8_1(const sr_weight *w, int64_t row, int64_t k0, int64_t n, 
 
 /* ---------------------------------------------------------------- rows */
 
+/* ---------------------------------------------------------------- weights that keep their scale */
+
+static void hold(const sr_fit *in, float scale, float min, int lo, int hi, sr_grid *grid) {
+    (void)in;
+    set_grid(grid, scale, min, lo, hi);
+}
+static void hold_q4_0(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    (void)min;
+    hold(in, scale, 0, -8, 7, grid);
+}
+static void hold_q4_1(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    hold(in, scale, min, 0, 15, grid);
+}
+static void hold_q5_0(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    (void)min;
+    hold(in, scale, 0, -16, 15, grid);
+}
+static void hold_q5_1(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    hold(in, scale, min, 0, 31, grid);
+}
+static void hold_q8_0(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    (void)min;
+    hold(in, scale, 0, -128, 127, grid);
+}
+
 const sr_format sr_fmt_q4_0 = {
     .name = "q4_0",
     .block = QK,
@@ -87,6 +112,7 @@ const sr_format sr_fmt_q4_0 = {
     .decode = sr_decode_i8,
     .unpack = unpack_q4_0,
     .fit = fit_q4_0,
+    .hold = hold_q4_0,
     .snap = sr_snap_affine,
     .store = store_q4_0,
     .encode = encode_q4_0,
@@ -106,6 +132,7 @@ const sr_format sr_fmt_q4_1 = {
     .decode = sr_decode_i8,
     .unpack = unpack_q4_1,
     .fit = fit_q4_1,
+    .hold = hold_q4_1,
     .snap = sr_snap_affine,
     .store = store_q4_1,
     .encode = encode_q4_1,
@@ -124,6 +151,7 @@ const sr_format sr_fmt_q5_0 = {
     .decode = sr_decode_i8,
     .unpack = unpack_q5_0,
     .fit = fit_q5_0,
+    .hold = hold_q5_0,
     .snap = sr_snap_affine,
     .store = store_q5_0,
     .encode = encode_q5_0,
@@ -143,6 +171,7 @@ const sr_format sr_fmt_q5_1 = {
     .decode = sr_decode_i8,
     .unpack = unpack_q5_1,
     .fit = fit_q5_1,
+    .hold = hold_q5_1,
     .snap = sr_snap_affine,
     .store = store_q5_1,
     .encode = encode_q5_1,
@@ -161,6 +190,7 @@ const sr_format sr_fmt_q8_0 = {
     .decode = sr_decode_i8,
     .unpack = unpack_q8_0,
     .fit = fit_q8_0,
+    .hold = hold_q8_0,
     .snap = sr_snap_affine,
     .store = store_q8_0,
     .encode = encode_q8_0,

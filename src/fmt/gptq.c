@@ -311,6 +311,7 @@ static void reorder(sr_weight *w) {
         .unpack = sr_integer_unpack,                                                                                   \
         .sample = sr_integer_sample,                                                                                   \
         .fit = sr_integer_fit,                                                                                         \
+        .hold = sr_integer_hold,                                                                                       \
         .snap = sr_integer_snap,                                                                                       \
         .store = sr_integer_store,                                                                                     \
         .reorder = reorder,                                                                                            \

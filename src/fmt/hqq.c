@@ -450,6 +450,18 @@ static void fit_hqq(const sr_fit *in, sr_grid *grid) {
     grid->d32 = sr_plane_round(in->w, SR_HQQ_ZEROS, min / scale);
 }
 
+static void hold_hqq(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    const int bits = in->w->fmt->spec.bits;
+    if (!(fabsf(scale) > SR_TINY)) scale = 1; /* zeros */
+    storable_hqq(in->w, &scale, &min);
+    grid->n = grid->group = in->n;
+    grid->lo = bits == 8 ? -128 : 0;
+    grid->hi = grid->lo + (1 << bits) - 1;
+    grid->scale[0] = scale;
+    grid->min[0] = min;
+    grid->d32 = sr_plane_round(in->w, SR_HQQ_ZEROS, min / scale);
+}
+
 static void snap_hqq(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
     const float scale = grid->scale[0], zero = grid->d32, top = (float)(grid->hi - grid->lo);
     (void)i0;
@@ -572,6 +584,7 @@ static void sample_hqq(sr_weight *w, uint64_t seed) {
         .sample = sample_hqq,                                                                                          \
         .begin = begin_hqq,                                                                                            \
         .fit = fit_hqq,                                                                                                \
+        .hold = hold_hqq,                                                                                              \
         .snap = snap_hqq,                                                                                              \
         .store = store_hqq,                                                                                            \
         .extra = extra_hqq,                                                                                            \

@@ -121,6 +121,21 @@ void sr_integer_fit(const sr_fit *in, sr_grid *grid) {
     grid->min[0] = b.scale * (float)((int)b.zero + grid->lo);
 }
 
+void sr_integer_hold(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    const sr_weight *w = in->w;
+    const int bits = w->fmt->spec.bits, levels = (1 << bits) - 1;
+    float low, high, zero = (float)(1 << (bits - 1));
+    (void)min; /* weights are whole multiples of the scale, or cannot be held */
+    sr_fit_range(in, &low, &high);
+    if (!w->spec.sym && scale != 0) zero = sr_clamp(sr_nearest(-low / scale), 0, (float)levels);
+    grid->n = grid->group = in->n;
+    grid->mn[0] = (uint8_t)zero;
+    grid->lo = bits == 8 ? -128 : -(int)zero;
+    grid->hi = grid->lo + levels;
+    grid->scale[0] = sr_plane_round(w, SR_INTEGER_SCALES, scale);
+    grid->min[0] = grid->scale[0] * (float)((int)zero + grid->lo);
+}
+
 void sr_integer_snap(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
     const float scale = grid->scale[0], by = scale != 0 ? scale : INFINITY, zero = grid->mn[0];
     const float top = (float)(grid->hi - grid->lo);

@@ -38,6 +38,7 @@ void sr_integer_unpack(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
  * and the middle as zero. That is the rule of GPTQ and compressed-tensors, and AWQ's where a group has both signs. With
  * an importance, ranges are shrunk, and scales follow by least squares. grid: code - lo is q, mn[0] the zero point. */
 void sr_integer_fit(const sr_fit *in, sr_grid *grid);
+void sr_integer_hold(const sr_fit *in, float scale, float min, sr_grid *grid);
 void sr_integer_snap(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back);
 void sr_integer_store(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code);
 /* All zero points in the middle, as a symmetric file has them and as a created weight begins. */

@@ -144,6 +144,16 @@ static void fit_affine(const sr_fit *in, sr_grid *grid) {
     if (sr_fit_weighs(in)) sr_shrink_affine(in, (float)top, storable_affine, &grid->scale[0], &grid->min[0]);
 }
 
+static void hold_affine(const sr_fit *in, float scale, float min, sr_grid *grid) {
+    const int bits = in->w->fmt->spec.bits;
+    grid->n = grid->group = in->n;
+    grid->lo = bits == 8 ? -128 : 0;
+    grid->hi = grid->lo + (1 << bits) - 1;
+    grid->scale[0] = scale;
+    grid->min[0] = min;
+    storable_affine(in->w, &grid->scale[0], &grid->min[0]);
+}
+
 static void snap_affine(const sr_grid *grid, int i0, int n, const float *w, int8_t *code, float *back) {
     const float scale = grid->scale[0], bias = -grid->min[0], by = scale != 0 ? scale : INFINITY;
     const float top = (float)(grid->hi - grid->lo);
@@ -290,6 +300,7 @@ static void sample_mode(sr_weight *w, uint64_t seed) {
                                      .decode = decode_affine,                                                          \
                                      .unpack = unpack_affine,                                                          \
                                      .fit = fit_affine,                                                                \
+                                     .hold = hold_affine,                                                              \
                                      .snap = snap_affine,                                                              \
                                      .store = store_affine,                                                            \
                                      .encode = encode_affine,                                                          \

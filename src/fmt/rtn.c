@@ -34,14 +34,42 @@ sr_encoder sr_weight_encoder(const sr_weight *w) {
     return e;
 }
 
-void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance) {
+/* The unit under the scale that its source has for it, where every weight stays what it is to the bit. */
+static bool held(sr_weight *w, const sr_encoder *by, const sr_fit *in, const sr_source *from) {
+    const int64_t piece = SR_KC / w->fmt->block * w->fmt->block;
+    int8_t code[SR_KC];
+    float back[SR_KC], scale, min;
+    sr_grid grid;
+    int low;
+    if (!w->fmt->hold || !from || !from->grid || !from->grid(from->ctx, in->row, in->k0, in->n, &scale, &min, &low))
+        return false;
+    /* Codes as they are, or from 0 on. */
+    const float mins[2] = {min, min - scale * (float)low};
+    for (int t = 0; t < 2; t++) {
+        bool same = true;
+        w->fmt->hold(in, scale, mins[t], &grid);
+        for (int pass = 0; pass < 2 && same; pass++)
+            for (int64_t i = 0; i < in->n && same; i += piece) {
+                const int m = (int)(in->n - i < piece ? in->n - i : piece);
+                by->snap(&grid, (int)i, m, in->x + i, code, back);
+                for (int j = 0; j < m; j++) same = same && back[j] == in->x[i + j];
+                if (pass) by->store(w, in->row, in->k0 + i, m, &grid, code);
+            }
+        if (same) return true;
+    }
+    return false;
+}
+
+void sr_rtn_rows_of(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance,
+                    const sr_source *from) {
     const sr_encoder by = sr_weight_encoder(w);
     const int64_t unit = sr_weight_unit(w), piece = SR_KC / w->fmt->block * w->fmt->block;
+    const bool may_hold = w->fmt->hold && from && from->grid;
     int8_t code[SR_KC];
     float back[SR_KC];
     sr_grid grid;
     for (int64_t row = row0; row < row0 + n; row++, src += w->K) {
-        if (by.encode && (!importance || !by.fit)) {
+        if (by.encode && (!importance || !by.fit) && !may_hold) {
             by.encode(w, row, src, importance);
             continue;
         }
@@ -49,6 +77,7 @@ void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const 
         for (int64_t k0 = 0; k0 < w->K; k0 += unit) {
             int64_t cols = w->K - k0 < unit ? w->K - k0 : unit;
             sr_fit in = {w, row, k0, (int)cols, src + k0, importance ? importance + k0 : NULL, row_ms};
+            if (may_hold && held(w, &by, &in, from)) continue;
             by.fit(&in, &grid);
             for (int64_t i = 0; i < cols; i += piece) {
                 int m = (int)(cols - i < piece ? cols - i : piece);
@@ -57,6 +86,10 @@ void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const 
             }
         }
     }
+}
+
+void sr_rtn_rows(sr_weight *w, int64_t row0, int64_t n, const float *src, const float *importance) {
+    sr_rtn_rows_of(w, row0, n, src, importance, NULL);
 }
 
 /* Shared slot: codes are evenly spaced. */

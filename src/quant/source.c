@@ -35,6 +35,29 @@ static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     }
 }
 
+/* Of rows that are unpacked to codes: one scale for all the columns asked for. */
+static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low) {
+    const struct rows *r = ctx;
+    const int64_t from = sr_job_row(r->job, row), each = r->w[0].N;
+    const sr_weight *w = &r->w[from / each];
+    const int64_t step = w->group > w->fmt->block ? w->group : w->fmt->block;
+    int8_t code[SR_KC];
+    float scales[SR_MAX_GROUPS], mins[SR_MAX_GROUPS] = {0};
+    if (w->tile != SR_TILE_I8 || !w->fmt->unpack || w->perm || w->group < 1 || step % w->group) return false;
+    const int64_t first = k0 / step * step, end = (k0 + n + step - 1) / step * step;
+    const int64_t cols = (end < w->K ? end : w->K) - first;
+    if (cols > SR_KC) return false;
+    w->fmt->unpack(w, from % each, first, cols, code, scales, mins);
+    const int64_t g0 = (k0 - first) / w->group, g1 = (k0 + n - 1 - first) / w->group;
+    for (int64_t g = g0 + 1; g <= g1; g++)
+        if (scales[g] != scales[g0] || (w->fmt->has_min && mins[g] != mins[g0])) return false;
+    *scale = scales[g0];
+    *min = w->fmt->has_min ? mins[g0] : 0;
+    *low = code[k0 - first];
+    for (int64_t k = k0; k < k0 + n; k++) *low = code[k - first] < *low ? code[k - first] : *low;
+    return true;
+}
+
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err) {
     sr_arena arena = {0};
     struct rows rows = {job, calloc((size_t)job->n_from, sizeof *rows.w)};
@@ -47,7 +70,7 @@ sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, v
                         (long long)job->K);
     }
     if (s == SR_OK) {
-        const sr_source source = {decode_rows, &rows};
+        const sr_source source = {decode_rows, &rows, grid_of};
         s = fn(ctx, &source, rows.w, job->n_from, err);
     }
     free(rows.w);
