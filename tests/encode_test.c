@@ -95,7 +95,7 @@ static sr_weight create_named(const char *name, int64_t n, int64_t k, sr_arena *
 
 static bool begins(sr_weight *w, const float *row) {
     written_rows r = {row, w->K, 1};
-    return sr_encode_begin(w, &(sr_source){written_read, &r}, 1, NULL) == SR_OK;
+    return sr_encode_begin(w, &(sr_source){.rows = written_read, .ctx = &r}, 1, NULL) == SR_OK;
 }
 static bool encodes(sr_weight *w, const float *src, bool same, const float *importance, int threads) {
     return write_weight(w, src, same, importance, threads);
