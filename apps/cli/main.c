@@ -54,6 +54,8 @@ static int dispatch(int argc, char **argv) {
 int main(int argc, char **argv) {
     /* A reader that goes away ends the program without a word, also where the parent ignores SIGPIPE. */
     signal(SIGPIPE, SIG_DFL);
+    /* A file that would outgrow the shell's limit (ulimit -f) is an error of its write, with a message. */
+    signal(SIGXFSZ, SIG_IGN);
     out_begin();
     return out_end(dispatch(argc, argv));
 }

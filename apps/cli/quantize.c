@@ -153,6 +153,25 @@ static void print_plan(const sr_quantizer *q, const char *to, const char *path) 
     out_note("to %s", path);
 }
 
+static bool is_plain(const char *type) {
+    return strcmp(type, "f32") == 0 || strcmp(type, "f16") == 0 || strcmp(type, "bf16") == 0;
+}
+
+/* What was rounded once is rounded again. */
+static void warn_of_loss(const sr_quantizer *q, const char *to) {
+    sr_quantize_tensor t;
+    int n = 0;
+    char from[32] = "";
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++)
+        if (t.N && t.to && !is_plain(t.from) && !is_plain(t.to)) {
+            if (n++ == 0) snprintf(from, sizeof from, "%s", t.from);
+        }
+    if (n)
+        out_warning("%d matrices are quantized already (%s) and will be again: %s adds its loss to theirs; a source in "
+                    "f16 or bf16 gives a better result",
+                    n, from, to);
+}
+
 static int convert(const cli_args *args, const char *model, const char *to, const sr_imatrix *importance) {
     char path[PATH];
     sr_err err = {0};
@@ -169,6 +188,7 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
                                          .user = &progress};
     if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
     print_plan(q, to, path);
+    warn_of_loss(q, to);
     sr_status s = SR_OK;
     const double began = sr_clock();
     if (!args->plan) {

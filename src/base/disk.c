@@ -136,6 +136,18 @@ sr_status sr_disk_rename(const char *from, const char *to, sr_err *err) {
     return rename(from, to) == 0 ? SR_OK : fail_errno(err, to, "put the file in its place");
 }
 
+sr_status sr_disk_exchange(const char *a, const char *b, bool *exchanged, sr_err *err) {
+#ifdef RENAME_EXCHANGE
+    *exchanged = renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0;
+    if (*exchanged || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return SR_OK;
+    return fail_errno(err, b, "put the directory in its place");
+#else
+    (void)a, (void)b, (void)err;
+    *exchanged = false;
+    return SR_OK;
+#endif
+}
+
 sr_status sr_disk_remove(const char *path, sr_err *err) {
     return unlink(path) == 0 || errno == ENOENT ? SR_OK : fail_errno(err, path, "remove");
 }

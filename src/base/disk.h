@@ -24,6 +24,8 @@ sr_status sr_disk_put(const char *path, const void *data, size_t n, sr_err *err)
 sr_status sr_disk_link(const char *path, const char *target, bool *linked, sr_err *err);
 sr_status sr_disk_copy(const char *from, const char *to, sr_err *err); /* as sr_disk_put */
 sr_status sr_disk_rename(const char *from, const char *to, sr_err *err);
+/* Exchanges what stands at two paths, at once. *exchanged is false, and nothing changed, where the system cannot. */
+sr_status sr_disk_exchange(const char *a, const char *b, bool *exchanged, sr_err *err);
 /* Removes a file or link; that there is none is fine. */
 sr_status sr_disk_remove(const char *path, sr_err *err);
 /* Removes a directory and all below it. Links are removed, never followed. *bytes (may be NULL) gains the size of the

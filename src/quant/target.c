@@ -6,45 +6,58 @@
 
 #include "quant/quant.h"
 
+static sr_status unknown_mix(const char *text, sr_err *err) {
+    char list[200] = "";
+    size_t at = 0;
+    const sr_mix *m;
+    for (int i = 0; (m = sr_mix_at(i)) && at + strlen(sr_mix_name(m)) + 2 < sizeof list; i++)
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? " " : "", sr_mix_name(m));
+    return sr_fail(err, SR_INVALID, "--to '%.20s': expected gguf:TYPE of %s%s", text, list, m ? " ..." : "");
+}
+
+/* Options that a format has: others would be dropped without a word. */
+enum { GROUP = 1, ROW = 2, SYM = 4, ORDER = 8, NESTED = 16, GPTQ = GROUP | ROW | SYM | ORDER };
+
 /* A family of formats in Hugging Face directories: what may stand behind its name, and the row that it means. */
 static const struct family {
     const char *name, *word, *row;
     bool edges;
+    int options;
 } families[] = {
-    {"gptq", "2", "gptq2", false},
-    {"gptq", "3", "gptq3", false},
-    {"gptq", "4", "gptq4", false},
-    {"gptq", "8", "gptq8", false},
-    {"awq", "4", "awq4", false},
-    {"hqq", "1", "hqq1", false},
-    {"hqq", "2", "hqq2", false},
-    {"hqq", "3", "hqq3", false},
-    {"hqq", "4", "hqq4", false},
-    {"hqq", "8", "hqq8", false},
-    {"mlx", "2", "mlx2", true},
-    {"mlx", "3", "mlx3", true},
-    {"mlx", "4", "mlx4", true},
-    {"mlx", "5", "mlx5", true},
-    {"mlx", "6", "mlx6", true},
-    {"mlx", "8", "mlx8", true},
-    {"mlx", "mxfp4", "mlx_mxfp4", true},
-    {"mlx", "mxfp8", "mlx_mxfp8", true},
-    {"mlx", "nvfp4", "mlx_nvfp4", true},
-    {"bnb", "nf4", "nf4", false},
-    {"bnb", "fp4", "fp4", false},
-    {"bnb", "int8", "bnb_int8", false},
-    {"fp8", "", "fp8_e4m3", false},
-    {"fp8", "block", "fp8_e4m3", false},
-    {"compressed-tensors", "w4a16", "ct_pack4", false},
-    {"compressed-tensors", "w8a16", "ct_pack8", false},
-    {"compressed-tensors", "w8a8", "ct_int8", false},
-    {"compressed-tensors", "mxfp4", "ct_mxfp4", false},
-    {"compressed-tensors", "nvfp4", "ct_nvfp4", false},
-    {"mxfp4", "", "ct_mxfp4", false},
-    {"nvfp4", "", "ct_nvfp4", false},
-    {"f32", "", "f32", true},
-    {"f16", "", "f16", true},
-    {"bf16", "", "bf16", true},
+    {"gptq", "2", "gptq2", false, GPTQ},
+    {"gptq", "3", "gptq3", false, GPTQ},
+    {"gptq", "4", "gptq4", false, GPTQ},
+    {"gptq", "8", "gptq8", false, GPTQ},
+    {"awq", "4", "awq4", false, GROUP | SYM},
+    {"hqq", "1", "hqq1", false, GROUP},
+    {"hqq", "2", "hqq2", false, GROUP},
+    {"hqq", "3", "hqq3", false, GROUP},
+    {"hqq", "4", "hqq4", false, GROUP},
+    {"hqq", "8", "hqq8", false, GROUP},
+    {"mlx", "2", "mlx2", true, GROUP},
+    {"mlx", "3", "mlx3", true, GROUP},
+    {"mlx", "4", "mlx4", true, GROUP},
+    {"mlx", "5", "mlx5", true, GROUP},
+    {"mlx", "6", "mlx6", true, GROUP},
+    {"mlx", "8", "mlx8", true, GROUP},
+    {"mlx", "mxfp4", "mlx_mxfp4", true, 0},
+    {"mlx", "mxfp8", "mlx_mxfp8", true, 0},
+    {"mlx", "nvfp4", "mlx_nvfp4", true, 0},
+    {"bnb", "nf4", "nf4", false, GROUP | NESTED},
+    {"bnb", "fp4", "fp4", false, GROUP | NESTED},
+    {"bnb", "int8", "bnb_int8", false, 0},
+    {"fp8", "", "fp8_e4m3", false, 0},
+    {"fp8", "block", "fp8_e4m3", false, 0},
+    {"compressed-tensors", "w4a16", "ct_pack4", false, GPTQ},
+    {"compressed-tensors", "w8a16", "ct_pack8", false, GPTQ},
+    {"compressed-tensors", "w8a8", "ct_int8", false, GROUP | ROW},
+    {"compressed-tensors", "mxfp4", "ct_mxfp4", false, 0},
+    {"compressed-tensors", "nvfp4", "ct_nvfp4", false, 0},
+    {"mxfp4", "", "ct_mxfp4", false, 0},
+    {"nvfp4", "", "ct_nvfp4", false, 0},
+    {"f32", "", "f32", true, 0},
+    {"f16", "", "f16", true, 0},
+    {"bf16", "", "bf16", true, 0},
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
@@ -73,30 +86,35 @@ static sr_status unknown(const char *text, sr_err *err) {
                    list);
 }
 
-static sr_status option(sr_target *t, const char *key, const char *value, sr_err *err) {
+static sr_status option(sr_target *t, int has, const char *key, const char *value, sr_err *err) {
     const bool yes = !value || is(value, "true") || is(value, "1"),
                no = value && (is(value, "false") || is(value, "0"));
-    if (is(key, "group") && value) {
+    if (is(key, "group") && value && has & GROUP) {
         char *end;
         const long group = strtol(value, &end, 10);
-        if (*end || (group != -1 && (group < 16 || group > 1024 || group & (group - 1))))
-            return sr_fail(err, SR_INVALID, "--to: group=%.20s: expected a power of two from 16 to 1024, or -1", value);
+        if (*end || ((group != -1 || !(has & ROW)) && (group < 16 || group > 1024 || group & (group - 1))))
+            return sr_fail(err, SR_INVALID, "--to: group=%.20s: expected a power of two from 16 to 1024%s", value,
+                           has & ROW ? ", or -1 for a row" : "");
         t->spec.group = (int32_t)group;
         return SR_OK;
     }
-    if ((yes || no) && is(key, "sym")) return t->spec.sym = yes, SR_OK;
-    if ((yes || no) && is(key, "asym")) return t->spec.sym = !yes, SR_OK;
-    if ((yes || no) && (is(key, "desc_act") || is(key, "act_order"))) return t->spec.act_order = yes, SR_OK;
-    if ((yes || no) && (is(key, "double") || is(key, "nested"))) return t->spec.nested = yes, SR_OK;
-    return sr_fail(err, SR_INVALID,
-                   "--to: found the option '%.30s%s%.30s'; expected group=N, sym, asym, desc_act or double, as in "
-                   "gptq:4,group=128,sym",
-                   key, value ? "=" : "", value ? value : "");
+    if ((yes || no) && is(key, "sym") && has & SYM) return t->spec.sym = yes, SR_OK;
+    if ((yes || no) && is(key, "asym") && has & SYM) return t->spec.sym = !yes, SR_OK;
+    if ((yes || no) && (is(key, "desc_act") || is(key, "act_order")) && has & ORDER)
+        return t->spec.act_order = yes, SR_OK;
+    if ((yes || no) && (is(key, "double") || is(key, "nested")) && has & NESTED) return t->spec.nested = yes, SR_OK;
+    if (!has)
+        return sr_fail(err, SR_INVALID, "--to: found the option '%.30s' of %s, which has none: leave it out", key,
+                       t->fmt->name);
+    return sr_fail(err, SR_INVALID, "--to: found the option '%.30s%s%.30s'; %s has %s%s%s%s", key, value ? "=" : "",
+                   value ? value : "", t->fmt->name, "group=N", has & SYM ? ", sym, asym" : "",
+                   has & ORDER ? ", desc_act" : "", has & NESTED ? ", double" : "");
 }
 
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
     *t = (sr_target){0};
     const size_t n = strlen(text);
+    int has = 0;
     if (n >= sizeof t->text) return unknown(text, err);
     for (size_t i = 0; i < n; i++) t->text[i] = (char)tolower((unsigned char)text[i]);
     char copy[SR_TARGET_TEXT], *rest = copy;
@@ -112,15 +130,14 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
     if (is(family, "gguf")) {
         t->gguf = true;
         t->mix = word ? sr_mix_by_name(word) : NULL;
-        if (!t->mix)
-            return sr_fail(err, SR_INVALID, "--to '%.40s': found no file type of GGUF; expected one as gguf:q4_k_m",
-                           text);
+        if (!t->mix) return unknown_mix(text, err);
         t->fmt = sr_mix_base(t->mix);
     }
     for (int i = 0; i < N_FAMILIES && !t->gguf && !t->fmt; i++)
         if (is(family, families[i].name) && is(word ? word : "", families[i].word)) {
             t->fmt = sr_format_by_name(families[i].row);
             t->edges = families[i].edges;
+            has = families[i].options;
             t->spec = t->fmt ? t->fmt->spec : (sr_qspec){0};
             if (word && is(word, "block")) t->spec.group = 128, t->spec.group_n = 128;
         }
@@ -133,7 +150,7 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
         if (options) *options++ = 0;
         value = strchr(key, '=');
         if (value) *value++ = 0;
-        sr_status s = option(t, key, value, err);
+        sr_status s = option(t, has, key, value, err);
         if (s != SR_OK) return s;
     }
     return SR_OK;
