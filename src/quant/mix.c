@@ -49,7 +49,7 @@ const sr_mix *sr_mix_by_name(const char *name) {
 }
 
 /* The kinds of tensors that rules speak of. */
-enum kind { OTHER, OUTPUT, EMBED, QKV, ATTN_V, ATTN_K, ATTN_Q, ATTN_OUT, FFN_DOWN, FFN_GATE, FFN_UP };
+enum kind { OTHER, OUTPUT, EMBED, ATTN_V, ATTN_K, ATTN_Q, ATTN_OUT, FFN_DOWN, FFN_GATE, FFN_UP };
 
 static enum kind kind_of(sr_role role) {
     switch (role) {
@@ -57,11 +57,9 @@ static enum kind kind_of(sr_role role) {
         return OUTPUT;
     case SR_EMBED:
         return EMBED;
-    case SR_QKV:
-        return QKV;
     case SR_V:
+    case SR_QKV:
     case SR_KV_B:
-    case SR_V_B:
         return ATTN_V;
     case SR_K:
         return ATTN_K;
@@ -102,7 +100,14 @@ static bool more(int i, int n) {
     return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
 }
 
-static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind kind, int i, int n, bool stack) {
+/* Few key-value heads: their values are small, and get more. */
+static bool is_70b(const sr_mix_model *model) {
+    return model->n_layer == 80 &&
+           ((is(model->arch, "llama") && model->n_head != model->n_kv_head) || is(model->arch, "qwen2"));
+}
+
+static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind kind, int i, int n, int64_t K,
+                          bool stack) {
     const char *f = m->name, *base = m->base;
     const int gqa = model->n_kv_head > 0 ? model->n_head / model->n_kv_head : 1;
     const bool low = begins(f, "iq1_") || begins(f, "iq2_"), iq2_more = is(f, "iq2_s") || is(f, "iq2_m");
@@ -110,24 +115,22 @@ static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind 
     if (plain) return base;
     if (is(f, "mxfp4_moe")) return stack ? "mxfp4" : "q8_0";
     if (kind == OUTPUT || (kind == EMBED && model->tied)) {
-        if (is(model->arch, "falcon")) return "q8_0";
+        if (K % sr_format_by_name(base)->block != 0) return "q8_0";
         if (low || is(f, "iq3_xxs")) return "q5_k";
         return is(base, "q8_0") ? base : "q6_k";
     }
     if (kind == EMBED) {
         if (iq2_more || is(f, "iq3_xxs")) return "iq3_s";
         if (low) return "q2_k";
-        return begins(f, "tq") || is(f, "q2_0") || is(f, "q1_0") ? "q4_k" : base;
+        return begins(f, "tq") || is(f, "q2_0") ? "q4_k" : base;
     }
     if (low) {
         if (kind == ATTN_V) return gqa >= 4 || model->n_expert >= 4 ? "q4_k" : iq2_more ? "iq3_s" : "q2_k";
         if (kind == FFN_DOWN && i < n / 8) return iq2_more ? "iq3_s" : "q2_k";
         if (kind == ATTN_OUT)
             return model->n_expert == 8 ? "q5_k" : begins(f, "iq1_") ? "iq2_xxs" : iq2_more ? "iq3_s" : base;
-        if ((kind == ATTN_K || kind == ATTN_Q || kind == ATTN_V) && model->n_expert == 8) return "q8_0";
-        return base;
+        return kind == ATTN_K && model->n_expert == 8 ? "q4_k" : base;
     }
-    const bool four = is(base, "q4_k") || is(base, "q4_0") || is(base, "iq4_xs") || is(base, "iq4_nl");
     switch (kind) {
     case ATTN_V: {
         const char *to = base;
@@ -141,7 +144,7 @@ static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind 
         if ((is(f, "iq4_nl") || is(f, "iq4_xs")) && gqa >= 4) to = "q5_k";
         if ((is(f, "q4_k_m") || is(f, "q5_k_m")) && more(i, n)) to = "q6_k";
         if (is(f, "q4_k_s") && i < 4) to = "q5_k";
-        if (model->n_layer == 80 && model->n_kv_head == 8 && (is(to, "q3_k") || is(to, "q4_k"))) to = "q5_k";
+        if (is_70b(model) && (is(to, "q3_k") || is(to, "q4_k"))) to = "q5_k";
         return model->n_expert == 8 ? "q8_0" : to;
     }
     case ATTN_K:
@@ -149,14 +152,12 @@ static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind 
         return is(f, "iq3_xs") ? "iq3_xxs" : is(f, "iq3_xxs") ? "iq2_s" : base;
     case ATTN_Q:
         return is(f, "iq3_xs") ? "iq3_xxs" : is(f, "iq3_xxs") ? "iq2_s" : base;
-    case QKV:
-        return is(f, "q3_k_m") || is(f, "q3_k_l") || is(f, "iq3_m") ? "q4_k"
-               : is(f, "q4_k_m")                                    ? "q5_k"
-               : is(f, "q5_k_m")                                    ? "q6_k"
-                                                                    : base;
     case ATTN_OUT:
         if (model->n_expert == 8)
-            return is(base, "q2_k") || begins(base, "iq3_") || is(base, "q3_k") || four ? "q5_k" : base;
+            return is(f, "q2_k") || is(f, "q3_k_s") || is(f, "q3_k_m") || begins(f, "q4_k_") || begins(f, "iq3_") ||
+                           begins(f, "iq4_")
+                       ? "q5_k"
+                       : base;
         if (is(f, "q2_k")) return "q3_k";
         if (is(f, "iq3_xxs")) return "iq3_s";
         if (is(f, "q3_k_m") || is(f, "iq3_m")) return "q4_k";
@@ -168,7 +169,7 @@ static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind 
         if (is(f, "q3_k_m")) return i < n / 16 ? "q5_k" : "q4_k";
         if (is(f, "q3_k_l")) return "q5_k";
         if ((is(f, "q4_k_m") || is(f, "q5_k_m")) && more(i, n)) return "q6_k";
-        if (is(f, "iq3_m") && i < n / 8) return "q4_k";
+        if (is(f, "iq3_m") && (i < n / 8 || (model->n_expert == 8 && more(i, n)))) return "q4_k";
         if ((is(f, "iq4_nl") || is(f, "iq4_xs")) && !model->has_importance && i < n / 8) return "q5_k";
         if (is(f, "q4_k_s") && i < n / 8) return "q5_k";
         if (is(f, "q4_0") && model->has_importance && i < n / 8) return "q4_1";
@@ -184,16 +185,16 @@ static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind 
 
 /* What a type becomes whose blocks do not divide the row. */
 static const char *smaller(const char *type) {
-    static const char *const to[][2] = {{"q2_k", "q4_0"}, {"q3_k", "q4_0"},  {"q4_k", "q5_0"}, {"q5_k", "q5_1"},
-                                        {"q6_k", "q8_0"}, {"tq1_0", "q4_0"}, {"tq2_0", "q4_0"}};
+    static const char *const to[][2] = {{"q2_k", "q4_0"}, {"q3_k", "q4_0"},  {"q4_k", "q5_0"},  {"q5_k", "q5_1"},
+                                        {"q6_k", "q8_0"}, {"tq1_0", "q4_0"}, {"tq2_0", "q4_0"}, {"q2_0", "q4_0"}};
     for (size_t i = 0; i < sizeof to / sizeof *to; i++)
         if (is(type, to[i][0])) return to[i][1];
-    return begins(type, "iq") ? "iq4_nl" : "f16";
+    return begins(type, "iq") && !is(type, "iq4_nl") ? "iq4_nl" : "f16";
 }
 
 const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, int i, int n, int64_t K) {
     const bool stack = role >= SR_EXPERTS_GATE && role <= SR_EXPERT_DOWN;
-    const char *type = choose(m, model, kind_of(role), i, n, stack);
+    const char *type = choose(m, model, kind_of(role), i, n, K, stack);
     const sr_format *fmt = sr_format_by_name(type);
     while (fmt && K % fmt->block != 0) fmt = sr_format_by_name(type = smaller(type));
     return fmt;

@@ -1,0 +1,437 @@
+/* Conversions: every target, from the bundled model and between GGUF types, is what the encoder makes of the source. */
+#include "support.h"
+
+#include "base/digest.h"
+#include "fmt/fmt.h"
+#include "quant/quant.h"
+
+#define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
+
+static const char story[] = SR_SOURCE_DIR "/models/story-6m";
+
+/* Each test runs in a directory of its own. */
+static int enter(void **state) {
+    return make_scratch(state) == 0 && chdir(*state) == 0 ? 0 : -1;
+}
+static int leave(void **state) {
+    return chdir("/") == 0 ? remove_scratch(state) : -1;
+}
+
+static sr_status convert(const char *from, const char *to, const char *result, sr_quantize_options o, sr_quantizer **q,
+                         sr_err *err) {
+    o.to = to;
+    sr_status s = sr_quantizer_plan(from, result, &o, q, err);
+    return s == SR_OK ? sr_quantizer_run(*q, false, err) : s;
+}
+static void converts(const char *from, const char *to, const char *result, int threads) {
+    sr_quantizer *q;
+    OK(convert(from, to, result, (sr_quantize_options){.threads = threads}, &q, e_));
+    sr_quantizer_free(q);
+}
+
+static char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("%s: cannot be opened", path);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *text = malloc(*n + 1);
+    assert_non_null(text);
+    assert_int_equal(fread(text, 1, *n, f), *n);
+    text[*n] = 0;
+    fclose(f);
+    return text;
+}
+static void same_file(const char *a, const char *b) {
+    size_t n, m;
+    char *x = read_all(a, &n), *y = read_all(b, &m);
+    if (n != m || memcmp(x, y, n) != 0) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+/* ---------------------------------------------------------------- numbers */
+
+struct checkpoint {
+    sr_file *file;
+    sr_qconfig *config;
+    sr_arena arena;
+};
+static void open_checkpoint(const char *path, struct checkpoint *c) {
+    *c = (struct checkpoint){0};
+    OK(sr_file_open(path, &(sr_file_options){0}, &c->file, e_));
+    OK(sr_qconfig_read(c->file, &c->arena, &c->config, e_));
+}
+static void close_checkpoint(struct checkpoint *c) {
+    sr_file_close(c->file);
+    sr_arena_free(&c->arena);
+}
+
+static void rows_of(void *ctx, int64_t row0, int64_t n, float *out) {
+    const sr_weight *w = ctx;
+    for (int64_t i = 0; i < n; i++) w->fmt->decode(w, row0 + i, 0, w->K, out + i * w->K);
+}
+
+/* Every converted matrix reads back as the encoder's own. Returns how many there are. */
+static int same_numbers(const char *from, const char *to, const char *result, const sr_quantizer *q) {
+    struct checkpoint source, made;
+    sr_target target;
+    sr_quantize_tensor t;
+    int n = 0;
+    OK(sr_target_parse(to, &target, e_));
+    open_checkpoint(from, &source);
+    open_checkpoint(result, &made);
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        sr_arena arena = {0};
+        sr_weight was, want, got;
+        if (!t.to) continue;
+        const sr_format *fmt = sr_format_by_name(t.to);
+        OK(sr_weight_bind(source.file, source.config, t.name, -1, -1, &arena, &was, e_));
+        OK(sr_weight_bind(made.file, made.config, t.name, was.N, was.K, &arena, &got, e_));
+        assert_null(was.perm);
+        if (got.fmt != fmt) fail_msg("%s: %s is %s", to, t.name, got.fmt->name);
+        OK(sr_weight_create(fmt, was.N, was.K, target.gguf ? NULL : &target.spec, &arena, &want, e_));
+        OK(sr_encode(&want, &(sr_source){rows_of, &was}, NULL, 1, e_));
+        float *a = malloc(2 * (size_t)was.K * sizeof *a), *b = a + was.K;
+        assert_non_null(a);
+        for (int64_t r = 0; r < was.N; r++) {
+            rows_of(&want, r, 1, a);
+            rows_of(&got, r, 1, b);
+            if (memcmp(a, b, (size_t)was.K * sizeof *a) != 0)
+                fail_msg("%s: %s: row %lld differs from the encoder's", to, t.name, (long long)r);
+        }
+        if (!(t.error >= 0)) fail_msg("%s: %s: error %g", to, t.name, t.error);
+        free(a);
+        sr_arena_free(&arena);
+        n++;
+    }
+    close_checkpoint(&source);
+    close_checkpoint(&made);
+    return n;
+}
+
+/* ---------------------------------------------------------------- companions */
+
+/* The members of the config, apart from those of quantization. */
+static void same_config(const char *a, const char *b) {
+    enum { CAP = 512 };
+    sr_checkpoint *x, *y;
+    char key[2][CAP], text[2][CAP];
+    OK(sr_checkpoint_open(a, NULL, &x, e_));
+    OK(sr_checkpoint_open(b, NULL, &y, e_));
+    const int n = sr_checkpoint_n_values(x), m = sr_checkpoint_n_values(y);
+    for (int i = 0, o = 0; i < n; i++) {
+        sr_checkpoint_value(x, i, key[0], CAP, text[0], CAP);
+        if (strncmp(key[0], "__metadata__", 12) == 0) continue;
+        for (o = 0; o < m; o++) {
+            sr_checkpoint_value(y, o, key[1], CAP, text[1], CAP);
+            if (strcmp(key[0], key[1]) == 0) break;
+        }
+        if (o == m || strcmp(text[0], text[1]) != 0) fail_msg("%s: %s is not %s any more", b, key[0], text[0]);
+    }
+    sr_checkpoint_close(x);
+    sr_checkpoint_close(y);
+}
+
+static void card_has_hash(const char *dir, const char *name) {
+    size_t n;
+    char hex[SR_DIGEST_HEX], row[256];
+    char *data = read_all(in(dir, name), &n);
+    sr_digest d = sr_sha256();
+    sr_digest_add(&d, data, n);
+    sr_digest_hex(&d, hex);
+    free(data);
+    char *card = read_all(in(dir, "README.md"), &n);
+    snprintf(row, sizeof row, "| %s | %s |", name, hex);
+    if (!strstr(card, row)) fail_msg("%s/README.md does not say %s", dir, row);
+    free(card);
+}
+
+static void same_companions(const char *from, const char *dir) {
+    same_config(from, dir);
+    same_file(in(from, "tokenizer.json"), in(dir, "tokenizer.json"));
+    same_file(in(from, "tokenizer_config.json"), in(dir, "tokenizer_config.json"));
+    same_file(in(from, "generation_config.json"), in(dir, "generation_config.json"));
+    card_has_hash(dir, "model.safetensors");
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static const char *const targets[] = {"gptq:2",
+                                      "gptq:3",
+                                      "gptq:4",
+                                      "gptq:8",
+                                      "gptq:4,group=32",
+                                      "gptq:4,asym",
+                                      "gptq:4,desc_act",
+                                      "gptq:8,group=32,asym,desc_act",
+                                      "awq:4",
+                                      "awq:4,group=32",
+                                      "awq:4,sym",
+                                      "hqq:1",
+                                      "hqq:2",
+                                      "hqq:3",
+                                      "hqq:4",
+                                      "hqq:8",
+                                      "hqq:4,group=32",
+                                      "mlx:2",
+                                      "mlx:3",
+                                      "mlx:4",
+                                      "mlx:5",
+                                      "mlx:6",
+                                      "mlx:8",
+                                      "mlx:4,group=32",
+                                      "mlx:mxfp4",
+                                      "mlx:mxfp8",
+                                      "mlx:nvfp4",
+                                      "bnb:nf4",
+                                      "bnb:nf4,double",
+                                      "bnb:nf4,group=128",
+                                      "bnb:fp4",
+                                      "bnb:int8",
+                                      "fp8",
+                                      "fp8:block",
+                                      "compressed-tensors:w4a16",
+                                      "compressed-tensors:w4a16,asym",
+                                      "compressed-tensors:w4a16,group=32,desc_act",
+                                      "compressed-tensors:w8a16",
+                                      "compressed-tensors:w8a8",
+                                      "mxfp4",
+                                      "nvfp4",
+                                      "f16",
+                                      "f32"};
+
+static void test_targets(void **state) {
+    (void)state;
+    static const int32_t ids[] = {1, 5, 9};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        sr_quantizer *q;
+        int32_t V;
+        const char *const dir = "made";
+        OK(convert(story, targets[i], dir, (sr_quantize_options){0}, &q, e_));
+        const int n = same_numbers(story, targets[i], dir, q);
+        const bool edges = q->target.edges;
+        sr_quantizer_free(q);
+        if (n != 42 + edges) fail_msg("%s: %d matrices are converted", targets[i], n);
+        same_companions(story, dir);
+        if (i % 4 == 0) { /* the model opens and runs */
+            float *logits = logits_of(dir, ids, 3, &V);
+            for (int32_t v = 0; v < 3 * V; v++)
+                if (!(logits[v] > -1e4f && logits[v] < 1e4f)) fail_msg("%s: logit %d is %g", targets[i], v, logits[v]);
+            free(logits);
+        }
+        remove_tree(dir);
+    }
+}
+
+/* What is there already is copied. */
+static void test_same(void **state) {
+    (void)state;
+    const char *const dir = "made";
+    converts(story, "bf16", dir, 1);
+    struct checkpoint a, b;
+    open_checkpoint(story, &a);
+    open_checkpoint(dir, &b);
+    assert_int_equal(a.file->n_parts, b.file->n_parts);
+    for (int i = 0; i < a.file->n_parts; i++) {
+        const sr_part *x = &a.file->part[i], *y = sr_file_part(b.file, x->name);
+        assert_non_null(y);
+        assert_int_equal(x->bytes, y->bytes);
+        assert_memory_equal(x->data, y->data, (size_t)x->bytes);
+    }
+    close_checkpoint(&a);
+    close_checkpoint(&b);
+}
+
+/* GGUF to GGUF, with what a mix replaces where its blocks do not divide the rows. */
+static void test_gguf(void **state) {
+    (void)state;
+    static const char *const models[] = {"llama", "mixtral", "gpt_oss", "qwen3_moe", "deepseek_v2", "phi3", "gemma2"};
+    static const char *const mixes[] = {"gguf:q4_k_m", "gguf:q8_0", "gguf:q2_k",  "gguf:iq4_xs",
+                                        "gguf:q5_1",   "gguf:f16",  "gguf:tq2_0", "gguf:mxfp4"};
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+        for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++) {
+            char from[1024];
+            sr_quantizer *q;
+            snprintf(from, sizeof from, TINY "%s.gguf", models[m]);
+            const char *const to = "made.gguf";
+            OK(convert(from, mixes[i], to, (sr_quantize_options){.overwrite = true}, &q, e_));
+            if (same_numbers(from, mixes[i], to, q) < 3) fail_msg("%s: nothing was converted to %s", from, mixes[i]);
+            sr_quantizer_free(q);
+        }
+}
+
+static void test_shards(void **state) {
+    (void)state;
+    sr_quantizer *q;
+    sr_quantize_info info;
+    const char *const dir = "made";
+    const char *const one = "one";
+    OK(convert(story, "mlx:4", dir, (sr_quantize_options){.shard_bytes = 1 << 20}, &q, e_));
+    sr_quantizer_info(q, &info);
+    assert_true(info.n_files >= 4);
+    same_numbers(story, "mlx:4", dir, q);
+    sr_quantizer_free(q);
+    converts(story, "mlx:4", one, 0);
+    struct checkpoint a, b;
+    open_checkpoint(dir, &a);
+    open_checkpoint(one, &b);
+    assert_int_equal(a.file->n_shards, info.n_files);
+    assert_int_equal(a.file->n_parts, b.file->n_parts);
+    close_checkpoint(&a);
+    close_checkpoint(&b);
+    size_t n;
+    char name[64], *index = read_all(in(dir, "model.safetensors.index.json"), &n);
+    for (int i = 1; i <= info.n_files; i++) {
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", i, info.n_files);
+        assert_non_null(strstr(index, name));
+        card_has_hash(dir, name);
+    }
+    free(index);
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    static const char *const to[] = {"gptq:4", "hqq:3", "bnb:nf4,double", "nvfp4", "fp8:block"};
+    const char *const a = "a/made";
+    const char *const b = "b/made";
+    for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+        converts(story, to[i], a, 1);
+        converts(story, to[i], b, 2);
+        same_file(in(a, "model.safetensors"), in(b, "model.safetensors"));
+        same_file(in(a, "README.md"), in(b, "README.md"));
+        same_file(in(a, "config.json"), in(b, "config.json"));
+        remove_tree(a);
+        remove_tree(b);
+    }
+}
+
+/* ---------------------------------------------------------------- stopping */
+
+struct stop {
+    int after, calls;
+};
+static bool stop_after(void *user, const char *what, double done, double total) {
+    struct stop *s = user;
+    (void)what, (void)done, (void)total;
+    return s->calls++ < s->after;
+}
+
+/* Cancelled before each of some tensors, and resumed: the same result; what stood there stays until then. */
+static void test_resume(void **state) {
+    (void)state;
+    const char *const dir = "a/made";
+    const char *const want = "b/made";
+    const char *const part = "a/made.part";
+    converts(story, "hqq:4", want, 0);
+    for (int after = 0; after < 56; after += 11) {
+        struct stop stop = {.after = after};
+        sr_quantizer *q;
+        sr_err err = {0};
+        sr_quantize_options o = {.to = "hqq:4", .overwrite = true, .progress = stop_after, .user = &stop};
+        remove_tree(dir);
+        mkdir("a", 0777);
+        mkdir(dir, 0777);
+        write_text(in(dir, "mine"), "stays");
+        check_error("stopped", convert(story, "hqq:4", dir, o, &q, &err), &err, SR_CANCELLED, "--resume", NULL);
+        sr_quantizer_free(q);
+        assert_int_equal(access(in(dir, "mine"), F_OK), 0);
+        assert_int_equal(access(in(part, "journal"), F_OK), 0);
+        o.progress = NULL;
+        o.to = "hqq:4,group=32";
+        err = (sr_err){0};
+        OK(sr_quantizer_plan(story, dir, &o, &q, e_));
+        check_error("other options", sr_quantizer_run(q, true, &err), &err, SR_INVALID, "another conversion",
+                    "--resume", NULL);
+        sr_quantizer_free(q);
+        o.to = "hqq:4";
+        OK(sr_quantizer_plan(story, dir, &o, &q, e_));
+        OK(sr_quantizer_run(q, true, e_));
+        sr_quantizer_free(q);
+        same_file(in(dir, "model.safetensors"), in(want, "model.safetensors"));
+        same_file(in(dir, "README.md"), in(want, "README.md"));
+        same_file(in(dir, "config.json"), in(want, "config.json"));
+        assert_int_not_equal(access(in(dir, "mine"), F_OK), 0);
+        assert_int_not_equal(access(in(dir, "journal"), F_OK), 0);
+        assert_int_not_equal(access(part, F_OK), 0);
+    }
+}
+
+/* A run that ended before its journal began, and one whose journal lost the end of a line. */
+static void test_torn_journal(void **state) {
+    (void)state;
+    struct stop stop = {.after = 30};
+    sr_quantizer *q;
+    sr_err err = {0};
+    const char *const dir = "a/made";
+    const char *const want = "b/made";
+    const char *const part = "a/made.part";
+    converts(story, "gptq:4", want, 0);
+    for (int turn = 0; turn < 3; turn++) {
+        stop.calls = 0;
+        sr_quantize_options o = {.to = "gptq:4", .progress = stop_after, .user = &stop};
+        err = (sr_err){0};
+        check_error("stopped", convert(story, "gptq:4", dir, o, &q, &err), &err, SR_CANCELLED, NULL);
+        sr_quantizer_free(q);
+        size_t n;
+        char *journal = read_all(in(part, "journal"), &n);
+        assert_true(n > 200);
+        write_file(in(part, "journal"), journal, turn == 0 ? 0 : turn == 1 ? 20 : n - 7);
+        free(journal);
+        for (int again = 0; again < 2; again++) { /* stopped a second time, a little later */
+            stop = (struct stop){.after = again ? 1000 : 34};
+            err = (sr_err){0};
+            OK(sr_quantizer_plan(story, dir, &o, &q, e_));
+            if (again)
+                OK(sr_quantizer_run(q, true, e_));
+            else
+                check_error("stopped", sr_quantizer_run(q, true, &err), &err, SR_CANCELLED, NULL);
+            sr_quantizer_free(q);
+        }
+        stop.after = 30;
+        same_file(in(dir, "model.safetensors"), in(want, "model.safetensors"));
+        same_file(in(dir, "README.md"), in(want, "README.md"));
+        remove_tree(dir);
+    }
+}
+
+/* ---------------------------------------------------------------- errors */
+
+static void fails(const char *from, const char *to, const char *result, sr_status want, const char *a, const char *b) {
+    sr_quantizer *q = NULL;
+    sr_err err = {0};
+    check_error(to, convert(from, to, result, (sr_quantize_options){0}, &q, &err), &err, want, a, b, NULL);
+    sr_quantizer_free(q);
+}
+
+static void test_errors(void **state) {
+    (void)state;
+    const char *const dir = "made";
+    fails(story, "zork", dir, SR_INVALID, "gguf:TYPE", "compressed-tensors:w4a16");
+    fails(story, "gptq:5", dir, SR_INVALID, "gptq:5", "gptq:2|3|4|8");
+    fails(story, "gguf:zork", dir, SR_INVALID, "gguf:zork", "q4_k_m");
+    fails(story, "gptq:4,double", dir, SR_INVALID, "double", "desc_act");
+    fails(story, "awq:4,desc_act", dir, SR_INVALID, "desc_act", "group=N");
+    fails(story, "mxfp4,group=64", dir, SR_INVALID, "group", "leave it out");
+    fails(story, "f16,sym", dir, SR_INVALID, "sym", "leave it out");
+    fails(story, "gptq:4,group=48", dir, SR_INVALID, "48", "power of two");
+    fails(story, "hqq:4,group=-1", dir, SR_INVALID, "-1", "power of two");
+    fails(story, "gptq:4", "/proc/made", SR_IO, "/proc/made", "directory");
+    fails("none", "gptq:4", dir, SR_IO, "none", "");
+    mkdir(dir, 0777);
+    fails(story, "gptq:4", dir, SR_INVALID, dir, "--overwrite");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_targets, enter, leave),
+        cmocka_unit_test_setup_teardown(test_same, enter, leave),
+        cmocka_unit_test_setup_teardown(test_gguf, enter, leave),
+        cmocka_unit_test_setup_teardown(test_shards, enter, leave),
+        cmocka_unit_test_setup_teardown(test_threads, enter, leave),
+        cmocka_unit_test_setup_teardown(test_resume, enter, leave),
+        cmocka_unit_test_setup_teardown(test_torn_journal, enter, leave),
+        cmocka_unit_test_setup_teardown(test_errors, enter, leave),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
