@@ -63,6 +63,10 @@ endif()
 if(TARGET sirocco)
   sirocco_test(peer 120 sh ${PROJECT_SOURCE_DIR}/tests/peer_test.sh ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR})
 endif()
+if(TARGET sirocco AND TARGET synthetic)
+  sirocco_test(quantize 300 bash ${PROJECT_SOURCE_DIR}/tests/quantize_test.sh $<TARGET_FILE:sirocco>
+               $<TARGET_FILE:synthetic> ${PROJECT_SOURCE_DIR})
+endif()
 if(TARGET sirocco AND CURL_FOUND)
   sirocco_test(hub_cli 300 bash ${PROJECT_SOURCE_DIR}/tests/hub_cli_test.sh $<TARGET_FILE:sirocco>
                $<TARGET_FILE:hub_server> ${PROJECT_SOURCE_DIR})
