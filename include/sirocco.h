@@ -386,6 +386,24 @@ SR_API void sr_engine_probe(sr_engine *e, double seconds, sr_probe *probe);
  * false. Both texts are static. */
 SR_API bool sr_isq_name(int i, const char **name, const char **resolved);
 
+/* ---------------------------------------------------------------- what quantizing cost: matrices */
+
+typedef struct sr_matrix_error {
+    const char *role;      /* as GGUF calls it: "attn_q", "ffn_down_exps"; static */
+    int32_t layer;         /* -1: embedding and head */
+    int64_t N, K;          /* of all experts or heads together */
+    const char *from, *to; /* formats in a and b; static */
+    double error, power;   /* sums of (a - b)^2 and a^2: the relative error is the root of their quotient */
+} sr_matrix_error;
+/* `e` is valid during the call. Returning false stops. */
+typedef bool (*sr_matrix_error_fn)(void *user, const sr_matrix_error *e);
+/* Compares each matrix of b with that of a, as both multiply with it: whatever they are stored as, under which names,
+ * fused or not, and after in-situ quantization. Norms and biases are left out; so scales that a method moved from norms
+ * into matrices (AWQ) count as error. Runs on the threads of a's engine, while neither steps. SR_INVALID: the models
+ * are not built alike; SR_CANCELLED: `each` said so. */
+SR_API sr_status sr_compare_matrices(const sr_model *a, const sr_model *b, sr_matrix_error_fn each, void *user,
+                                     sr_err *err);
+
 /* ---------------------------------------------------------------- importance matrix */
 
 /* The mean square of what each column of each matrix is multiplied with, over a text: what rounding should spare. */

@@ -138,7 +138,7 @@ static const char *isq_next(void *user, int i) {
     return sr_isq_name(i, &name, &resolved) ? name : NULL;
 }
 
-static int check_isq(const char *isq) {
+int open_check_isq(const char *isq) {
     out_text names = {0};
     const char *name, *resolved;
     for (int i = 0; sr_isq_name(i, &name, &resolved); i++) {
@@ -238,7 +238,7 @@ int open_model(const cli_args *args, bool may_bundle, opened *o) {
     if (code) return code;
     o->isq = args->isq ? args->isq : o->bundled && !args->exact ? "4" : NULL;
     if (o->isq && strcmp(o->isq, "none") == 0) o->isq = NULL;
-    if (o->isq && (code = check_isq(o->isq))) return code;
+    if (o->isq && (code = open_check_isq(o->isq))) return code;
     return open_at(args, args->exact, o);
 }
 

@@ -22,6 +22,8 @@ typedef struct opened {
 int open_model(const cli_args *args, bool may_bundle, opened *o);
 /* Only the path of the model that the command line names, downloaded where it is missing; owned by the caller. */
 int open_path(const cli_args *args, char **path);
+/* EXIT_FINE, or EXIT_USAGE after listing what --isq takes. */
+int open_check_isq(const char *isq);
 /* Opens another model with an engine of its own: a reference to compare with. */
 int open_reference(const cli_args *args, const char *path, const char *isq, bool exact, opened *o);
 void open_release(opened *o);

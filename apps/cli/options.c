@@ -252,7 +252,8 @@ void cli_release(cli_args *args) {
     free(args->stop.at);
     free(args->dry_breaker.at);
     free(args->var.at);
-    args->logit_bias = args->stop = args->dry_breaker = args->var = (cli_texts){0};
+    free(args->compare_isq.at);
+    args->logit_bias = args->stop = args->dry_breaker = args->var = args->compare_isq = (cli_texts){0};
 }
 
 bool cli_given_at(const cli_args *args, size_t field) {

@@ -10,7 +10,7 @@
 /* Exit codes, documented in the help. */
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-enum { CLI_MAX_OPTIONS = 96, CLI_MAX_OPERANDS = 2, CLI_MAX_INTS = 16 };
+enum { CLI_MAX_OPTIONS = 96, CLI_MAX_OPERANDS = 17, CLI_MAX_INTS = 16 };
 
 typedef struct cli_ints {
     int64_t at[CLI_MAX_INTS];
@@ -52,6 +52,8 @@ typedef struct cli_args {
     int64_t chunks;
     bool kld_exact;
     const char *against;
+    cli_texts compare_isq;
+    const char *html;
 
     cli_texts to;
     const char *output;

@@ -17,9 +17,11 @@ enum {
     MODELS = 512,
     QUANTIZE = 1024,
     IMATRIX = 2048,
-    ALL = 4095
+    COMPARE = 4096,
+    ALL = 8191
 };
 enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE | IMATRIX };
+enum { REMOTE = OPENS | COMPARE };
 
 #define FIELD(member) offsetof(cli_args, member)
 
@@ -155,6 +157,23 @@ const cli_command cli_commands[] = {
                  "sirocco eval model.gguf --text t.txt --kld-exact --json\tfast path against exact arithmetic\n"
                  "sirocco eval q4.gguf --text t.txt --against f16.gguf\tloss against another file\n",
      .run = command_eval},
+    {.name = "compare",
+     .bit = COMPARE,
+     .operands = "MODEL [OTHER ...] --text FILE",
+     .least_operands = 1,
+     .most_operands = 17,
+     .summary = "measure what quantizing cost",
+     .description =
+         "Compares models with the first one, which stays open beside them: the Kullback-Leibler divergence of their "
+         "predictions over a text (windows as in eval), the change of perplexity over the same tokens with its 95 % "
+         "confidence interval, how often the first choice is the same, size, and the error of every matrix. Files "
+         "of any two formats can be compared; --isq compares the first model with itself quantized. The error of "
+         "matrices leaves norms out: where a method moves scales from norms into matrices (AWQ), it counts them. At "
+         "most 16 models at once, opened one after the other.",
+     .examples = "sirocco compare f16.gguf q4_k_m.gguf q2_k.gguf --text wiki.test.raw\tthree files\n"
+                 "sirocco compare path/to/model --isq q4k --isq q2k --text t.txt\twhat --isq costs\n"
+                 "sirocco compare path/to/model path/to/gptq --text t.txt --html report.html\ta page with charts\n",
+     .run = command_compare},
     {.name = "bench",
      .bit = BENCH,
      .operands = "[MODEL]",
@@ -209,20 +228,22 @@ const cli_option cli_options[] = {
      FIELD(file), 0, 0, NULL, "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
     {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
      "of a model of the hub: which of its GGUF or UQFF files, by type (q4_k_m), bits (4) or name"},
-    {"revision", NULL, 0, "REV", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
+    {"revision", NULL, 0, "REV", CLI_TEXT, REMOTE, SECTION_MODEL, FIELD(revision), 0, 0, NULL,
      "of a model of the hub: branch, tag or commit (default: main)"},
-    {"offline", NULL, 0, NULL, CLI_FLAG, OPENS, SECTION_MODEL, FIELD(offline), 0, 0, NULL,
+    {"offline", NULL, 0, NULL, CLI_FLAG, REMOTE, SECTION_MODEL, FIELD(offline), 0, 0, NULL,
      "take models of the hub from the cache alone (also: HF_HUB_OFFLINE=1)"},
-    {"hf-cache", NULL, 0, "DIR", CLI_TEXT, OPENS | MODELS, SECTION_MODEL, FIELD(hf_cache), 0, 0, NULL,
+    {"hf-cache", NULL, 0, "DIR", CLI_TEXT, REMOTE | MODELS, SECTION_MODEL, FIELD(hf_cache), 0, 0, NULL,
      "cache of the hub (default: HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub)"},
     {"yes", NULL, 'y', NULL, CLI_FLAG, MODELS, SECTION_MODEL, FIELD(yes), 0, 0, NULL, "do not ask before removing"},
-    {"format", NULL, 0, "plain|gguf|ggml", CLI_CHOICE, OPENS, SECTION_MODEL, FIELD(format), 0, 0, NULL,
+    {"format", NULL, 0, "plain|gguf|ggml", CLI_CHOICE, REMOTE, SECTION_MODEL, FIELD(format), 0, 0, NULL,
      "what the model's files are, instead of looking at their content"},
     {"gqa", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(gqa), 1, 4096, NULL,
      "of a GGML file: heads a key-value head (default: by the shape of its matrices)"},
     {"isq", NULL, 0, "TYPE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(isq), 0, 0, NULL,
      "quantize while loading: 2, 3, 4, 5, 6, 8 bits or a type such as q4k or q8_0 ('sirocco doctor' lists them; none: "
      "leave the weights as they are)"},
+    {"isq", NULL, 0, "TYPE", CLI_TEXTS, COMPARE, SECTION_MODEL, FIELD(compare_isq), 0, 0, NULL,
+     "compare with the first model quantized to TYPE while loading, as of eval; may be repeated"},
 
     {"input", NULL, 'i', "TEXT", CLI_TEXT, RUN, SECTION_TEXT, FIELD(input), 0, 0, NULL,
      "one shot: reply to TEXT, or continue it, and end; '-' reads it from standard input"},
@@ -298,9 +319,10 @@ const cli_option cli_options[] = {
      "an older file to add; may be repeated"},
     {"shard-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(shard_size), 0, 0, NULL,
      "most bytes of one safetensors file, as 2G or 500M (default: 5G)"},
-    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL | IMATRIX, SECTION_MEASURE, FIELD(text), 0, 0, NULL, "the text to score"},
-    {"chunks", NULL, 0, "N", CLI_INT, EVAL | IMATRIX | QUANTIZE, SECTION_MEASURE, FIELD(chunks), 1, 2147483647, NULL,
-     "only the first N windows (default: all)"},
+    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL | COMPARE | IMATRIX, SECTION_MEASURE, FIELD(text), 0, 0, NULL,
+     "the text to score"},
+    {"chunks", NULL, 0, "N", CLI_INT, EVAL | COMPARE | IMATRIX | QUANTIZE, SECTION_MEASURE, FIELD(chunks), 1,
+     2147483647, NULL, "only the first N windows (default: all)"},
     {"kld-exact", "reference-exact", 0, NULL, CLI_FLAG, EVAL, SECTION_MEASURE, FIELD(kld_exact), 0, 0, NULL,
      "compare with exact arithmetic: mean, 99th percentile and largest divergence, agreement on the first choice"},
     {"against", NULL, 0, "PATH", CLI_TEXT, EVAL, SECTION_MEASURE, FIELD(against), 0, 0, NULL,
@@ -332,28 +354,31 @@ const cli_option cli_options[] = {
 
     {"ctx", NULL, 0, "N", CLI_INT, RUN, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
      "context in tokens (default: what the model was trained for, at most 8192)"},
-    {"ctx", NULL, 0, "N", CLI_INT, EVAL | IMATRIX | QUANTIZE, SECTION_ENGINE, FIELD(ctx), 8, 2147483647, "512",
-     "tokens of a window"},
-    {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(kv_type), 0, 0,
-     NULL, "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
-    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH | DOCTOR | QUANTIZE | IMATRIX, SECTION_ENGINE, FIELD(threads),
-     1, 4096, NULL, "threads to use (default: one for each processor)"},
-    {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
+    {"ctx", NULL, 0, "N", CLI_INT, EVAL | COMPARE | IMATRIX | QUANTIZE, SECTION_ENGINE, FIELD(ctx), 8, 2147483647,
+     "512", "tokens of a window"},
+    {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE,
+     FIELD(kv_type), 0, 0, NULL,
+     "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
+    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH | DOCTOR | QUANTIZE | IMATRIX, SECTION_ENGINE,
+     FIELD(threads), 1, 4096, NULL, "threads to use (default: one for each processor)"},
+    {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
      "most tokens in one step of prefill (default: 512)"},
-    {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,
+    {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,
      "stay on the processor even where another device is there"},
-    {"isa", NULL, 0, "NAME", CLI_TEXT, RUN | EVAL | BENCH | DOCTOR, SECTION_ENGINE, FIELD(isa), 0, 0, NULL,
+    {"isa", NULL, 0, "NAME", CLI_TEXT, RUN | EVAL | COMPARE | BENCH | DOCTOR, SECTION_ENGINE, FIELD(isa), 0, 0, NULL,
      "kernel set instead of the fastest one ('sirocco doctor' lists them)"},
-    {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
+    {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
     {"json", NULL, 0, NULL, CLI_FLAG,
-     RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | BENCH | DOCTOR | QUANTIZE, SECTION_OUTPUT,
-     FIELD(json), 0, 0, NULL, "print one JSON object"},
+     RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | COMPARE | BENCH | DOCTOR | QUANTIZE,
+     SECTION_OUTPUT, FIELD(json), 0, 0, NULL, "print one JSON object"},
+    {"html", NULL, 0, "FILE", CLI_TEXT, COMPARE, SECTION_OUTPUT, FIELD(html), 0, 0, NULL,
+     "write a page with tables and charts too; it needs nothing else"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
-    {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
+    {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
      "more notes and speeds on standard error, also when it is not a terminal"},
-    {"quiet", NULL, 'q', NULL, CLI_FLAG, RUN | EVAL | BENCH, SECTION_OUTPUT, FIELD(quiet), 0, 0, NULL,
+    {"quiet", NULL, 'q', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_OUTPUT, FIELD(quiet), 0, 0, NULL,
      "no banner, notes or progress; warnings and errors remain"},
     {"logprobs", NULL, 0, "N", CLI_INT, RUN, SECTION_OUTPUT, FIELD(logprobs), 0, 20, NULL,
      "with --json: the log probability of every token, and those of the N most probable"},
