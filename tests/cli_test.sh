@@ -53,7 +53,7 @@ is_json() {
 
 # ---------------------------------------------------------------- help and usage
 
-commands="run inspect formats models tokenize template eval bench doctor help"
+commands="run inspect formats models tokenize template eval compare bench doctor help"
 run 0 --version
 says '^sirocco [0-9]'
 run 0 --help
@@ -454,6 +454,65 @@ is_json
 says '"mean":0,'
 says '"top1_agreement":1'
 run 1 eval "$model" --text "$scratch/text" --ctx 4096
+
+# ---------------------------------------------------------------- compare
+
+run 2 compare
+run 2 compare "$model"
+warns 'needs a text'
+run 2 compare "$model" --text "$scratch/text"
+warns 'needs something to compare'
+run 2 compare "$model" --isq q9_z --text "$scratch/text"
+warns "does not know 'q9_z'"
+many=()
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do many+=(--isq q8_0); done
+run 2 compare "$model" "${many[@]}" --text "$scratch/text"
+warns '17 models'
+run 1 compare "$model" "$scratch/absent" --text "$scratch/text"
+run 1 compare "$model" "$model" --text "$scratch/absent"
+run 1 compare "$model" "$model" --text "$scratch/text" --ctx 4096
+run 1 compare "$model" "$source/tests/vectors/tiny/llama" --text "$scratch/text" --ctx 16
+warns 'vocabularies differ: .*llama has 384 tokens, .*story-6m has 4096;'
+
+compared=(--text "$scratch/text" --ctx 16 --chunks 3)
+run 0 compare "$model" "$model" "${compared[@]}"
+says '^story-6m .* +0.000 % +/- 0.000  *0  *0  *0  *0  100.00 %$'
+says '^attn_q  *0.000$'
+run 0 compare "$model" "$model" --isq q8_0 --isq q4_0 --isq q2k "${compared[@]}" --json --html "$scratch/page.html"
+is_json
+says '"tokens":21,"ctx":16,"chunks":3'
+says '"candidates":\[{"name":"story-6m","path":"[^"]*","isq":null,"type":"bf16"'
+says '"kld":{"mean":0,"low":0,"high":0,"median":0,"p99":0,"max":0},"top1_agreement":1'
+says '{"role":"attn_q","layer":0,"rows":256,"columns":256,"from":"bf16","to":"bf16","error":0}'
+# Fewer bits: more divergence, more error.
+for key in '"kld":{"mean":' '"seconds":[0-9.e+-]*,"error":'; do
+    grep -oE "$key[0-9.e+-]*" "$out" | sed 's/.*://' |
+        awk 'NR > 1 && $1 + 0 <= last { bad = 1 } { last = $1 + 0 } END { exit bad || NR != 4 }' ||
+        fail "$key does not rise from q8_0 to q2_k"
+done
+# The same numbers as eval's.
+mean=$(grep -oE '"kld":\{"mean":[0-9.e-]*' "$out" | sed -n '3s/.*://p')
+run 0 eval "$model" --isq q4_0 --against "$model" "${compared[@]}" --json
+says "\"mean\":$mean,"
+
+# The page: every tag is closed in its order, nothing is fetched, and names are text.
+is_page() {
+    grep -oE '<[^>]*>' "$1" | awk '
+        /^<!/ || /\/>$/ { next }
+        /^<\// { name = substr($0, 3, length($0) - 3); if (n < 1 || stack[n] != name) exit bad = 1; n--; next }
+        { name = substr($0, 2); sub(/[ >].*/, "", name); stack[++n] = name }
+        END { exit bad || n != 0 }' || fail "a tag of the page is not closed"
+    grep -qiE 'http|<script|url\(|@import|src=|nan|inf[^o]' "$1" && fail "the page holds $(grep -oiE 'http|<script|url\(|@import|src=|nan|inf[^o]' "$1" | head -n 1)"
+    [ "$(grep -c '<svg' "$1")" = "$2" ] || fail "expected $2 drawings"
+}
+is_page "$scratch/page.html" 9
+grep -q 'story-6m, q2k' "$scratch/page.html" || fail "no label of q2k"
+ln -s "$model" "$scratch/<b>&\"x"
+run 0 compare "$model" "$scratch/<b>&\"x" "${compared[@]}" -q --html "$scratch/page.html"
+is_page "$scratch/page.html" 3
+grep -q '&#60;b&#62;&#38;&#34;x' "$scratch/page.html" || fail "a name is not escaped"
+ls "$scratch" | grep -q 'page.html.' && fail "a temporary file was left"
+run 1 compare "$model" "$model" "${compared[@]}" --html "$scratch/absent/page.html"
 run 0 bench --prompt-len 8,16 --gen-len 4 --depth 0,8 --iterations 2 --warmup 0 --csv
 [ "$(wc -l <"$out")" -eq 7 ] || fail "expected 7 lines"
 run 0 bench "$model" --prompt-len 8 --gen-len 4 --iterations 1 --warmup 0 --json

@@ -194,7 +194,7 @@ static void check_tokens(const comparison *c, const opened *o) {
     const sr_tokenizer *a = sr_model_tokenizer(c->model.model), *b = sr_model_tokenizer(o->model);
     const char *piece[2];
     int32_t id = 0, n = sr_tokenizer_n_vocab(a);
-    if (!b) return;
+    if (!b || o->info.n_vocab != c->model.info.n_vocab) return;
     while (id < n && (piece[0] = sr_token_piece(a, id)) && (piece[1] = sr_token_piece(b, id)) &&
            strcmp(piece[0], piece[1]) == 0)
         id++;

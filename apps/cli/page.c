@@ -107,6 +107,11 @@ static void draw_quality(out_text *t, const comparison *c) {
         f.y1 = any ? fmax(f.y1, ceil(log10(kld))) : ceil(log10(kld));
         any = true;
     }
+    for (int i = 0; i < c->n; i++)
+        if (score_mean(&c->candidate[i].score.kld) <= 0) {
+            f.y0 -= 1; /* room for the floor */
+            break;
+        }
     if (f.y1 <= f.y0) f.y1 = f.y0 + 1;
     const double mib = 1024 * 1024;
     f.x1 = fmax(most / mib * 1.08, 1e-3);

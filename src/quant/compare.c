@@ -220,8 +220,7 @@ sr_status sr_compare_matrices(const sr_model *a, const sr_model *b, sr_matrix_er
     const sr_decoder *d = &a->dec, *e = &b->dec;
     if (!same_shape(d, e))
         return sr_fail(c.err, SR_INVALID,
-                       "%s (%d layers of %d) and %s (%d layers of %d) are not built alike: their matrices have no "
-                       "difference",
+                       "%s (%d layers of %d) and %s (%d layers of %d) are not built alike; compare models of one shape",
                        sr_show_path(a->file->path), d->h.n_layer, d->h.d_model, sr_show_path(b->file->path),
                        e->h.n_layer, e->h.d_model);
     compare(&c, "token_embd", -1, whole(&d->embed), whole(&e->embed));
