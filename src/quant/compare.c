@@ -17,8 +17,8 @@ struct view {
     bool apart; /* a matrix each */
     int n;
     int64_t N, K, pitch, row0;
-    int step;            /* stored rows from one to the next */
-    int64_t head, first; /* of each `head` rows, n_rot from `first` on are in pairs where the model rotates so; 0: no */
+    int step;     /* stored rows from one to the next */
+    int64_t head; /* of each `head` rows, the first n_rot are in pairs where the model rotates so; 0: no */
 };
 
 /* One matrix of both models. */
@@ -45,15 +45,15 @@ static struct view some(const sr_weight *w, int64_t row0, int64_t N) {
 
 /* N of the rows of every expert from `part` on, which are `step` apart. */
 static struct view of_experts(const sr_experts *e, int n, int64_t part, int64_t N, int step) {
-    return (struct view){e->w, e->n > 1, n, N, e->K, e->pitch, e->row0 + part, step, 0, 0};
+    return (struct view){e->w, e->n > 1, n, N, e->K, e->pitch, e->row0 + part, step, 0};
 }
 
 static const sr_weight *stored_row(const struct view *v, int64_t i, int n_rot, bool in_pairs, int64_t *row) {
     const int64_t piece = i / v->N;
     int64_t r = i % v->N;
     if (v->head && in_pairs) {
-        const int64_t at = r % v->head - v->first, half = n_rot / 2;
-        if (at >= 0 && at < 2 * half) r += (at < half ? 2 * at : 2 * (at - half) + 1) - at;
+        const int64_t at = r % v->head, half = n_rot / 2;
+        if (at < 2 * half) r += (at < half ? 2 * at : 2 * (at - half) + 1) - at;
     }
     *row = v->row0 + r * v->step + (v->apart ? 0 : piece * v->pitch);
     return &v->w[v->apart ? piece : 0];
@@ -121,12 +121,6 @@ static sr_status compare(struct comparison *c, const char *role, int layer, stru
     return c->err->code;
 }
 
-static struct view with_heads(struct view v, int64_t head, int64_t first) {
-    v.head = head;
-    v.first = first;
-    return v;
-}
-
 /* Queries, keys or values: one of three matrices, or rows of one. */
 static struct view part_of_qkv(const sr_model *m, const sr_layer *l, int layer, int part) {
     const sr_hparams *h = &m->dec.h;
@@ -134,7 +128,8 @@ static struct view part_of_qkv(const sr_model *m, const sr_layer *l, int layer, 
                   kv = (int64_t)h->kind[layer].n_kv_head * h->head_dim;
     const int64_t row0[3] = {0, q, q + kv};
     struct view v = l->n_qkv == 3 ? whole(&l->qkv[part]) : some(&l->qkv[0], row0[part], part ? kv : q);
-    return part == 2 ? v : with_heads(v, h->head_dim, 0);
+    if (part < 2) v.head = h->head_dim;
+    return v;
 }
 
 static void latent_attention(struct comparison *c, int i, const sr_layer *l[2]) {
@@ -144,8 +139,8 @@ static void latent_attention(struct comparison *c, int i, const sr_layer *l[2]) 
         const sr_latent_layer *t = l[m]->latent;
         const struct view first = whole(&l[m]->qkv[0]);
         q_a[m] = t->q_b.N ? first : (struct view){.n = 0};
-        q[m] = with_heads(t->q_b.N ? whole(&t->q_b) : first, h->head_dim, h->latent.d_nope);
-        kv_a[m] = with_heads(whole(&l[m]->qkv[1]), l[m]->qkv[1].N, h->latent.rank);
+        q[m] = t->q_b.N ? whole(&t->q_b) : first;
+        kv_a[m] = whole(&l[m]->qkv[1]);
         k[m] = of_experts(&t->k, h->n_head, 0, t->k.N, 1);
         v[m] = of_experts(&t->v, h->n_head, 0, t->v.N, 1);
     }
@@ -201,13 +196,14 @@ static void layer(struct comparison *c, int i) {
             l[1]->n_up ? whole(&l[1]->down) : (struct view){.n = 0});
 }
 
-/* What every view below relies on. */
+/* What every view above relies on. Rows of latent attention are in one order everywhere so far. */
 static bool same_shape(const sr_decoder *a, const sr_decoder *b) {
     const sr_hparams *g = &a->h, *h = &b->h;
     bool same = g->n_layer == h->n_layer && g->d_model == h->d_model && g->n_vocab == h->n_vocab &&
                 g->head_dim == h->head_dim && g->n_rot == h->n_rot && g->n_head == h->n_head &&
                 g->gating.n == h->gating.n && g->d_expert == h->d_expert && a->arch->ungated == b->arch->ungated &&
-                g->latent.rank == h->latent.rank && g->latent.d_nope == h->latent.d_nope;
+                g->latent.rank == h->latent.rank && (g->latent.rank == 0 || g->rope == h->rope) &&
+                g->latent.d_nope == h->latent.d_nope;
     for (int i = 0; i < g->n_layer && same; i++)
         same = g->kind[i].n_head == h->kind[i].n_head && g->kind[i].n_kv_head == h->kind[i].n_kv_head &&
                !a->layer[i].mixture == !b->layer[i].mixture && !a->layer[i].latent == !b->layer[i].latent;
