@@ -377,6 +377,7 @@ static void test_torn_journal(void **state) {
         char *journal = read_all(in(part, "journal"), &n);
         assert_true(n > 200);
         write_file(in(part, "journal"), journal, turn == 0 ? 0 : turn == 1 ? 20 : n - 7);
+        write_text(in(part, ".tokenizer.json.1234"), "half");
         free(journal);
         for (int again = 0; again < 2; again++) { /* stopped a second time, a little later */
             stop = (struct stop){.after = again ? 1000 : 34};
@@ -389,6 +390,7 @@ static void test_torn_journal(void **state) {
             sr_quantizer_free(q);
         }
         stop.after = 30;
+        assert_int_not_equal(access(in(dir, ".tokenizer.json.1234"), F_OK), 0);
         same_file(in(dir, "model.safetensors"), in(want, "model.safetensors"));
         same_file(in(dir, "README.md"), in(want, "README.md"));
         remove_tree(dir);

@@ -287,6 +287,17 @@ static char *in_stage(struct run *r, const char *name) {
     return path;
 }
 
+/* Whatever else an earlier run left there: half of a file that it was writing, under a name of its own. */
+static bool remove_other(void *ctx, const char *name, int64_t size) {
+    struct run *r = ctx;
+    bool keep = strcmp(name, "journal") == 0;
+    for (int f = 0; f < r->q->n_out && !keep; f++) keep = strcmp(name, r->q->out[f].name) == 0;
+    (void)size;
+    if (keep) return true;
+    const char *path = in_stage(r, name);
+    return path && sr_disk_remove(path, r->err) == SR_OK;
+}
+
 /* The stage, its files and its journal. */
 static sr_status open_stage(struct run *r, bool resume) {
     sr_quantizer *q = r->q;
@@ -313,6 +324,8 @@ static sr_status open_stage(struct run *r, bool resume) {
             "--resume to begin anew",
             r->stage);
     if (!known) s = sr_disk_remove_tree(r->stage, NULL, r->err);
+    if (known) s = sr_disk_walk(r->stage, remove_other, r, r->err);
+    if (s == SR_OK) s = r->err->code;
     if (s == SR_OK) s = sr_disk_make(r->stage, r->err);
     int64_t there = 0, need = 0, room = sr_disk_free(r->stage);
     for (int f = 0; f < q->n_out && s == SR_OK; f++) {
