@@ -73,6 +73,20 @@ static void rows_of(void *ctx, int64_t row0, int64_t n, float *out) {
 }
 
 /* Every converted matrix reads back as the encoder's own. Returns how many there are. */
+/* Whether b is at least as near to row r of w as a is. */
+static bool nearer(const sr_weight *w, int64_t r, const float *b, const float *a) {
+    double error[2] = {0, 0};
+    float *row = malloc((size_t)w->K * sizeof *row);
+    assert_non_null(row);
+    rows_of((void *)(uintptr_t)w, r, 1, row);
+    for (int64_t k = 0; k < w->K; k++) {
+        error[0] += ((double)row[k] - b[k]) * ((double)row[k] - b[k]);
+        error[1] += ((double)row[k] - a[k]) * ((double)row[k] - a[k]);
+    }
+    free(row);
+    return error[0] <= error[1];
+}
+
 static int same_numbers(const char *from, const char *to, const char *result, const sr_quantizer *q) {
     struct checkpoint source, made;
     sr_target target;
@@ -91,13 +105,14 @@ static int same_numbers(const char *from, const char *to, const char *result, co
         assert_null(was.perm);
         if (got.fmt != fmt) fail_msg("%s: %s is %s", to, t.name, got.fmt->name);
         OK(sr_weight_create(fmt, was.N, was.K, target.gguf ? NULL : &target.spec, &arena, &want, e_));
-        OK(sr_encode(&want, &(sr_source){rows_of, &was}, NULL, 1, e_));
+        OK(sr_encode(&want, &(sr_source){rows_of, &was, NULL}, NULL, 1, e_));
         float *a = malloc(2 * (size_t)was.K * sizeof *a), *b = a + was.K;
         assert_non_null(a);
         for (int64_t r = 0; r < was.N; r++) {
             rows_of(&want, r, 1, a);
             rows_of(&got, r, 1, b);
-            if (memcmp(a, b, (size_t)was.K * sizeof *a) != 0)
+            /* Or nearer: what keeps the codes and scales of its source is not rounded again. */
+            if (memcmp(a, b, (size_t)was.K * sizeof *a) != 0 && !(was.tile == SR_TILE_I8 && nearer(&was, r, b, a)))
                 fail_msg("%s: %s: row %lld differs from the encoder's", to, t.name, (long long)r);
         }
         if (!(t.error >= 0)) fail_msg("%s: %s: error %g", to, t.name, t.error);

@@ -156,8 +156,8 @@ bool sr_value_string(const sr_file *file, const char *key, const char **text, si
 /* ---- writing: what a file will hold, before any of its bytes are there ---- */
 
 typedef struct sr_content {
-    bool gguf;             /* else safetensors */
-    const sr_part *part;   /* [n_parts]: name, type, shape and bytes count */
+    bool gguf;           /* else safetensors */
+    const sr_part *part; /* [n_parts]: name, type, shape and bytes count */
     int n_parts;
     const sr_value *value; /* [n_values] of GGUF's metadata, with GGUF's type numbers; for safetensors texts, which
                               become its __metadata__ */

@@ -69,15 +69,15 @@ void sr_rtn_rows_of(sr_weight *w, int64_t row0, int64_t n, const float *src, con
     float back[SR_KC];
     sr_grid grid;
     for (int64_t row = row0; row < row0 + n; row++, src += w->K) {
-        if (by.encode && (!importance || !by.fit) && !may_hold) {
-            by.encode(w, row, src, importance);
-            continue;
-        }
-        float row_ms = row_mean_square(src, w->K);
-        for (int64_t k0 = 0; k0 < w->K; k0 += unit) {
+        const bool whole = by.encode && (!importance || !by.fit); /* the row by the reference's rule, or held */
+        const float row_ms = whole ? 0 : row_mean_square(src, w->K);
+        bool all_held = may_hold;
+        for (int64_t k0 = 0; k0 < w->K && (all_held || !whole); k0 += unit) {
             int64_t cols = w->K - k0 < unit ? w->K - k0 : unit;
             sr_fit in = {w, row, k0, (int)cols, src + k0, importance ? importance + k0 : NULL, row_ms};
             if (may_hold && held(w, &by, &in, from)) continue;
+            all_held = false;
+            if (whole) break;
             by.fit(&in, &grid);
             for (int64_t i = 0; i < cols; i += piece) {
                 int m = (int)(cols - i < piece ? cols - i : piece);
@@ -85,6 +85,7 @@ void sr_rtn_rows_of(sr_weight *w, int64_t row0, int64_t n, const float *src, con
                 by.store(w, row, k0 + i, m, &grid, code);
             }
         }
+        if (whole && !all_held) by.encode(w, row, src, importance);
     }
 }
 
