@@ -283,7 +283,7 @@ static int compare_all(comparison *c) {
     if (code) return code;
     describe(&c->model, NULL, &c->a);
     open_banner(&c->model, NULL);
-    code = score_text_read(a, &c->model, &c->text);
+    code = score_text_read(a, a->text, &c->model, &c->text);
     if (!code) code = score_reference_open(&c->text, &c->model, a->kv_type, c->n, &c->reference);
     for (int i = 0; i < c->n && !code; i++) {
         opened o = {0};

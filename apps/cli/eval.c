@@ -87,7 +87,7 @@ static int evaluate(evaluation *e) {
     const cli_args *a = e->args;
     sr_err err = {0};
     int code = open_model(a, false, &e->model);
-    if (!code) code = score_text_read(a, &e->model, &e->text);
+    if (!code) code = score_text_read(a, a->text, &e->model, &e->text);
     if (code) return code;
     const sr_session_options options = {.n_ctx = e->text.n_ctx, .kv_type = a->kv_type};
     if (sr_session_create(e->model.model, &options, &e->session, &err) != SR_OK) return out_failure(&err);

@@ -55,11 +55,10 @@ void score_free(score *s) {
 
 /* ---------------------------------------------------------------- the text */
 
-static int tokenize_text(score_text *t, const sr_tokenizer *tokenizer) {
+static int tokenize_text(score_text *t, const char *path, const sr_tokenizer *tokenizer) {
     char *text = NULL;
     size_t n = 0;
     sr_err err = {0};
-    const char *path = t->args->text;
     if (sr_file_read(path, MAX_TEXT_BYTES, &text, &n, &err) != SR_OK) return out_failure_about(path, &err);
     size_t cap = n + 8;
     t->id = out_alloc(NULL, cap, sizeof *t->id);
@@ -73,22 +72,27 @@ static int tokenize_text(score_text *t, const sr_tokenizer *tokenizer) {
     return status == SR_OK ? EXIT_FINE : out_failure_about(path, &err);
 }
 
-int score_text_read(const cli_args *args, const opened *model, score_text *t) {
-    *t = (score_text){.args = args, .n_ctx = (int32_t)args->ctx, .first = (int32_t)args->ctx / 2, .bos = -1};
+int score_text_read(const cli_args *args, const char *path, const opened *model, score_text *t) {
+    *t = (score_text){.n_ctx = (int32_t)args->ctx, .first = (int32_t)args->ctx / 2, .bos = -1};
     const sr_tokenizer *tokenizer = sr_model_tokenizer(model->model);
     if (!tokenizer)
         return out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights", model->path);
-    int code = tokenize_text(t, tokenizer);
+    int code = tokenize_text(t, path, tokenizer);
     if (code) return code;
     t->n_windows = (int64_t)t->n_ids / t->n_ctx;
     if (t->n_windows < 1)
         return out_error(EXIT_FAILED,
                          "%s has %zu tokens, fewer than one window of %d; use a longer text or a smaller "
                          "--ctx",
-                         args->text, t->n_ids, t->n_ctx);
+                         path, t->n_ids, t->n_ctx);
     if (CLI_GIVEN(args, chunks) && args->chunks < t->n_windows) t->n_windows = args->chunks;
     if (sr_tokenizer_adds_bos(tokenizer)) t->bos = sr_tokenizer_bos(tokenizer);
     return EXIT_FINE;
+}
+
+void score_text_window(const score_text *t, int64_t i, int32_t *out) {
+    memcpy(out, t->id + i * t->n_ctx, (size_t)t->n_ctx * sizeof *out);
+    if (t->bos >= 0) out[0] = t->bos;
 }
 
 void score_text_free(score_text *t) {
@@ -253,8 +257,7 @@ int score_run(const score_text *t, const opened *model, sr_session *session, sco
     for (e.number = 0; e.number < t->n_windows && status == SR_OK; e.number++) {
         if (e.number) snprintf(progress.note, sizeof progress.note, "perplexity %.3f", exp(score_mean(&s->nll)));
         out_progress_to(&progress, "evaluating", (double)e.number, (double)t->n_windows);
-        memcpy(e.window, t->id + e.number * t->n_ctx, (size_t)t->n_ctx * sizeof *e.window);
-        if (t->bos >= 0) e.window[0] = t->bos;
+        score_text_window(t, e.number, e.window);
         status = interrupted() ? sr_fail(&err, SR_CANCELLED, "interrupted") : run_window(&e, &err);
         if (status == SR_OK && e.failed)
             status = sr_fail(&err, SR_CORRUPT, "%s: a score in window %lld is not finite (NaN or infinity)",

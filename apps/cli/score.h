@@ -7,15 +7,16 @@
 
 /* A text as windows of tokens: of each, positions first .. n_ctx - 2 are scored. */
 typedef struct score_text {
-    const cli_args *args;
     int32_t *id; /* owned */
     size_t n_ids;
     int32_t n_ctx, first, bos; /* bos: replaces the first token of a window; -1: nothing does */
     int64_t n_windows;
 } score_text;
-/* --text, --ctx and --chunks with this model's tokenizer. Returns an exit code, after telling why; free in both cases.
- */
-int score_text_read(const cli_args *args, const opened *model, score_text *t);
+/* The file `path` by --ctx and --chunks with this model's tokenizer. Returns an exit code, after telling why; free in
+ * both cases. */
+int score_text_read(const cli_args *args, const char *path, const opened *model, score_text *t);
+/* Window `i` into out [n_ctx]. */
+void score_text_window(const score_text *t, int64_t i, int32_t *out);
 void score_text_free(score_text *t);
 
 /* The model to compare with. Its logits are computed for each model that is scored, or kept where those of all windows
