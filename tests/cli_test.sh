@@ -494,6 +494,9 @@ done
 mean=$(grep -oE '"kld":\{"mean":[0-9.e-]*' "$out" | sed -n '3s/.*://p')
 run 0 eval "$model" --isq q4_0 --against "$model" "${compared[@]}" --json
 says "\"mean\":$mean,"
+packed=$source/tests/vectors/tiny/gptq-4-phi3
+run 0 compare "$packed" "$packed" "${compared[@]}" -q
+says '^gptq-4-phi3  gptq4 .* 100.00 %$'
 
 # The page: every tag is closed in its order, nothing is fetched, and names are text.
 is_page() {

@@ -185,7 +185,7 @@ int open_engine(const cli_args *args, bool exact, sr_engine **e) {
     return EXIT_FINE;
 }
 
-/* The stored type that takes most bytes. */
+/* The format of the matrices that takes most bytes. */
 static void find_type(const char *path, const char *format, char *to, size_t cap) {
     enum { MOST_TYPES = 32 };
     struct {
@@ -195,14 +195,14 @@ static void find_type(const char *path, const char *format, char *to, size_t cap
     sr_checkpoint *ck;
     if (sr_checkpoint_open(path, format, &ck, NULL) != SR_OK) return;
     int n = 0, best = 0;
-    for (int i = 0; i < sr_checkpoint_n_tensors(ck); i++) {
-        sr_tensor_info t;
-        sr_checkpoint_tensor(ck, i, &t);
+    for (int i = 0, all = sr_checkpoint_n_matrices(ck); i < all; i++) {
+        sr_matrix_info t;
+        sr_checkpoint_matrix(ck, i, &t);
         int k = 0;
-        while (k < n && strcmp(type[k].name, t.type) != 0) k++;
-        if (k == MOST_TYPES) continue;
+        while (t.format && k < n && strcmp(type[k].name, t.format) != 0) k++;
+        if (!t.format || k == MOST_TYPES) continue;
         if (k == n) {
-            snprintf(type[n].name, sizeof type[n].name, "%s", t.type);
+            snprintf(type[n].name, sizeof type[n].name, "%s", t.format);
             type[n++].bytes = 0;
         }
         type[k].bytes += t.bytes;
