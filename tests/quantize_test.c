@@ -72,7 +72,6 @@ static void rows_of(void *ctx, int64_t row0, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i++) w->fmt->decode(w, row0 + i, 0, w->K, out + i * w->K);
 }
 
-/* Every converted matrix reads back as the encoder's own. Returns how many there are. */
 /* Whether b is at least as near to row r of w as a is. */
 static bool nearer(const sr_weight *w, int64_t r, const float *b, const float *a) {
     double error[2] = {0, 0};
@@ -87,6 +86,7 @@ static bool nearer(const sr_weight *w, int64_t r, const float *b, const float *a
     return error[0] <= error[1];
 }
 
+/* Every converted matrix reads back as the encoder's own. Returns how many there are. */
 static int same_numbers(const char *from, const char *to, const char *result, const sr_quantizer *q) {
     struct checkpoint source, made;
     sr_target target;

@@ -136,6 +136,13 @@ static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- formats */
 
+/* A whole row, as the checkpoint's own reader resolves it (fmt/bind.c). */
+static sr_qspec spec_for(const sr_qspec *spec, int64_t K) {
+    sr_qspec s = *spec;
+    if (s.group < 0 || s.group > K) s.group = (int32_t)K;
+    return s;
+}
+
 static bool fits(const sr_format *fmt, const sr_qspec *spec, int64_t N, int64_t K) {
     sr_planes planes = {0};
     const bool grouped = !fmt->group && spec->group > 0 && spec->group < K;
@@ -177,14 +184,15 @@ static void choose(sr_quantizer *q) {
         sr_job *j = &q->job[i];
         const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
         if (!j->n_from || j->role == SR_ROUTER || (edge && !q->target.edges)) continue;
-        if (!fits(q->target.fmt, &q->target.spec, j->N, j->K)) {
+        const sr_qspec spec = spec_for(&q->target.spec, j->K);
+        if (!fits(q->target.fmt, &spec, j->N, j->K)) {
             sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
                    (long long)j->K, q->target.text, j->was->name);
             continue;
         }
         if (j->was == q->target.fmt && !j->was->spec.method) continue;
         j->fmt = q->target.fmt;
-        j->spec = q->target.spec;
+        j->spec = spec;
     }
 }
 
