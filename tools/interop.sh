@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Loads what sirocco writes with the programs it is written for, and compares perplexities: a table in Markdown.
+#
+#   interop.sh BUILD [ENVIRONMENTS]
+#
+# An environment a package, with pinned versions, is made in ENVIRONMENTS (BUILD/interop) where it is missing; torch is
+# large. A package that cannot be installed is named in the table.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=$1
+environments=${2:-$build/interop}
+text=tests/data/heldout-100k.txt ctx=256 chunks=4
+work=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-interop.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+packages() {
+    case $1 in
+    bnb) echo bitsandbytes==0.50.2 transformers==5.24.0 torch==2.15.0 accelerate ;;
+    ct) echo compressed-tensors==0.20.0 transformers==5.24.0 torch==2.15.0 accelerate ;;
+    gptq) echo gptqmodel==7.7.0 transformers==5.24.0 torch==2.15.0 ;;
+    mlxlm) echo mlx-lm==0.32.2 "mlx[cpu]==0.32.4" ;;
+    llama) echo llama-cpp-python==0.3.36 ;;
+    esac
+}
+python_of() { # path of the environment's interpreter; fails where it cannot be made
+    local dir=$environments/$1
+    if [ ! -x "$dir/bin/python" ]; then
+        # shellcheck disable=SC2046 # several words are meant
+        { python3 -m venv "$dir" && "$dir/bin/pip" install -q numpy tokenizers safetensors $(packages "$1"); } >&2 || {
+            rm -rf "$dir"
+            return 1
+        }
+    fi
+    echo "$dir/bin/python"
+}
+
+echo "| target | loader | its perplexity | sirocco's | ratio |"
+echo "|---|---|---|---|---|"
+row() { # target, environment, kind
+    local target=$1 python name result ours theirs
+    name=$work/${target//[:,=]/-}
+    case $target in gguf:*) name=$name.gguf ;; esac
+    "$build/sirocco" quantize models/story-6m --to "$target" -o "$name" >/dev/null 2>&1 || {
+        echo "| $target | | not written | | |"
+        return
+    }
+    ours=$("$build/sirocco" eval "$name" --text "$text" --ctx "$ctx" --chunks "$chunks" --exact --json 2>/dev/null |
+        sed 's/.*"perplexity": *\([0-9.]*\).*/\1/' | head -n 1)
+    if ! python=$(python_of "$2"); then
+        result="not installed"
+        theirs=
+    elif theirs=$("$python" tools/interop.py "$3" "$name" "$text" "$ctx" "$chunks" 2>"$work/log" | tail -n 1) &&
+        [ -n "$theirs" ]; then
+        result=$(echo "$theirs $ours" | awk '{printf "%.4f", $1 / $2}')
+    else
+        result="failed: $(tail -n 1 "$work/log" | cut -c1-80)"
+    fi
+    echo "| $target | $(packages "$2" | cut -d' ' -f1 | sed 's/==/ /') | $theirs | $ours | $result |"
+}
+
+for t in bf16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transformers; done
+for t in compressed-tensors:w4a16 compressed-tensors:w8a16 compressed-tensors:w8a8 mxfp4 nvfp4; do
+    row "$t" ct transformers
+done
+for t in gptq:4 gptq:8 gptq:3 gptq:2 gptq:4,asym,group=32 awq:4; do row "$t" gptq gptqmodel; done
+for t in mlx:2 mlx:3 mlx:4 mlx:6 mlx:8 mlx:mxfp4; do row "$t" mlxlm mlx; done
+for t in f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k_m q4_k_m q5_k_m q6_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs \
+    iq3_s iq4_nl iq4_xs tq1_0 tq2_0; do
+    row "gguf:$t" llama llama
+done
