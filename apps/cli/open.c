@@ -185,12 +185,12 @@ int open_engine(const cli_args *args, bool exact, sr_engine **e) {
     return EXIT_FINE;
 }
 
-/* The format of the matrices that takes most bytes. */
+/* The format of most of the weights. */
 static void find_type(const char *path, const char *format, char *to, size_t cap) {
     enum { MOST_TYPES = 32 };
     struct {
         char name[32];
-        int64_t bytes;
+        int64_t weights;
     } type[MOST_TYPES];
     sr_checkpoint *ck;
     if (sr_checkpoint_open(path, format, &ck, NULL) != SR_OK) return;
@@ -203,10 +203,10 @@ static void find_type(const char *path, const char *format, char *to, size_t cap
         if (!t.format || k == MOST_TYPES) continue;
         if (k == n) {
             snprintf(type[n].name, sizeof type[n].name, "%s", t.format);
-            type[n++].bytes = 0;
+            type[n++].weights = 0;
         }
-        type[k].bytes += t.bytes;
-        if (type[k].bytes > type[best].bytes) best = k;
+        type[k].weights += t.N * t.K;
+        if (type[k].weights > type[best].weights) best = k;
     }
     if (n) snprintf(to, cap, "%s", type[best].name);
     sr_checkpoint_close(ck);
