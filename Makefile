@@ -9,6 +9,7 @@
 #   make fuzz      each fuzz target for FUZZ_SECONDS
 #   make bench     the bench of the command, then the ladders of bench/; PEER=path/to/llama-bench instead compares with
 #                  that program on synthetic files (bench/peer.sh)
+#   make interop   writes the bundled model in each format and loads it with the program that the format is of; installs those
 #   make format    clang-format 14 over all C files (format-check only looks)
 #   make docs      docs/formats.md and models.md again, from the tables and the tests; STORY=DIR measures the checkpoints there
 #   make install   PREFIX (also when building) and DESTDIR are honoured
@@ -30,7 +31,7 @@ with_tests = $$(pkg-config --exists cmocka && echo ON || echo OFF)
 configure = mkdir -p $(1) && { cmake --preset $(2) $(generator) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
 	-DSIROCCO_WERROR=$(if $(CI),ON,OFF) $(3) >$(1)/configure.log || { cat $(1)/configure.log; exit 1; }; }
 
-.PHONY: all setup build run test debug count arm fuzz bench docs format format-check install clean
+.PHONY: all setup build run test debug count arm fuzz bench docs interop format format-check install clean
 .NOTPARALLEL:
 
 all: build
@@ -88,6 +89,9 @@ docs: setup
 	@cmake --build build -j $(JOBS) --target product formats_test checkpoints_test model_test
 	tests/proof.sh build $(STORY) >build/formats.md && cp build/formats.md docs/formats.md
 	tests/models.sh build >build/models.md && cp build/models.md docs/models.md
+
+interop: build
+	tools/interop.sh build $(ARGS)
 
 format:
 	@tools/setup.sh format

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Loads what sirocco writes with the programs it is written for, and compares perplexities: a table in Markdown.
 #
-#   interop.sh BUILD [ENVIRONMENTS]
+#   interop.sh BUILD [ENVIRONMENTS [TARGETS]]     TARGETS: only those that match this pattern, as 'gguf:*'
 #
 # An environment a package, with pinned versions, is made in ENVIRONMENTS (BUILD/interop) where it is missing; torch is
 # large. A package that cannot be installed is named in the table.
@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
 environments=${2:-$build/interop}
+only=${3:-*}
 text=tests/data/heldout-100k.txt ctx=256 chunks=4
 work=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-interop.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -38,6 +39,8 @@ echo "| target | loader | its perplexity | sirocco's | ratio |"
 echo "|---|---|---|---|---|"
 row() { # target, environment, kind
     local target=$1 python name result ours theirs
+    # shellcheck disable=SC2053 # a pattern is meant
+    [[ $target == $only ]] || return 0
     name=$work/${target//[:,=]/-}
     case $target in gguf:*) name=$name.gguf ;; esac
     "$build/sirocco" quantize models/story-6m --to "$target" -o "$name" >/dev/null 2>&1 || {
