@@ -72,11 +72,11 @@ static float *logits_of(const char *path, int *n) {
 }
 
 static sr_status convert(const char *from, const char *to, const char *target, sr_err *err) {
-    sr_quantizer *q;
+    sr_quantizer *q = NULL;
     sr_status s =
         sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
     if (s == SR_OK) s = sr_quantizer_run(q, false, err);
-    if (s == SR_OK) sr_quantizer_free(q);
+    sr_quantizer_free(q);
     return s;
 }
 
