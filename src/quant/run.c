@@ -55,7 +55,7 @@ static sr_status read_journal(struct run *r, const char *hex, bool *known, bool 
     if (sr_path_look(r->journal_path) != SR_PATH_FILE) return SR_OK;
     sr_status s = sr_map_open(r->journal_path, &map, err);
     if (s != SR_OK) return s;
-    const char *at = (const char *)map.data, *end = at + map.size, *line;
+    const char *at = (const char *)map.data, *end = map.size ? at + map.size : at, *line;
     const size_t n = strlen(hex);
     if (map.size > n) *other = !(*known = memcmp(at, hex, n) == 0 && at[n] == '\n');
     if (*known)
