@@ -21,7 +21,7 @@ static inline void written_read(void *ctx, int64_t row0, int64_t n, float *out) 
 static inline bool write_weight(sr_weight *w, const float *src, int64_t repeat, const float *importance, int threads) {
     written_rows r = {src, w->K, repeat};
     return sr_format_writable(w->fmt) &&
-           sr_encode(w, &(sr_source){.rows = written_read, .ctx = &r}, importance, threads, NULL) == SR_OK;
+           sr_encode(w, &(sr_source){.rows = written_read, .ctx = &r}, importance, 1, threads, NULL) == SR_OK;
 }
 
 #endif

@@ -43,3 +43,8 @@ sr_status sr_path_list(const char *dir, bool (*each)(void *ctx, const char *name
     closedir(d);
     return SR_OK;
 }
+
+bool sr_ends_with(const char *text, const char *tail) {
+    size_t n = strlen(text), m = strlen(tail);
+    return n >= m && memcmp(text + n - m, tail, m) == 0;
+}

@@ -13,6 +13,7 @@ typedef enum sr_path_kind { SR_PATH_ABSENT, SR_PATH_FILE, SR_PATH_DIRECTORY, SR_
 sr_path_kind sr_path_look(const char *path);
 /* The part after the last '/': inside `path`. */
 const char *sr_path_base(const char *path);
+bool sr_ends_with(const char *text, const char *tail);
 /* Directory of a file's path ("." when it has none), and dir + "/" + name. NULL when out of memory. */
 char *sr_path_dir(sr_arena *a, const char *path);
 char *sr_path_join(sr_arena *a, const char *dir, const char *name);

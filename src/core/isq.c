@@ -70,7 +70,7 @@ static sr_status quantize(sr_isq *isq, const sr_format *fmt, sr_weight *w, bool 
     sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, &own, &to, &why);
     const sr_device *ops = isq->engine->dev->ops;
     if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(isq->engine->dev, fmt) : NULL;
-    if (s == SR_OK) s = sr_encode(&to, &source, NULL, isq->engine->threads, &why);
+    if (s == SR_OK) s = sr_encode(&to, &source, NULL, 0, isq->engine->threads, &why);
     *done = s == SR_OK;
     if (!*done) {
         sr_arena_free(&own);

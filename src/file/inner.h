@@ -3,6 +3,7 @@
 #define SR_FILE_INNER_H
 
 #include "base/json.h"
+#include "base/path.h"
 #include "file/file.h"
 
 /* Limits. They are far above any model seen (largest: 210,000 tensors, 160 shards, 20 MB of GGUF metadata) and keep the
@@ -57,7 +58,6 @@ static inline bool sr_times(int64_t a, int64_t b, int64_t *out) {
     return true;
 }
 
-bool sr_ends_with(const char *text, const char *tail);
 /* prefix-00002-of-00005.suffix: length of the prefix, 0 < no <= count. False when the name has another form. */
 bool sr_split_name(const char *path, const char *suffix, size_t *prefix, int *no, int *count);
 /* Path of another piece, in the arena; NULL when out of memory. */

@@ -90,11 +90,6 @@ const char *sr_show_path(const char *path) {
     return tail;
 }
 
-bool sr_ends_with(const char *text, const char *tail) {
-    size_t n = strlen(text), m = strlen(tail);
-    return n >= m && memcmp(text + n - m, tail, m) == 0;
-}
-
 static bool five_digits(const char *p, int *out) {
     *out = 0;
     for (int i = 0; i < 5; i++) {

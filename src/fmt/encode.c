@@ -10,7 +10,8 @@ enum { STRIP = 128 };
 struct pass {
     sr_weight *w;
     const sr_source *from;
-    const float *importance;
+    const float *importance; /* [..][K], of so many rows each */
+    int64_t importance_rows;
     float *scratch; /* [threads][SR_ENCODE_ROWS][K] */
     sr_peaks peaks;
     float *most;
@@ -48,7 +49,16 @@ static void round_rows(void *ctx, int item, int thread) {
     const struct pass *p = ctx;
     int64_t n, row = (int64_t)item * SR_ENCODE_ROWS;
     const float *src = rows_of(p, row, p->w->N, thread, &n);
-    sr_rtn_rows_of(p->w, row, n, src, p->importance, p->from);
+    for (int64_t i = 0, m; i < n; i += m) {
+        const float *importance = p->importance;
+        m = n - i;
+        if (importance) { /* as far as this one reaches */
+            const int64_t part = (row + i) / p->importance_rows, left = (part + 1) * p->importance_rows - (row + i);
+            importance += part * p->w->K;
+            m = left < m ? left : m;
+        }
+        sr_rtn_rows_of(p->w, row + i, m, src + i * p->w->K, importance, p->from);
+    }
 }
 
 static sr_status open_pass(struct pass *p, sr_weight *w, const sr_source *from, int threads, sr_err *err) {
@@ -96,11 +106,13 @@ sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_e
     return s;
 }
 
-sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int threads, sr_err *err) {
+sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int n_importance, int threads,
+                    sr_err *err) {
     struct pass p;
     sr_status s = open_pass(&p, w, from, threads, err);
     if (s == SR_OK) s = begin(&p, threads, err);
     p.importance = importance;
+    p.importance_rows = importance ? w->N / n_importance : 0;
     if (s == SR_OK) sr_pool_for(threads, (int)((w->N + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), round_rows, &p);
     free(p.scratch);
     return s;

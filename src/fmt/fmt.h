@@ -312,8 +312,10 @@ enum { SR_ENCODE_ROWS = 8 }; /* formats that pack rows into bytes pack so many: 
 /* A created weight's begin, where it has one, with the peaks of these rows. What a solver calls before fit. */
 sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_err *err);
 /* Round to nearest of a whole created weight: begin, then sr_rtn_rows, in parallel. The same for any number of threads.
- * importance [K] or NULL. The format must be writable. SR_INVALID: this shape cannot be written. */
-sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int threads, sr_err *err);
+ * importance [n_importance][K], each for as many rows (of an expert), or NULL. The format must be writable. SR_INVALID:
+ * this shape cannot be written. */
+sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int n_importance, int threads,
+                    sr_err *err);
 /* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create, begun
  * already. src[n][K]. Thread-safe on distinct rows, where row0 is a multiple of SR_ENCODE_ROWS. The format must be
  * writable. */

@@ -63,19 +63,14 @@ struct content {
     bool gguf, safetensors, pickle;
 };
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static bool look_at_file(void *ctx, const char *path, int64_t size) {
     struct content *c = ctx;
     c->entry->n_files++;
     c->entry->n_missing += size < 0;
     c->entry->bytes += size > 0 ? size : 0;
-    c->gguf = c->gguf || ends_with(path, ".gguf");
-    c->safetensors = c->safetensors || ends_with(path, ".safetensors");
-    c->pickle = c->pickle || ends_with(path, ".bin") || ends_with(path, ".pt");
+    c->gguf = c->gguf || sr_ends_with(path, ".gguf");
+    c->safetensors = c->safetensors || sr_ends_with(path, ".safetensors");
+    c->pickle = c->pickle || sr_ends_with(path, ".bin") || sr_ends_with(path, ".pt");
     return true;
 }
 

@@ -107,18 +107,13 @@ static sr_status write_config(struct place *p) {
 
 /* ---------------------------------------------------------------- copies */
 
-static bool ends_with(const char *name, const char *tail) {
-    const size_t n = strlen(name), m = strlen(tail);
-    return n >= m && strcmp(name + n - m, tail) == 0;
-}
-
 /* Weights, in any form, and what is written anew. */
 static bool is_left_out(const char *name) {
     static const char *const tails[] = {".safetensors", ".bin",  ".pt",      ".pth", ".gguf",      ".uqff",
                                         ".h5",          ".onnx", ".msgpack", ".npz", ".index.json"};
     static const char *const names[] = {"config.json", "README.md", "quantize_config.json", "quant_config.json"};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (ends_with(name, tails[i])) return true;
+        if (sr_ends_with(name, tails[i])) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return name[0] == '.' || strstr(name, "/.");

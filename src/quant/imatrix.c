@@ -12,6 +12,7 @@
 #include "base/cursor.h"
 #include "base/disk.h"
 #include "base/map.h"
+#include "base/path.h"
 #include "core/core.h"
 #include "quant/quant.h"
 
@@ -278,19 +279,14 @@ static sr_status read_plain(sr_imatrix *im, const char *path, bool dat, sr_err *
     return s;
 }
 
-static bool ends_with(const char *text, const char *tail) {
-    const size_t n = strlen(text), m = strlen(tail);
-    return n >= m && strcmp(text + n - m, tail) == 0;
-}
-
 sr_status sr_imatrix_read(sr_imatrix *im, const char *path, sr_imatrix **out, sr_err *err) {
     sr_err none = {0};
     err = err ? err : &none;
     sr_imatrix *to = im ? im : calloc(1, sizeof *to);
     if (!to) return sr_fail(err, SR_NOMEM, "no memory for importances");
-    sr_status s = ends_with(path, ".cimatrix") ? read_plain(to, path, false, err)
-                  : ends_with(path, ".dat")    ? read_plain(to, path, true, err)
-                                               : read_gguf(to, path, err);
+    sr_status s = sr_ends_with(path, ".cimatrix") ? read_plain(to, path, false, err)
+                  : sr_ends_with(path, ".dat")    ? read_plain(to, path, true, err)
+                                                  : read_gguf(to, path, err);
     if (s != SR_OK && !im) {
         sr_imatrix_free(to);
         to = NULL;
@@ -370,7 +366,7 @@ static sr_status write_gguf(const sr_imatrix *im, const char *path, int64_t chun
 }
 
 sr_status sr_imatrix_write(const sr_imatrix *im, const char *path, int64_t chunk, sr_err *err) {
-    return ends_with(path, ".dat") ? write_dat(im, path, err) : write_gguf(im, path, chunk, err);
+    return sr_ends_with(path, ".dat") ? write_dat(im, path, err) : write_gguf(im, path, chunk, err);
 }
 
 int sr_imatrix_entries(const sr_imatrix *im) {

@@ -294,10 +294,7 @@ static sr_status list_parts(sr_quantizer *q, sr_err *err) {
         }
         j->n_parts = q->n_parts - j->first_part;
         for (int p = 0; p < j->n_parts; p++) q->bytes_out += q->part[j->first_part + p].bytes;
-        if (j->n_from) {
-            q->n_weights += (double)j->N * (double)j->K;
-            if (j->fmt) q->n_quantized += (double)j->N * (double)j->K;
-        }
+        if (j->n_from) q->n_weights += (double)j->N * (double)j->K;
     }
     return s;
 }
@@ -319,10 +316,9 @@ static sr_status list_files(sr_quantizer *q, sr_err *err) {
     }
     q->out = sr_arena_alloc(&q->arena, (size_t)n, sizeof *q->out);
     sr_part *part = sr_arena_alloc(&q->arena, (size_t)q->n_parts + 1, sizeof *part);
-    int *index = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *index);
     static const sr_value pytorch = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"pt", 2}};
     static const sr_value mlx = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"mlx", 3}};
-    if (!q->out || !part || !index) return no_memory(err);
+    if (!q->out || !part) return no_memory(err);
     q->n_out = n;
     for (int f = 0, at = 0; f < n; f++) {
         char name[64] = "model.safetensors";
@@ -330,12 +326,10 @@ static sr_status list_files(sr_quantizer *q, sr_err *err) {
         if (n > 1) snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", f + 1, n);
         const char *own = q->target.gguf ? sr_path_base(q->result) : name;
         out->name = sr_arena_strndup(&q->arena, own, strlen(own));
-        out->part = index + at;
         out->content = (sr_content){.gguf = q->target.gguf, .part = part + at};
         for (int p = 0; p < q->n_parts; p++)
             if (q->part_file[p] == f) {
                 q->part_at[p] = out->content.n_parts++;
-                index[at] = p;
                 part[at++] = q->part[p];
             }
         out->content.value = q->target.gguf                                  ? q->value

@@ -65,7 +65,6 @@ typedef struct sr_job {
 typedef struct sr_out_file {
     char *name; /* in the directory of the result */
     sr_content content;
-    int *part; /* [content.n_parts]: indices of the plan's parts */
 } sr_out_file;
 
 struct sr_quantizer {
@@ -88,11 +87,10 @@ struct sr_quantizer {
     int n_values;
     sr_engine *engine; /* for the device's encoders */
     const sr_imatrix *importance;
-    int n_important; /* matrices that have one */
     int threads;
     bool overwrite;
     int64_t bytes_in, bytes_out, shard_bytes;
-    double n_weights, n_quantized;
+    double n_weights;
     sr_progress_fn progress;
     void *user;
 };

@@ -27,7 +27,6 @@ struct run {
     int *waiting; /* jobs that are written and not in the journal yet */
     int n_waiting;
     bool *done; /* [n_jobs] */
-    double weights_done;
     sr_err *err;
 };
 
@@ -112,12 +111,11 @@ static sr_status settle(struct run *r) {
 
 /* ---------------------------------------------------------------- tensors */
 
-static sr_status put(struct run *r, int part, int64_t at, const void *data, int64_t n) {
+static sr_status put(struct run *r, int part, const void *data, int64_t n) {
     const sr_quantizer *q = r->q;
     const int f = q->part_file[part];
     r->unsynced += n;
-    return sr_slab_write(&r->slab[f], r->path[f], q->out[f].content.offset[q->part_at[part]] + at, data, (size_t)n,
-                         r->err);
+    return sr_slab_write(&r->slab[f], r->path[f], q->out[f].content.offset[q->part_at[part]], data, (size_t)n, r->err);
 }
 
 struct error_pass {
@@ -168,23 +166,6 @@ struct check {
     const sr_weight *to;
 };
 
-/* Rows of experts, each with importances of its own. */
-struct expert_rows {
-    sr_weight *to;
-    const sr_source *from;
-    const float *importance; /* [n][K] */
-    int64_t rows;            /* of an expert */
-    float *scratch;          /* [threads][SR_ENCODE_ROWS][K] */
-};
-static void encode_rows(void *ctx, int item, int thread) {
-    const struct expert_rows *p = ctx;
-    const int64_t K = p->to->K, row = (int64_t)item * SR_ENCODE_ROWS, expert = row / p->rows;
-    const int64_t n = p->to->N - row < SR_ENCODE_ROWS ? p->to->N - row : SR_ENCODE_ROWS;
-    float *src = p->scratch + (int64_t)thread * SR_ENCODE_ROWS * K;
-    p->from->rows(p->from->ctx, row, n, src);
-    sr_rtn_rows_of(p->to, row, n, src, p->importance + expert * K, p->from);
-}
-
 static sr_status encode(sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena,
                         sr_err *err) {
     const sr_naming gguf = {q->arch, true, "", ""};
@@ -195,15 +176,7 @@ static sr_status encode(sr_quantizer *q, const sr_job *j, sr_weight *to, const s
     if (q->importance && sr_name_full(&gguf, j->role, j->layer, "", name))
         s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
     if (s != SR_OK) return s;
-    q->n_important += n > 0;
-    if (n <= 1 || j->N % n || j->N / n % SR_ENCODE_ROWS) return sr_encode(to, from, importance, q->threads, err);
-    struct expert_rows p = {to, from, importance, j->N / n,
-                            malloc((size_t)q->threads * SR_ENCODE_ROWS * (size_t)j->K * sizeof(float))};
-    if (!p.scratch) return sr_fail(err, SR_NOMEM, "no memory to encode rows");
-    s = sr_encode_begin(to, from, q->threads, err);
-    if (s == SR_OK) sr_pool_for(q->threads, (int)((to->N + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), encode_rows, &p);
-    free(p.scratch);
-    return s;
+    return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
 }
 
 static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
@@ -225,9 +198,9 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     int part = j->first_part;
     const int end = j->first_part + j->n_parts;
     for (int i = 0; i < SR_MAX_PLANES && s == SR_OK && part < end; i++)
-        if (to.plane[i].data) s = put(r, part, 0, to.plane[i].data, r->q->part[part].bytes), part++;
+        if (to.plane[i].data) s = put(r, part, to.plane[i].data, r->q->part[part].bytes), part++;
     for (int i = 0; s == SR_OK && part < end && j->fmt->extra && j->fmt->extra(&to, i, &extra); i++)
-        s = put(r, part++, 0, extra.data, extra.bytes);
+        s = put(r, part++, extra.data, extra.bytes);
     if (s == SR_OK && part != end)
         s = sr_fail(err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
     sr_arena_free(&arena);
@@ -251,7 +224,7 @@ static sr_status write_f32(struct run *r, const sr_job *j) {
     } else
         fmt->decode(&w, 0, 0, p->n_elements, out);
     for (int64_t i = 0; i < p->n_elements && j->plus1; i++) out[i] += 1;
-    sr_status s = put(r, j->first_part, 0, out, p->n_elements * (int64_t)sizeof *out);
+    sr_status s = put(r, j->first_part, out, p->n_elements * (int64_t)sizeof *out);
     free(out);
     return s;
 }
@@ -264,7 +237,7 @@ static sr_status write_job(struct run *r, int i) {
     if (j->copy && j->as_f32)
         s = write_f32(r, j);
     else if (j->copy)
-        s = put(r, j->first_part, 0, j->copy->data, j->copy->bytes);
+        s = put(r, j->first_part, j->copy->data, j->copy->bytes);
     else if (j->fmt) {
         struct matrix_job m = {r, j};
         s = sr_job_open(q, j, write_matrix, &m, r->err);
@@ -272,7 +245,7 @@ static sr_status write_job(struct run *r, int i) {
         sr_parts parts;
         sr_weight_parts(q->file, j->from[0], &parts);
         for (int p = 0; p < parts.n && s == SR_OK; p++)
-            s = put(r, j->first_part + p, 0, parts.item[p].part->data, parts.item[p].part->bytes);
+            s = put(r, j->first_part + p, parts.item[p].part->data, parts.item[p].part->bytes);
     }
     if (s != SR_OK) return s;
     r->waiting[r->n_waiting++] = i;
