@@ -779,8 +779,32 @@ static void redundant_sums_are_those_of_the_codes(void **state) {
     sr_arena_free(&arena);
 }
 
+/* Importances of two experts in one matrix: each half as if it were encoded alone, though a thread's rows meet both. */
+static void experts_are_encoded_by_importances_of_their_own(void **state) {
+    (void)state;
+    enum { EACH = SR_ENCODE_ROWS + 4 };
+    noise r = {91};
+    float *rows = malloc(2 * EACH * K * sizeof *rows), importance[2 * K];
+    assert_non_null(rows);
+    for (int i = 0; i < 2 * EACH; i++) fill_normal(&r, rows + i * K);
+    for (int i = 0; i < 2 * K; i++) importance[i] = 0.01f + 3 * fabsf(noise_normal(&r));
+    sr_arena arena = {0};
+    sr_weight all = create_named("q4_k", 2 * EACH, K, &arena);
+    written_rows from = {rows, K, 0};
+    assert_int_equal(sr_encode(&all, &(sr_source){.rows = written_read, .ctx = &from}, importance, 2, 2, NULL), SR_OK);
+    for (int e = 0; e < 2; e++) {
+        sr_weight one = create_named("q4_k", EACH, K, &arena);
+        assert_true(write_weight(&one, rows + e * EACH * K, 0, importance + e * K, 1));
+        assert_memory_equal(all.plane[0].data + e * EACH * all.plane[0].stride, one.plane[0].data,
+                            (size_t)one.plane[0].bytes);
+    }
+    sr_arena_free(&arena);
+    free(rows);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(experts_are_encoded_by_importances_of_their_own),
         cmocka_unit_test(rounding_to_nearest_gives_the_reference_bytes),
         cmocka_unit_test(rounding_to_nearest_gives_the_packages_parts),
         cmocka_unit_test(error_of_normal_rows_is_what_the_row_states),
