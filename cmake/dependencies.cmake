@@ -34,6 +34,15 @@ else()
                   "(Debian, Ubuntu: libcurl4-openssl-dev; Fedora: libcurl-devel; macOS: brew install curl).")
 endif()
 
+# OpenBLAS is optional: without it nothing is calibrated (`quantize --method gptq` and `awq`).
+pkg_check_modules(BLAS QUIET IMPORTED_TARGET GLOBAL openblas)
+if(BLAS_FOUND)
+  list(APPEND SIROCCO_LIBRARIES PkgConfig::BLAS)
+else()
+  message(WARNING "No OpenBLAS: `sirocco quantize` will have no methods gptq and awq. `make setup` installs it "
+                  "(Debian, Ubuntu: libopenblas-dev; Fedora: openblas-devel; macOS: brew install openblas).")
+endif()
+
 # libedit is optional: without it `sirocco run` has no line editing.
 pkg_check_modules(EDIT QUIET IMPORTED_TARGET libedit)
 set(SIROCCO_EDIT_FOUND ${EDIT_FOUND})

@@ -5,6 +5,9 @@ set(SIROCCO_PC_REQUIRES "libpcre2-8 libutf8proc")
 if(CURL_FOUND)
   string(APPEND SIROCCO_PC_REQUIRES " libcurl")
 endif()
+if(BLAS_FOUND)
+  string(APPEND SIROCCO_PC_REQUIRES " openblas")
+endif()
 configure_file(sirocco.pc.in sirocco.pc @ONLY)
 
 install(TARGETS libsirocco libsirocco-shared

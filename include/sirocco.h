@@ -432,6 +432,11 @@ typedef struct sr_quantize_options {
     int64_t shard_bytes;          /* most bytes of one safetensors file; 0: 5 GiB */
     bool overwrite;               /* the result replaces what stands there */
     const sr_imatrix *importance; /* NULL: none. Must outlive the quantizer */
+    const char *method;           /* "rtn", "imatrix", "gptq"; NULL: imatrix with importances, else rtn */
+    const int32_t *calibration; /* [n_windows][window] ids for method gptq: texts that the model is to be good at. Must
+                                   outlive the quantizer */
+    int64_t n_windows;
+    int window;
     sr_progress_fn progress; /* weights done; may be NULL. Returning false stops: sr_quantizer_run can go on later */
     void *user;
 } sr_quantize_options;
@@ -458,6 +463,8 @@ typedef struct sr_quantize_tensor {
     int64_t N, K;          /* 0: no matrix */
     int64_t bytes;         /* in the result */
     double error;          /* squared error relative to the squares, once written; -1: not known */
+    double seen;           /* share of the rows that the calibration had data for (experts may never be chosen); -1:
+                              nothing was to be calibrated */
 } sr_quantize_tensor;
 /* For i = 0, 1, ... until it returns false. */
 SR_API bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t);

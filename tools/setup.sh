@@ -60,6 +60,8 @@ package() {
     apt:libcurl) echo libcurl4-openssl-dev ;;
     dnf:libcurl) echo libcurl-devel ;;
     *:libcurl) echo curl ;;
+    apt:openblas) echo libopenblas-dev ;;
+    dnf:openblas) echo openblas-devel ;;
     apt:libedit) echo libedit-dev ;;
     dnf:libedit) echo libedit-devel ;;
     brew:libedit) ;; # part of macOS
@@ -110,7 +112,7 @@ present() {
 
 needs() {
     case $1 in
-    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc libcurl libedit ;;
+    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc libcurl libedit openblas ;;
     test) echo cmocka ;;
     fuzz) echo clang libfuzzer ;;
     format) echo clang-format ;;
@@ -119,10 +121,10 @@ needs() {
     esac
 }
 
-# Ninja, libcurl and libedit make things better; everything works without them.
+# Ninja, libcurl, libedit and OpenBLAS make things better; everything works without them.
 optional() {
     case $1 in
-    ninja | libcurl | libedit) ;;
+    ninja | libcurl | libedit | openblas) ;;
     *) return 1 ;;
     esac
 }

@@ -58,7 +58,7 @@ typedef struct cli_args {
     cli_texts to;
     const char *output;
     bool resume, overwrite, plan;
-    const char *shard_size, *imatrix, *calibration;
+    const char *shard_size, *imatrix, *calibration, *method;
     cli_texts merge;
 
     bool no_bos, no_special, summary;

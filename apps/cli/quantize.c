@@ -9,6 +9,7 @@
 #include "cli/imatrix.h"
 #include "cli/open.h"
 #include "cli/output.h"
+#include "cli/score.h"
 
 enum { PATH = 4096 };
 
@@ -172,7 +173,33 @@ static void warn_of_loss(const sr_quantizer *q, const char *to) {
                     n, from, to);
 }
 
-static int convert(const cli_args *args, const char *model, const char *to, const sr_imatrix *importance) {
+/* What is known about the inputs of matrices. */
+typedef struct data {
+    sr_imatrix *importance;
+    int32_t *ids; /* [n_windows][window] */
+    int64_t n_windows;
+    int window;
+    opened opened; /* what is observed for importances */
+} data;
+
+/* Experts that the text never came to. */
+static void warn_of_coverage(const sr_quantizer *q) {
+    sr_quantize_tensor t;
+    int n = 0;
+    double rows = 0;
+    char first[128] = "";
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++)
+        if (t.seen >= 0 && t.seen < 1) {
+            if (n++ == 0) snprintf(first, sizeof first, "%s", t.name);
+            rows += (1 - t.seen) * (double)t.N;
+        }
+    if (n)
+        out_warning("%d matrices (%s ...; %.0f rows) had nothing to be calibrated with and were rounded to nearest: a "
+                    "longer text reaches more experts",
+                    n, first, rows);
+}
+
+static int convert(const cli_args *args, const char *model, const char *to, const data *from) {
     char path[PATH];
     sr_err err = {0};
     sr_quantizer *q;
@@ -183,7 +210,11 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
                                          .threads = (int)args->threads,
                                          .shard_bytes = args->shard_size ? size_of(args->shard_size) : 0,
                                          .overwrite = args->overwrite,
-                                         .importance = importance,
+                                         .importance = from->importance,
+                                         .method = args->method,
+                                         .calibration = from->ids,
+                                         .n_windows = from->n_windows,
+                                         .window = from->window,
                                          .progress = show_progress,
                                          .user = &progress};
     if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
@@ -200,20 +231,40 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
     else if (s == SR_OK)
         print_kinds(q, !args->plan);
     char time[OUT_NUMBER];
+    if (s == SR_OK && !args->plan) warn_of_coverage(q);
     if (s == SR_OK && !args->plan) out_note("written in %s", out_seconds(time, sr_clock() - began));
     sr_quantizer_free(q);
     return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);
 }
 
-/* Importances from a file, or from a text that the model itself reads first. */
-static int find_importance(const cli_args *args, const char *model, opened *o, sr_imatrix **im) {
+/* Windows of the text, at most MOST of them from all over it. */
+static int read_windows(const cli_args *args, const opened *o, data *d) {
+    enum { MOST = 128 };
+    score_text t;
+    int code = score_text_read(args, args->calibration, o, &t);
+    if (!code) {
+        const int64_t all = t.n_windows;
+        d->window = t.n_ctx;
+        d->n_windows = all > MOST && !CLI_GIVEN(args, chunks) ? MOST : all;
+        d->ids = out_alloc(NULL, (size_t)(d->n_windows * t.n_ctx), sizeof *d->ids);
+        for (int64_t i = 0; i < d->n_windows; i++) score_text_window(&t, i * all / d->n_windows, d->ids + i * t.n_ctx);
+    }
+    score_text_free(&t);
+    return code;
+}
+
+/* Importances from a file, or from a text that the model itself reads first; or the text. */
+static int find_data(const cli_args *args, const char *model, data *d) {
     sr_err err = {0};
-    if (args->imatrix && args->calibration)
+    opened *o = &d->opened;
+    const bool solves = args->method && (!strcmp(args->method, "gptq") || !strcmp(args->method, "awq"));
+    if (args->imatrix && args->calibration && !solves)
         return out_error(EXIT_USAGE, "--imatrix and --calibration-file both give importances; give one of them");
-    if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, im, &err) != SR_OK) return out_failure(&err);
-    if (!args->calibration || args->plan) return EXIT_FINE;
+    if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, &d->importance, &err) != SR_OK) return out_failure(&err);
+    if (!args->calibration || (args->plan && !solves)) return EXIT_FINE;
     int code = open_reference(args, model, NULL, false, o);
-    return code ? code : imatrix_collect(args, o, args->calibration, im);
+    if (code) return code;
+    return solves ? read_windows(args, o, d) : imatrix_collect(args, o, args->calibration, &d->importance);
 }
 
 int command_quantize(const cli_args *args) {
@@ -229,12 +280,12 @@ int command_quantize(const cli_args *args) {
         code = out_error(EXIT_USAGE, "with several targets --output names a directory that exists; found '%s'",
                          args->output);
     interrupt_catch(false);
-    opened o = {0};
-    sr_imatrix *importance = NULL;
-    if (!code) code = find_importance(args, model, &o, &importance);
-    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i], importance);
-    sr_imatrix_free(importance);
-    open_release(&o);
+    data from = {0};
+    if (!code) code = find_data(args, model, &from);
+    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i], &from);
+    sr_imatrix_free(from.importance);
+    open_release(&from.opened);
+    free(from.ids);
     free(model);
     return code;
 }

@@ -326,6 +326,9 @@ typedef struct sr_step_view {
 /* The forward pass: straight-line, one layer after the other. Leaves the last layer's residual stream in
  * scratch->x [T][d_model]. SR_CANCELLED when the flag was seen. */
 sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *scratch, const sr_step_view *step);
+/* One layer of it, on the residual stream in scratch->x. */
+void sr_decoder_layer(const sr_decoder *dec, sr_dev *dev, const sr_scratch *scratch, const sr_step_view *step,
+                      int layer);
 /* logits[n][V] of n rows of the residual stream. x [n][d_model] is normalized in place. */
 void sr_decoder_logits(const sr_decoder *dec, sr_dev *dev, float *x, int n, float *logits);
 

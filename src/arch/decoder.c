@@ -182,31 +182,34 @@ static void attend(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, cons
     ops->matmul(dev, attn_out, 1, s->attn, T, n_q, (float *[]){s->branch}, (int64_t[]){d});
 }
 
-sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_step_view *step) {
+void sr_decoder_layer(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_step_view *step, int layer) {
     const sr_hparams *h = &dec->h;
     const sr_device *ops = dev->ops;
     const sr_norm_kind norm = dec->arch->norm;
+    const sr_layer *l = &dec->layer[layer];
     const int T = step->T, d = h->d_model;
 
-    ops->embed(dev, &dec->embed, step->ids, T, h->embed_scale, s->x); /* x [T][d] */
-    for (int i = 0; i < h->n_layer; i++) {
-        const sr_layer *l = &dec->layer[i];
+    ops->norm(dev, norm, s->x, T, 1, d, d, l->attn_norm.weight, l->attn_norm.bias, h->eps, s->normed, d);
+    (l->latent ? sr_latent_attend : attend)(dec, dev, s, step, layer);
+    if (l->attn_post_norm.weight)
+        ops->norm(dev, norm, s->branch, T, 1, d, d, l->attn_post_norm.weight, l->attn_post_norm.bias, h->eps, s->branch,
+                  d);
+    ops->add(dev, s->x, s->branch, (int64_t)T * d, h->residual_scale);
+
+    if (l->ffn_norm.weight) /* else the MLP stands beside attention and shares its norm */
+        ops->norm(dev, norm, s->x, T, 1, d, d, l->ffn_norm.weight, l->ffn_norm.bias, h->eps, s->normed, d);
+    (l->mixture ? mixture : mlp)(dec, dev, s, l, T, s->branch);
+    if (l->ffn_post_norm.weight)
+        ops->norm(dev, norm, s->branch, T, 1, d, d, l->ffn_post_norm.weight, l->ffn_post_norm.bias, h->eps, s->branch,
+                  d);
+    ops->add(dev, s->x, s->branch, (int64_t)T * d, h->residual_scale);
+}
+
+sr_status sr_decoder_forward(const sr_decoder *dec, sr_dev *dev, const sr_scratch *s, const sr_step_view *step) {
+    dev->ops->embed(dev, &dec->embed, step->ids, step->T, dec->h.embed_scale, s->x); /* x [T][d] */
+    for (int i = 0; i < dec->h.n_layer; i++) {
         if (*step->cancel) return SR_CANCELLED;
-
-        ops->norm(dev, norm, s->x, T, 1, d, d, l->attn_norm.weight, l->attn_norm.bias, h->eps, s->normed, d);
-        (l->latent ? sr_latent_attend : attend)(dec, dev, s, step, i);
-        if (l->attn_post_norm.weight)
-            ops->norm(dev, norm, s->branch, T, 1, d, d, l->attn_post_norm.weight, l->attn_post_norm.bias, h->eps,
-                      s->branch, d);
-        ops->add(dev, s->x, s->branch, (int64_t)T * d, h->residual_scale);
-
-        if (l->ffn_norm.weight) /* else the MLP stands beside attention and shares its norm */
-            ops->norm(dev, norm, s->x, T, 1, d, d, l->ffn_norm.weight, l->ffn_norm.bias, h->eps, s->normed, d);
-        (l->mixture ? mixture : mlp)(dec, dev, s, l, T, s->branch);
-        if (l->ffn_post_norm.weight)
-            ops->norm(dev, norm, s->branch, T, 1, d, d, l->ffn_post_norm.weight, l->ffn_post_norm.bias, h->eps,
-                      s->branch, d);
-        ops->add(dev, s->x, s->branch, (int64_t)T * d, h->residual_scale);
+        sr_decoder_layer(dec, dev, s, step, i);
     }
     return SR_OK;
 }

@@ -284,7 +284,7 @@ void sr_lock_drop(sr_lock *lock) {
 
 sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *err) {
     struct stat st;
-    slab->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    slab->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (slab->fd < 0) return fail_errno(err, path, "open for writing");
     sr_status s = SR_OK;
     if (fstat(slab->fd, &st) != 0 || !S_ISREG(st.st_mode))
@@ -305,6 +305,18 @@ sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void 
         if (w < 0 && errno == EINTR) continue;
         if (w <= 0) return fail_errno(err, path, "write");
         p += w, at += w, n -= (size_t)w;
+    }
+    return SR_OK;
+}
+
+sr_status sr_slab_read(const sr_slab *slab, const char *path, int64_t at, void *data, size_t n, sr_err *err) {
+    char *p = data;
+    while (n > 0) {
+        ssize_t r = pread(slab->fd, p, n, at);
+        if (r < 0 && errno == EINTR) continue;
+        if (r < 0) return fail_errno(err, path, "read");
+        if (r == 0) return sr_fail(err, SR_IO, "%s: the file ends too early", path);
+        p += r, at += r, n -= (size_t)r;
     }
     return SR_OK;
 }

@@ -54,6 +54,7 @@ typedef struct sr_slab {
 sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *err);
 /* `path` is for messages. */
 sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void *data, size_t n, sr_err *err);
+sr_status sr_slab_read(const sr_slab *slab, const char *path, int64_t at, void *data, size_t n, sr_err *err);
 /* Waits until what was written is on the medium. */
 sr_status sr_slab_sync(sr_slab *slab, const char *path, sr_err *err);
 sr_status sr_slab_close(sr_slab *slab, const char *path, sr_err *err);

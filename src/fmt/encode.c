@@ -12,6 +12,7 @@ struct pass {
     const sr_source *from;
     const float *importance; /* [..][K], of so many rows each */
     int64_t importance_rows;
+    int64_t row0, end;
     float *scratch; /* [threads][SR_ENCODE_ROWS][K] */
     sr_peaks peaks;
     float *most;
@@ -47,8 +48,8 @@ static void find_peaks(void *ctx, int item, int thread) {
 
 static void round_rows(void *ctx, int item, int thread) {
     const struct pass *p = ctx;
-    int64_t n, row = (int64_t)item * SR_ENCODE_ROWS;
-    const float *src = rows_of(p, row, p->w->N, thread, &n);
+    int64_t n, row = p->row0 + (int64_t)item * SR_ENCODE_ROWS;
+    const float *src = rows_of(p, row, p->end, thread, &n);
     for (int64_t i = 0, m; i < n; i += m) {
         const float *importance = p->importance;
         m = n - i;
@@ -106,14 +107,32 @@ sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_e
     return s;
 }
 
+static void round_all(struct pass *p, int threads) {
+    sr_pool_for(threads, (int)((p->end - p->row0 + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), round_rows, p);
+}
+
+sr_status sr_encode_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const float *importance,
+                         int threads, sr_err *err) {
+    struct pass p;
+    sr_status s = open_pass(&p, w, from, threads, err);
+    p.row0 = row0;
+    p.end = row0 + n;
+    p.importance = importance;
+    p.importance_rows = w->N;
+    if (s == SR_OK) round_all(&p, threads);
+    free(p.scratch);
+    return s;
+}
+
 sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int n_importance, int threads,
                     sr_err *err) {
     struct pass p;
     sr_status s = open_pass(&p, w, from, threads, err);
     if (s == SR_OK) s = begin(&p, threads, err);
+    p.end = w->N;
     p.importance = importance;
     p.importance_rows = importance ? w->N / n_importance : 0;
-    if (s == SR_OK) sr_pool_for(threads, (int)((w->N + SR_ENCODE_ROWS - 1) / SR_ENCODE_ROWS), round_rows, &p);
+    if (s == SR_OK) round_all(&p, threads);
     free(p.scratch);
     return s;
 }

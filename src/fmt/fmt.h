@@ -316,6 +316,10 @@ sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_e
  * this shape cannot be written. */
 sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance, int n_importance, int threads,
                     sr_err *err);
+/* Rows row0 .. row0 + n of a weight that has begun, in parallel; row0 is a multiple of SR_ENCODE_ROWS. importance [K]
+ * or NULL. */
+sr_status sr_encode_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const float *importance,
+                         int threads, sr_err *err);
 /* Round to nearest (fit, snap, store or encode) of rows row0 .. row0+n of a weight made by sr_weight_create, begun
  * already. src[n][K]. Thread-safe on distinct rows, where row0 is a multiple of SR_ENCODE_ROWS. The format must be
  * writable. */

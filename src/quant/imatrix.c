@@ -1,5 +1,5 @@
 /* Importance of columns: the mean square of what each matrix is multiplied with, over a text. It is summed up while the
- * model runs, by operations that stand in front of the device's own.
+ * model runs.
  *
  * Files, of llama.cpp (tools/imatrix, common/imatrix-loader): GGUF with NAME.in_sum2 [n][K] and NAME.counts [n] of f32,
  * n the experts; and the older .dat: i32 entries; each i32 length, name, i32 calls, i32 values, f32 mean square *
@@ -20,21 +20,13 @@ typedef struct entry {
     char name[SR_NAME]; /* as GGUF calls it, without ".weight" */
     int n;              /* matrices: experts, or 1 */
     int64_t K;
-    double *sum;        /* [n][K] of squares */
-    double *tokens;     /* [n] */
-    const sr_weight *w; /* while collecting; of experts the first */
+    double *sum;    /* [n][K] of squares */
+    double *tokens; /* [n] */
 } entry;
 
-/* The device's operations with ours in front; first, so that dev->ops leads here. */
-struct spy {
-    sr_device ops;
-    const sr_device *inner;
-    sr_imatrix *im;
-};
-
 struct sr_imatrix {
-    struct spy spy;
-    sr_dev *dev; /* observed; NULL: no longer */
+    sr_watch *watch; /* NULL: no model is observed */
+    int *of_item;    /* [of the watch's]: its entry, or -1 */
     entry *entry;
     int n, cap;
     int64_t chunks;
@@ -73,80 +65,35 @@ static entry *add_entry(sr_imatrix *im, const char *name, int n, int64_t K, sr_e
 
 /* ---------------------------------------------------------------- while the model runs */
 
-static void add_rows(entry *e, int at, const float *x, int T, int64_t ld) {
-    double *sum = e->sum + (int64_t)at * e->K;
+static void add_rows(void *ctx, int item, int matrix, const float *x, int T, int64_t ld) {
+    const sr_imatrix *im = ctx;
+    const int at = im->of_item[item];
+    if (at < 0) return;
+    const entry *e = &im->entry[at];
+    double *sum = e->sum + (int64_t)matrix * e->K;
     for (int t = 0; t < T; t++)
         for (int64_t k = 0; k < e->K; k++) {
             const double v = x[t * ld + k];
             sum[k] += v * v;
         }
-    e->tokens[at] += T;
+    e->tokens[matrix] += T;
 }
 
-static entry *entry_of(sr_imatrix *im, const sr_weight *w) {
-    for (int i = 0; i < im->n; i++)
-        if (im->entry[i].w == w) return &im->entry[i];
-    return NULL;
-}
-
-static void spy_matmul(sr_dev *dev, const sr_weight *const *w, int n, const float *x, int T, int64_t ld_x,
-                       float *const *y, const int64_t *ld_y) {
-    const struct spy *spy = (const struct spy *)(const void *)dev->ops;
+/* An entry for each matrix that GGUF has a name for. */
+static sr_status name_items(sr_imatrix *im, const sr_arch *arch, sr_err *err) {
+    const sr_naming gguf = {arch, true, "", ""};
+    int n;
+    const sr_watched *item = sr_watch_items(im->watch, &n);
+    im->of_item = sr_arena_alloc(&im->arena, (size_t)n + 1, sizeof *im->of_item);
+    if (!im->of_item) return sr_fail(err, SR_NOMEM, "no memory for importances");
     for (int i = 0; i < n; i++) {
-        entry *e = entry_of(spy->im, w[i]);
-        if (e) add_rows(e, 0, x, T, ld_x);
+        char name[SR_NAME];
+        im->of_item[i] = -1;
+        if (!sr_name_full(&gguf, item[i].role, item[i].layer, "", name)) continue;
+        if (!add_entry(im, name, item[i].n, item[i].K, err)) return err->code;
+        im->of_item[i] = im->n - 1;
     }
-    spy->inner->matmul(dev, w, n, x, T, ld_x, y, ld_y);
-}
-
-static void spy_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr_choices *c, const float *x,
-                        int64_t ld_x, bool by_choice, float *const *y, const int64_t *ld_y) {
-    const struct spy *spy = (const struct spy *)(const void *)dev->ops;
-    for (int i = 0; i < n; i++) {
-        entry *e = entry_of(spy->im, w[i]->w);
-        for (int expert = 0; e && expert < c->n_expert; expert++)
-            for (int k = c->first[expert]; k < c->first[expert + 1]; k++)
-                add_rows(e, expert, x + (by_choice ? k : c->token[k]) * ld_x, 1, ld_x);
-    }
-    spy->inner->matmul_experts(dev, w, n, c, x, ld_x, by_choice, y, ld_y);
-}
-
-struct naming {
-    sr_imatrix *im;
-    sr_naming gguf;
-    sr_err *err;
-};
-static void watch(struct naming *n, sr_role role, int layer, const sr_weight *w, int experts, int64_t K) {
-    char name[SR_NAME];
-    if (n->err->code != SR_OK || !w->N || !sr_name_full(&n->gguf, role, layer, "", name)) return;
-    entry *e = add_entry(n->im, name, experts, K, n->err);
-    if (e) e->w = w;
-}
-
-static void watch_layer(struct naming *n, const sr_arch *arch, const sr_layer *l, int i) {
-    static const sr_role qkv[] = {SR_Q, SR_K, SR_V}, latent[] = {SR_Q, SR_KV_A};
-    for (int j = 0; j < l->n_qkv; j++)
-        watch(n,
-              l->latent       ? (j == 0 && l->latent->q_b.N ? SR_Q_A : latent[j])
-              : l->n_qkv == 1 ? SR_QKV
-                              : qkv[j],
-              i, &l->qkv[j], 1, l->qkv[j].K);
-    if (l->latent) watch(n, SR_Q_B, i, &l->latent->q_b, 1, l->latent->q_b.K);
-    watch(n, SR_ATTN_OUT, i, &l->attn_out, 1, l->attn_out.K);
-    const bool shared = l->mixture != NULL;
-    if (l->n_up == 1)
-        watch(n, shared ? SR_SHARED_GATE_UP : arch->ungated ? SR_UP : SR_GATE_UP, i, &l->up[0], 1, l->up[0].K);
-    for (int j = 0; j < 2 && l->n_up == 2; j++)
-        watch(n, shared ? (j ? SR_SHARED_UP : SR_SHARED_GATE) : j ? SR_UP : SR_GATE, i, &l->up[j], 1, l->up[j].K);
-    if (l->n_up) watch(n, shared ? SR_SHARED_DOWN : SR_DOWN, i, &l->down, 1, l->down.K);
-    const sr_mixture *m = l->mixture;
-    if (!m) return;
-    const int E = (int)m->router.N;
-    watch(n, SR_ROUTER, i, &m->router, 1, m->router.K);
-    if (m->n_up == 1) watch(n, SR_EXPERTS_GATE_UP, i, m->up[0].w, E, m->up[0].K);
-    for (int j = 0; j < 2 && m->n_up == 2; j++)
-        watch(n, j ? SR_EXPERTS_UP : SR_EXPERTS_GATE, i, m->up[j].w, E, m->up[j].K);
-    watch(n, SR_EXPERTS_DOWN, i, m->down.w, E, m->down.K);
+    return SR_OK;
 }
 
 sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err) {
@@ -154,19 +101,13 @@ sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err) {
     err = err ? err : &none;
     sr_imatrix *im = *out = calloc(1, sizeof *im);
     if (!im) return sr_fail(err, SR_NOMEM, "no memory for importances");
-    struct naming n = {im, {m->dec.arch, true, "", ""}, err};
-    for (int i = 0; i < m->dec.h.n_layer; i++) watch_layer(&n, m->dec.arch, &m->dec.layer[i], i);
-    if (err->code != SR_OK) {
+    sr_status s = sr_watch_open(m, add_rows, im, &im->watch, err);
+    if (s == SR_OK) s = name_items(im, m->dec.arch, err);
+    if (s != SR_OK) {
         sr_imatrix_free(im);
         *out = NULL;
-        return err->code;
     }
-    im->dev = m->engine->dev;
-    im->spy = (struct spy){*im->dev->ops, im->dev->ops, im};
-    im->spy.ops.matmul = spy_matmul;
-    im->spy.ops.matmul_experts = spy_experts;
-    im->dev->ops = &im->spy.ops;
-    return SR_OK;
+    return s;
 }
 
 void sr_imatrix_chunk(sr_imatrix *im) {
@@ -175,7 +116,7 @@ void sr_imatrix_chunk(sr_imatrix *im) {
 
 void sr_imatrix_free(sr_imatrix *im) {
     if (!im) return;
-    if (im->dev) im->dev->ops = im->spy.inner;
+    sr_watch_close(im->watch);
     sr_arena_free(&im->arena);
     free(im->entry);
     free(im);

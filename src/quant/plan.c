@@ -1,4 +1,5 @@
 /* What becomes what, from the directory of the source alone. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,7 @@ static bool is_matrix_role(sr_role role) {
 
 static sr_job *add_job(sr_quantizer *q, const char *module, sr_err *err) {
     sr_job *j = &q->job[q->n_jobs];
-    *j = (sr_job){.layer = -1, .error = -1};
+    *j = (sr_job){.layer = -1, .expert = -1, .error = -1, .seen = -1};
     j->module = sr_arena_strndup(&q->arena, module, strlen(module));
     if (!j->module) {
         no_memory(err);
@@ -69,8 +70,8 @@ static sr_job *add_job(sr_quantizer *q, const char *module, sr_err *err) {
 }
 
 /* A module whose parts are those of a matrix. */
-static sr_status add_matrix(sr_quantizer *q, const char *module, sr_role role, int layer, const sr_weight *w,
-                            sr_err *err) {
+static sr_status add_matrix(sr_quantizer *q, const char *module, sr_role role, int layer, int expert,
+                            const sr_weight *w, sr_err *err) {
     sr_job *j = add_job(q, module, err);
     if (!j) return err->code;
     const char **from = sr_arena_small(&q->arena, 1, sizeof *from);
@@ -80,6 +81,7 @@ static sr_status add_matrix(sr_quantizer *q, const char *module, sr_role role, i
     j->n_from = 1;
     j->role = role;
     j->layer = layer;
+    j->expert = expert;
     j->N = w->N;
     j->K = w->K;
     j->was = w->fmt;
@@ -126,7 +128,7 @@ static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
         if (gathered && sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix) && !*suffix &&
             is_matrix_role(role) && sr_weight_bind(file, q->config, module, -1, -1, NULL, &w, &none) == SR_OK &&
             w.N > 1)
-            s = add_matrix(q, module, role, layer, &w, err);
+            s = add_matrix(q, module, role, layer, expert, &w, err);
         else
             s = add_copies(q, &parts, err);
     }
@@ -157,7 +159,7 @@ static void choose_mix(sr_quantizer *q) {
                                 .n_kv_head = q->h.n_kv_head,
                                 .n_expert = q->h.gating.n,
                                 .tied = q->h.tied,
-                                .has_importance = q->importance != NULL,
+                                .has_importance = q->method != SR_RTN,
                                 .arch = q->arch->gguf_name ? q->arch->gguf_name : ""};
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
@@ -364,6 +366,78 @@ static sr_status copy_values(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- */
 
+int sr_job_experts(const sr_quantizer *q, const sr_job *j) {
+    const bool stack = j->expert < 0 && sr_calibration_place(j->role) >= sr_calibration_place(SR_EXPERTS_GATE);
+    const int n = j->n_from > 1 ? j->n_from : stack ? q->h.gating.n : 1;
+    return j->n_from > 1 || (n > 0 && j->N % n == 0) ? n : 1;
+}
+
+/* As tensors come, or for a calibration layer by layer, what is multiplied with the same one behind the other. */
+struct place {
+    int job, layer, input, expert;
+};
+static int by_place(const void *a, const void *b) {
+    const struct place *x = a, *y = b;
+    return x->layer != y->layer     ? x->layer - y->layer
+           : x->input != y->input   ? x->input - y->input
+           : x->expert != y->expert ? x->expert - y->expert
+                                    : x->job - y->job;
+}
+static int layer_of(const sr_quantizer *q, const char *name) {
+    sr_role role;
+    int layer, expert;
+    const char *suffix;
+    return sr_name_parse(&q->naming, name, &role, &layer, &expert, &suffix) ? layer : -1;
+}
+static sr_status order_jobs(sr_quantizer *q, sr_err *err) {
+    struct place *place = malloc(((size_t)q->n_jobs + 1) * sizeof *place);
+    q->order = sr_arena_small(&q->arena, (size_t)q->n_jobs + 1, sizeof *q->order);
+    if (!place || !q->order) {
+        free(place);
+        return no_memory(err);
+    }
+    for (int i = 0; i < q->n_jobs; i++) {
+        sr_job *j = &q->job[i];
+        place[i] = (struct place){i, j->layer, sr_calibration_place(j->role), j->expert};
+        if (j->copy) place[i].layer = j->layer = layer_of(q, j->copy->name), place[i].input = INT_MAX;
+    }
+    if (sr_method_calibrates(q->method)) qsort(place, (size_t)q->n_jobs, sizeof *place, by_place);
+    for (int i = 0; i < q->n_jobs; i++) q->order[i] = place[i].job;
+    free(place);
+    return SR_OK;
+}
+
+static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr_err *err) {
+    static const struct {
+        const char *name;
+        sr_method method;
+    } known[] = {{"rtn", SR_RTN}, {"imatrix", SR_IMATRIX}, {"gptq", SR_GPTQ}, {"awq", SR_AWQ}};
+    q->importance = o->importance;
+    q->calibration.ids = o->calibration;
+    q->calibration.n_windows = o->n_windows;
+    q->calibration.n_ctx = o->window;
+    q->calibration_bytes = (int64_t)256 << 20;
+    q->damp = 0.01;
+    q->method = o->importance ? SR_IMATRIX : SR_RTN;
+    if (!o->method) return SR_OK;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(o->method, known[i].name) == 0) {
+            q->method = known[i].method;
+            if (q->method == SR_RTN) q->importance = NULL;
+            if (q->method == SR_IMATRIX && !o->importance)
+                return sr_fail(err, SR_INVALID, "method imatrix needs importances: --imatrix or --calibration-file");
+            if (sr_method_calibrates(q->method) && (!o->calibration || o->n_windows < 1 || o->window < 1))
+                return sr_fail(err, SR_INVALID, "method %s needs a text to calibrate with: --calibration-file",
+                               o->method);
+            for (int64_t t = 0; sr_method_calibrates(q->method) && t < o->n_windows * o->window; t++)
+                if (o->calibration[t] < 0 || o->calibration[t] >= q->h.n_vocab)
+                    return sr_fail(err, SR_INVALID, "calibration: found token %d, expected 0 to %d", o->calibration[t],
+                                   q->h.n_vocab - 1);
+            return SR_OK;
+        }
+    return sr_fail(err, SR_INVALID, "--method: found '%.32s', expected rtn, imatrix, gptq or awq", o->method);
+}
+
 static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_options *o, sr_err *err) {
     sr_status s = sr_target_parse(o->to, &q->target, err);
     sr_file_options file = {.format = o->format};
@@ -371,6 +445,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_qconfig_read(q->file, &q->arena, &q->config, err);
     if (s == SR_OK) s = sr_arch_find(q->file, &q->arch, err);
     if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
+    if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
     if (!q->target.gguf && q->file->gguf)
         return sr_fail(err, SR_UNSUPPORTED, "%s is %s: --to %s would be another container, which is not written yet",
@@ -383,6 +458,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) choose(q);
     if (s == SR_OK) s = list_parts(q, err);
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
+    if (s == SR_OK) s = order_jobs(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
 
@@ -396,7 +472,7 @@ sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quant
     if (!q) return no_memory(err);
     q->threads = options->threads > 0 ? options->threads : sr_cpu_count();
     q->overwrite = options->overwrite;
-    q->importance = options->importance;
+    q->format = options->format;
     q->shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : (int64_t)5 * SHARD;
     q->progress = options->progress;
     q->user = options->user;
@@ -456,7 +532,7 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {
     if (i < 0 || i >= q->n_jobs) return false;
     const sr_job *j = &q->job[i];
-    *t = (sr_quantize_tensor){.name = j->module, .N = j->N, .K = j->K, .error = j->error};
+    *t = (sr_quantize_tensor){.name = j->module, .N = j->N, .K = j->K, .error = j->error, .seen = j->seen};
     t->from = j->was ? j->was->name : j->copy->type->name;
     t->to = j->fmt ? j->fmt->name : NULL;
     for (int p = 0; p < j->n_parts; p++) t->bytes += q->part[j->first_part + p].bytes;

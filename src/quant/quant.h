@@ -9,6 +9,17 @@
 
 enum { SR_TARGET_TEXT = 96 };
 
+/* How codes are chosen. */
+typedef enum sr_method {
+    SR_RTN,     /* the nearest to each weight */
+    SR_IMATRIX, /* scales for weights of an importance each */
+    SR_GPTQ,    /* later weights make up for the errors of earlier ones */
+    SR_AWQ      /* columns with large inputs are made larger, and their inputs smaller */
+} sr_method;
+static inline bool sr_method_calibrates(sr_method m) {
+    return m == SR_GPTQ || m == SR_AWQ;
+}
+
 /* What a --to says. */
 typedef struct sr_target {
     char text[SR_TARGET_TEXT]; /* as it was given, lower case */
@@ -50,9 +61,12 @@ typedef struct sr_job {
     bool dropped;        /* it has no place in the result */
     bool as_f32, plus1;  /* of a vector: f32, and 1 added */
     sr_role role;
-    int layer;
+    int layer, expert; /* -1: of none, or of all experts */
     const char **from; /* [n_from] modules whose rows become one matrix, one behind the other */
     int n_from;
+    float *by_col,
+        *by_row;          /* NULL or factors of columns [experts][K] and rows [N]; by_row also of a vector's numbers */
+    bool around1;         /* of a vector: its numbers are factors minus 1 */
     int head_rows;        /* not 0: rows of each so many (a head) change from halves to pairs */
     int64_t N, K;         /* of all n_from */
     const sr_format *was; /* format of the source */
@@ -60,6 +74,7 @@ typedef struct sr_job {
     sr_qspec spec;
     int first_part, n_parts; /* of the plan's parts */
     double error;            /* relative squared error, once written; -1 before, or where none is computed */
+    double seen;             /* share of the rows that something was calibrated for; -1: nothing was to be */
 } sr_job;
 
 typedef struct sr_out_file {
@@ -69,7 +84,7 @@ typedef struct sr_out_file {
 
 struct sr_quantizer {
     sr_target target;
-    const char *source, *result; /* paths */
+    const char *source, *result, *format; /* paths; of the source, or NULL */
     sr_file *file;
     sr_qconfig *config;
     const sr_arch *arch;
@@ -78,6 +93,7 @@ struct sr_quantizer {
     sr_arena arena;
     sr_job *job;
     int n_jobs;
+    int *order;               /* [n_jobs]: in which they are carried out */
     sr_part *part;            /* of the result, in the order of jobs */
     int *part_file, *part_at; /* [n_parts]: where each lies */
     int n_parts, cap_parts;
@@ -87,6 +103,14 @@ struct sr_quantizer {
     int n_values;
     sr_engine *engine; /* for the device's encoders */
     const sr_imatrix *importance;
+    sr_method method;
+    struct {
+        const int32_t *ids; /* [n_windows][n_ctx] */
+        int64_t n_windows;
+        int n_ctx;
+    } calibration;
+    int64_t calibration_bytes; /* of moments at a time, where a single one is not more */
+    double damp;
     int threads;
     bool overwrite;
     int64_t bytes_in, bytes_out, shard_bytes;
@@ -95,11 +119,70 @@ struct sr_quantizer {
     void *user;
 };
 
+/* A vector's numbers as the model multiplies with them, out [n]; what `v` of them becomes once it is stored. */
+sr_status sr_job_vector(const sr_job *job, float *out, sr_err *err);
+const sr_format *sr_job_vector_format(const sr_job *job);
+float sr_job_stored(const sr_job *job, float v);
+/* Matrices that its rows are divided among evenly: experts, or 1. */
+int sr_job_experts(const sr_quantizer *q, const sr_job *job);
 /* The row of the source that becomes this one. */
 int64_t sr_job_row(const sr_job *job, int64_t row);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
+
+/* ---- watch.c: what a model's matrices are multiplied with ---- */
+
+typedef struct sr_watched {
+    const sr_weight *w; /* of experts the first */
+    sr_role role;       /* as GGUF divides them: experts are one stack */
+    int layer, n;       /* n: matrices, of experts */
+    int64_t K;
+} sr_watched;
+/* T rows [K], ld apart, that one of an item's matrices is about to be multiplied with. */
+typedef void (*sr_watch_fn)(void *ctx, int item, int matrix, const float *x, int T, int64_t ld);
+typedef struct sr_watch sr_watch;
+/* From now on fn is called for each multiplication of the model's engine; one watch at a time. */
+sr_status sr_watch_open(sr_model *m, sr_watch_fn fn, void *ctx, sr_watch **out, sr_err *err);
+const sr_watched *sr_watch_items(const sr_watch *w, int *n);
+void sr_watch_close(sr_watch *w);
+
+/* ---- calibrate.c: second moments of what matrices are multiplied with ---- */
+
+/* Over a text, of one matrix or of several that are multiplied with the same. */
+typedef struct sr_moments {
+    int64_t K, tokens;
+    float *h;       /* [K][K], upper triangle: mean of x x^T; once factored U of U diag(d) U^T, unit upper triangular */
+    float *d;       /* [K], once factored */
+    int32_t *order; /* [K]: row i of h is column order[i]; NULL: i */
+    bool factored;
+} sr_moments;
+typedef struct sr_calibration sr_calibration;
+/* Of the quantizer's source and text; `stage` is where the states of all tokens go to (files without a name). */
+/* Matrices are asked for in the order of layers, and in this order inside of one. */
+int sr_calibration_place(sr_role role);
+bool sr_calibration_knows(sr_role role);
+sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calibration **out, sr_err *err);
+void sr_calibration_close(sr_calibration *c);
+/* What the matrices in this role are multiplied with: `matrix` counts experts, else 0. *out is NULL where nothing is
+ * known: another role, an expert that was never chosen, a layer before the last one asked for. It stays until the next
+ * call, and for the same input as long as nothing else is asked for. */
+sr_status sr_calibration_moments(sr_calibration *c, int layer, sr_role role, int matrix, sr_moments **out, sr_err *err);
+/* Factors, once: `damp` times the diagonal's mean is added to it. sorted: columns by their diagonal, the largest first.
+ */
+sr_status sr_moments_factor(sr_moments *m, bool sorted, double damp, int threads, sr_err *err);
+
+/* ---- awq.c ---- */
+
+/* Sets by_col and by_row of the jobs of a layer, in the arena. */
+sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
+
+/* ---- gptq.c ---- */
+
+/* Rows row0 .. row0 + n of a weight that has begun (sr_encode_begin), from their source: each column is rounded to what
+ * makes up best for the errors of those before it, given factored moments. With m->order, w->perm is the same. */
+sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
+                       sr_err *err);
 
 /* ---- imatrix.c ---- */
 

@@ -27,6 +27,7 @@ struct run {
     int *waiting; /* jobs that are written and not in the journal yet */
     int n_waiting;
     bool *done; /* [n_jobs] */
+    sr_calibration *calibration;
     sr_err *err;
 };
 
@@ -37,6 +38,13 @@ static void identity(const sr_quantizer *q, char hex[SR_DIGEST_HEX]) {
     sr_digest d = sr_sha256();
     sr_digest_add(&d, SR_VERSION, sizeof SR_VERSION);
     sr_digest_add(&d, q->target.text, strlen(q->target.text) + 1);
+    sr_digest_add(&d, &q->method, sizeof q->method);
+    if (q->calibration.ids) {
+        sr_digest_add(&d, &q->damp, sizeof q->damp);
+        sr_digest_add(&d, &q->calibration.n_ctx, sizeof q->calibration.n_ctx);
+        sr_digest_add(&d, q->calibration.ids,
+                      (size_t)(q->calibration.n_windows * q->calibration.n_ctx) * sizeof *q->calibration.ids);
+    }
     for (int f = 0; f < q->n_out; f++) sr_digest_add(&d, q->out[f].content.head, q->out[f].content.n_head);
     for (int i = 0; i < q->file->n_shards; i++) {
         const sr_map *m = &q->file->shard[i].map;
@@ -166,8 +174,8 @@ struct check {
     const sr_weight *to;
 };
 
-static sr_status encode(sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena,
-                        sr_err *err) {
+static sr_status with_importance(const sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from,
+                                 sr_arena *arena, sr_err *err) {
     const sr_naming gguf = {q->arch, true, "", ""};
     char name[SR_NAME];
     float *importance = NULL;
@@ -177,6 +185,62 @@ static sr_status encode(sr_quantizer *q, const sr_job *j, sr_weight *to, const s
         s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
     if (s != SR_OK) return s;
     return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
+}
+
+/* By the moments of what its rows are multiplied with, an expert after the other. */
+static sr_status with_moments(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_err *err) {
+    const sr_quantizer *q = r->q;
+    const int n = sr_job_experts(q, j);
+    const int64_t rows = j->N / n;
+    int64_t seen = 0;
+    sr_status s = SR_OK;
+    for (int i = 0; i < n && s == SR_OK; i++) {
+        sr_moments *m;
+        s = sr_calibration_moments(r->calibration, j->layer, j->role, j->expert >= 0 ? j->expert : i, &m, err);
+        if (s == SR_OK && m && m->K != j->K) m = NULL;
+        if (s == SR_OK && m) s = sr_moments_factor(m, j->spec.act_order, q->damp, q->threads, err);
+        if (s == SR_OK && i == 0) {
+            if (m && m->order) s = sr_weight_reorder(to, m->order, err);
+            if (s == SR_OK) s = sr_encode_begin(to, from, q->threads, err);
+        }
+        if (s != SR_OK) break;
+        seen += m ? rows : 0;
+        s = m ? sr_gptq_rows(to, from, i * rows, rows, m, q->threads, err)
+              : sr_encode_rows(to, from, i * rows, rows, NULL, q->threads, err);
+    }
+    j->seen = (double)seen / (double)j->N;
+    return s;
+}
+
+/* Scaled columns, and what is left of their inputs' sizes as importance. */
+static sr_status with_scales(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_err *err) {
+    const sr_quantizer *q = r->q;
+    const int n = sr_job_experts(q, j);
+    const int64_t rows = j->N / n, K = j->K;
+    float *importance = malloc((size_t)K * sizeof *importance);
+    int64_t seen = 0;
+    sr_status s = importance ? sr_encode_begin(to, from, q->threads, err)
+                             : sr_fail(err, SR_NOMEM, "%s: no memory for importances", j->module);
+    for (int i = 0; i < n && s == SR_OK; i++) {
+        sr_moments *m;
+        s = sr_calibration_moments(r->calibration, j->layer, j->role, j->expert >= 0 ? j->expert : i, &m, err);
+        if (s == SR_OK && m && m->K != K) m = NULL;
+        for (int64_t k = 0; k < K && s == SR_OK && m; k++) {
+            const float by = j->by_col ? j->by_col[i * K + k] : 1;
+            importance[k] = m->h[k * K + k] / (by * by);
+        }
+        seen += m ? rows : 0;
+        if (s == SR_OK) s = sr_encode_rows(to, from, i * rows, rows, m ? importance : NULL, q->threads, err);
+    }
+    j->seen = (double)seen / (double)j->N;
+    free(importance);
+    return s;
+}
+
+static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena, sr_err *err) {
+    const bool known = j->layer >= 0 && sr_calibration_knows(j->role);
+    if (!r->calibration || !to->fmt->fit || !known) return with_importance(r->q, j, to, from, arena, err);
+    return (r->q->method == SR_AWQ ? with_scales : with_moments)(r, j, to, from, err);
 }
 
 static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
@@ -190,7 +254,7 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
     const sr_device *ops = r->q->engine->dev->ops;
     if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(r->q->engine->dev, j->fmt) : NULL;
-    if (s == SR_OK) s = encode(r->q, j, &to, from, &arena, err);
+    if (s == SR_OK) s = encode(r, j, &to, from, &arena, err);
     if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
     if (s == SR_OK && !isfinite(j->error))
         s = sr_fail(err, SR_CORRUPT, "%s: its weights are not all finite numbers; nothing sensible can be made of them",
@@ -207,25 +271,24 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     return s;
 }
 
-/* A vector as f32. */
-static sr_status write_f32(struct run *r, const sr_job *j) {
-    const sr_part *p = j->copy;
-    const sr_format *fmt = sr_format_by_name(p->type->name);
-    float *out = malloc((size_t)p->n_elements * sizeof *out + 1);
-    if (!out || !fmt) {
-        free(out);
-        return sr_fail(r->err, SR_NOMEM, "%s: no memory to convert it", p->name);
+/* A vector that changes: its type, the order of what it has a head each, or its values. */
+static sr_status write_vector(struct run *r, const sr_job *j) {
+    const sr_format *to = sr_job_vector_format(j);
+    const int64_t n = j->copy->n_elements, bytes = r->q->part[j->first_part].bytes;
+    float *out = malloc((size_t)n * sizeof *out + 1);
+    uint8_t *data = malloc((size_t)bytes + 1);
+    sr_status s = out && data ? sr_job_vector(j, out, r->err)
+                              : sr_fail(r->err, SR_NOMEM, "%s: no memory to convert it", j->copy->name);
+    if (s == SR_OK) {
+        sr_weight w = {.fmt = to, .N = 1, .K = n};
+        w.plane[0].data = data;
+        w.plane[0].stride = w.plane[0].bytes = bytes;
+        for (int64_t i = 0; i < n; i++) out[i] = out[i] * (j->by_row ? j->by_row[i] : 1) - (j->around1 ? 1 : 0);
+        to->encode(&w, 0, out, NULL);
+        s = put(r, j->first_part, data, bytes);
     }
-    sr_weight w = {.fmt = fmt, .N = 1, .K = p->n_elements};
-    w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
-    w.plane[0].stride = w.plane[0].bytes = p->bytes;
-    if (j->head_rows) { /* a bias of rows that change places */
-        for (int64_t i = 0; i < p->n_elements; i++) fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
-    } else
-        fmt->decode(&w, 0, 0, p->n_elements, out);
-    for (int64_t i = 0; i < p->n_elements && j->plus1; i++) out[i] += 1;
-    sr_status s = put(r, j->first_part, out, p->n_elements * (int64_t)sizeof *out);
     free(out);
+    free(data);
     return s;
 }
 
@@ -234,8 +297,8 @@ static sr_status write_job(struct run *r, int i) {
     sr_job *j = &q->job[i];
     sr_status s = SR_OK;
     if (j->dropped) return SR_OK;
-    if (j->copy && j->as_f32)
-        s = write_f32(r, j);
+    if (j->copy && (j->as_f32 || j->by_row))
+        s = write_vector(r, j);
     else if (j->copy)
         s = put(r, j->first_part, j->copy->data, j->copy->bytes);
     else if (j->fmt) {
@@ -417,6 +480,14 @@ static sr_status check_result(struct run *r) {
 
 /* ---------------------------------------------------------------- */
 
+/* The scales of a layer, unless all of it was written by an earlier run. */
+static sr_status begin_layer(struct run *r, int layer) {
+    const sr_quantizer *q = r->q;
+    bool all = true;
+    for (int i = 0; i < q->n_jobs; i++) all = all && (q->job[i].layer != layer || r->done[i]);
+    return all ? SR_OK : sr_awq_layer(q, r->calibration, layer, &r->q->arena, r->err);
+}
+
 sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err) {
     sr_err own = {0};
     struct run r = {.q = q, .err = err ? err : &own};
@@ -425,12 +496,20 @@ sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err) {
     sr_status s = open_stage(&r, resume);
     double total = 1, done = 0;
     for (int i = 0; i < q->n_jobs; i++) total += (double)q->job[i].N * (double)q->job[i].K;
-    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+    int layer = -1;
+    if (s == SR_OK && sr_method_calibrates(q->method)) s = sr_calibration_open(q, r.stage, &r.calibration, r.err);
+    for (int at = 0; at < q->n_jobs && s == SR_OK; at++) {
+        const int i = q->order[at];
         if (q->progress && !q->progress(q->user, "quantizing", done, total))
             s = sr_fail(r.err, SR_CANCELLED, "stopped; --resume goes on at %s", q->job[i].module);
+        if (s == SR_OK && q->method == SR_AWQ && q->job[i].layer > layer) {
+            layer = q->job[i].layer;
+            s = begin_layer(&r, layer);
+        }
         if (s == SR_OK && !r.done[i]) s = write_job(&r, i);
         done += (double)q->job[i].N * (double)q->job[i].K;
     }
+    sr_calibration_close(r.calibration);
     if (r.journal.fd >= 0 && (s == SR_OK || s == SR_CANCELLED)) {
         sr_err later = {0};
         sr_err *const keep = r.err;

@@ -305,6 +305,7 @@ static sr_status matrix_job(sr_quantizer *q, sr_job *j, int *n, int expert, sr_e
         if (!from) return sr_fail(err, SR_NOMEM, "no memory for a plan");
         from[0] = j->from[0];
         j->from = from;
+        j->expert = -1;
         if (expert != 0) return cannot(q, "a mixture whose experts are not in order", err);
     }
     if (q->h.rope != q->arch->gguf_rope && (j->role == SR_Q || j->role == SR_K)) {

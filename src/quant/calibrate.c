@@ -1,0 +1,415 @@
+/* Second moments of what matrices are multiplied with, one layer at a time: the states of all windows of a text are
+ * kept in two files, before and behind the layer, and pass through it as often as it takes to sum up what is asked for
+ * within the budget. What comes of it is the model as it was before anything was quantized. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/disk.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "core/core.h"
+#include "quant/algebra.h"
+#include "quant/quant.h"
+
+enum { GATHER = 256 };
+
+/* Matrices that are multiplied with the same. */
+typedef enum kind { ATTN_IN, Q_B_IN, OUT_IN, FFN_IN, DOWN_IN, SHARED_DOWN_IN, EXPERT_IN, EXPERT_DOWN_IN, N_KINDS } kind;
+
+static kind kind_of(sr_role role) {
+    switch (role) {
+    case SR_Q:
+    case SR_K:
+    case SR_V:
+    case SR_QKV:
+    case SR_Q_A:
+    case SR_KV_A:
+        return ATTN_IN;
+    case SR_Q_B:
+        return Q_B_IN;
+    case SR_ATTN_OUT:
+        return OUT_IN;
+    case SR_GATE:
+    case SR_UP:
+    case SR_GATE_UP:
+    case SR_SHARED_GATE:
+    case SR_SHARED_UP:
+    case SR_SHARED_GATE_UP:
+        return FFN_IN;
+    case SR_DOWN:
+        return DOWN_IN;
+    case SR_SHARED_DOWN:
+        return SHARED_DOWN_IN;
+    case SR_EXPERTS_GATE:
+    case SR_EXPERTS_UP:
+    case SR_EXPERTS_GATE_UP:
+    case SR_SWITCH_GATE:
+    case SR_SWITCH_UP:
+    case SR_EXPERT_GATE:
+    case SR_EXPERT_UP:
+        return EXPERT_IN;
+    case SR_EXPERTS_DOWN:
+    case SR_SWITCH_DOWN:
+    case SR_EXPERT_DOWN:
+        return EXPERT_DOWN_IN;
+    default:
+        return N_KINDS;
+    }
+}
+
+int sr_calibration_place(sr_role role) {
+    return kind_of(role);
+}
+
+bool sr_calibration_knows(sr_role role) {
+    return kind_of(role) != N_KINDS;
+}
+
+/* One input of the layer. */
+typedef struct input {
+    int item, matrix; /* of the watch: what shows it */
+    kind kind;
+    bool wanted, seen;  /* summed up in the pass that runs; a pass has */
+    sr_moments moments; /* h NULL: not held */
+} input;
+
+struct sr_calibration {
+    const sr_quantizer *q;
+    sr_model *model;
+    sr_session *session;
+    sr_watch *watch;
+    int blas_threads;
+    bool has_blas;
+    sr_slab state[2]; /* of the layer's input, and its output once ahead */
+    char *path[2];
+    float *row; /* [batch][d_model] */
+    int layer;  /* whose input state[0] is; -1: none yet */
+    bool ahead;
+    input *input; /* of the layer, in the order in which they are met */
+    int n_inputs;
+    int64_t held, most; /* bytes of moments, now and at most */
+    /* Rows of one input that wait for each other. */
+    float *gather; /* [GATHER][max K] */
+    int n_gather;
+    input *gathering;
+    sr_err *err;
+};
+
+static bool is_finite(const float *x, int64_t n) {
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * 0;
+    return sum == 0;
+}
+
+static void sum_up(sr_calibration *c, input *in, const float *x, int T, int64_t ld) {
+    sr_moments *m = &in->moments;
+    /* A token that is not a number is left out; one that is would be lost among them. */
+    for (int t = 0, from = 0; t <= T; t++) {
+        const bool good = t < T && is_finite(x + t * ld, m->K);
+        if (good) continue;
+        if (t > from) sr_add_products(m->h, (int)m->K, x + from * ld, t - from, ld, c->q->threads);
+        m->tokens += t - from;
+        from = t + 1;
+    }
+}
+
+static void flush(sr_calibration *c) {
+    if (c->gathering && c->n_gather) sum_up(c, c->gathering, c->gather, c->n_gather, c->gathering->moments.K);
+    c->n_gather = 0;
+    c->gathering = NULL;
+}
+
+static void see(void *ctx, int item, int matrix, const float *x, int T, int64_t ld) {
+    sr_calibration *c = ctx;
+    for (int i = 0; i < c->n_inputs; i++) {
+        input *in = &c->input[i];
+        if (in->item != item || in->matrix != matrix || !in->wanted) continue;
+        if (T >= GATHER) {
+            sum_up(c, in, x, T, ld);
+            return;
+        }
+        if (c->gathering != in || c->n_gather + T > GATHER) flush(c);
+        c->gathering = in;
+        for (int t = 0; t < T; t++, c->n_gather++)
+            memcpy(c->gather + c->n_gather * in->moments.K, x + t * ld, (size_t)in->moments.K * sizeof *x);
+        return;
+    }
+}
+
+/* ---------------------------------------------------------------- layers */
+
+static void drop(sr_calibration *c, input *in) {
+    if (in->moments.h) c->held -= in->moments.K * in->moments.K * (int64_t)sizeof(float);
+    free(in->moments.h);
+    free(in->moments.d);
+    free(in->moments.order);
+    in->moments = (sr_moments){.K = in->moments.K};
+}
+
+static sr_status list_inputs(sr_calibration *c) {
+    int n, all = 0;
+    const sr_watched *item = sr_watch_items(c->watch, &n);
+    for (int i = 0; i < c->n_inputs; i++) drop(c, &c->input[i]);
+    c->n_inputs = 0;
+    for (int i = 0; i < n; i++) all += item[i].layer == c->layer ? item[i].n : 0;
+    free(c->input);
+    c->input = calloc((size_t)all + 1, sizeof *c->input);
+    if (!c->input) return sr_fail(c->err, SR_NOMEM, "no memory to calibrate a layer");
+    bool met[N_KINDS + 1] = {false};
+    for (int i = 0; i < n; i++) {
+        const kind k = kind_of(item[i].role);
+        if (item[i].layer != c->layer || k == N_KINDS || met[k]) continue;
+        met[k] = true;
+        for (int m = 0; m < item[i].n; m++)
+            c->input[c->n_inputs++] = (input){.item = i, .matrix = m, .kind = k, .moments.K = item[i].K};
+    }
+    return SR_OK;
+}
+
+/* The layer over one piece of a window whose states are in c->row. */
+static void step(sr_calibration *c, int first, int T, int32_t table) {
+    sr_model *m = c->model;
+    sr_engine *e = m->engine;
+    const size_t bytes = (size_t)T * (size_t)m->dec.h.d_model * sizeof *c->row;
+    for (int t = 0; t < T; t++) e->pos[t] = first + t, e->rope_table[t] = table;
+    e->span[0] = (sr_span){0, T, first, c->session->kv};
+    const sr_step_view view = {T, e->ids, e->pos, e->rope_table, e->span, 1, &e->cancel};
+    e->dev->ops->begin(e->dev);
+    e->dev->ops->write(e->dev, e->scratch.x, c->row, bytes);
+    sr_decoder_layer(&m->dec, e->dev, &e->scratch, &view, c->layer);
+    e->dev->ops->read(e->dev, e->scratch.x, c->row, bytes);
+    e->dev->ops->end(e->dev, NULL);
+}
+
+static sr_status report(sr_calibration *c, double done) {
+    const sr_quantizer *q = c->q;
+    const int n = c->model->dec.h.n_layer;
+    char what[64];
+    snprintf(what, sizeof what, "calibrating layer %d of %d", c->layer + 1, n);
+    if (!q->progress || q->progress(q->user, what, done, 1)) return SR_OK;
+    return sr_fail(c->err, SR_CANCELLED, "stopped while calibrating; --resume goes on");
+}
+
+/* All windows through the layer; the states behind it are kept where there are none yet. */
+static sr_status pass(sr_calibration *c) {
+    const sr_quantizer *q = c->q;
+    const int d = c->model->dec.h.d_model, batch = c->model->engine->batch, n_ctx = q->calibration.n_ctx;
+    const int32_t table = sr_decoder_table(&c->model->dec, n_ctx);
+    sr_status s = SR_OK;
+    for (int64_t w = 0; w < q->calibration.n_windows && s == SR_OK; w++) {
+        s = report(c, (double)w / (double)q->calibration.n_windows);
+        for (int first = 0, T; first < n_ctx && s == SR_OK; first += T) {
+            T = n_ctx - first < batch ? n_ctx - first : batch;
+            const int64_t at = (w * n_ctx + first) * d * (int64_t)sizeof *c->row;
+            const size_t bytes = (size_t)T * (size_t)d * sizeof *c->row;
+            s = sr_slab_read(&c->state[0], c->path[0], at, c->row, bytes, c->err);
+            if (s == SR_OK) step(c, first, T, table);
+            if (s == SR_OK && !c->ahead) s = sr_slab_write(&c->state[1], c->path[1], at, c->row, bytes, c->err);
+        }
+    }
+    flush(c);
+    c->ahead = c->ahead || s == SR_OK;
+    return s;
+}
+
+/* The states of layer 0. */
+static sr_status embed(sr_calibration *c) {
+    const sr_quantizer *q = c->q;
+    sr_model *m = c->model;
+    sr_engine *e = m->engine;
+    const int d = m->dec.h.d_model;
+    const int64_t n = q->calibration.n_windows * q->calibration.n_ctx;
+    sr_status s = SR_OK;
+    for (int64_t at = 0; at < n && s == SR_OK; at += e->batch) {
+        const int T = n - at < e->batch ? (int)(n - at) : e->batch;
+        const size_t bytes = (size_t)T * (size_t)d * sizeof *c->row;
+        memcpy(e->ids, q->calibration.ids + at, (size_t)T * sizeof *e->ids);
+        e->dev->ops->begin(e->dev);
+        e->dev->ops->embed(e->dev, &m->dec.embed, e->ids, T, m->dec.h.embed_scale, e->scratch.x);
+        e->dev->ops->read(e->dev, e->scratch.x, c->row, bytes);
+        e->dev->ops->end(e->dev, NULL);
+        s = sr_slab_write(&c->state[0], c->path[0], at * d * (int64_t)sizeof *c->row, c->row, bytes, c->err);
+    }
+    c->layer = 0;
+    return s == SR_OK ? list_inputs(c) : s;
+}
+
+static sr_status go_to(sr_calibration *c, int layer) {
+    sr_status s = c->layer < 0 ? embed(c) : SR_OK;
+    while (s == SR_OK && c->layer < layer) {
+        for (int i = 0; i < c->n_inputs; i++) c->input[i].wanted = false;
+        if (!c->ahead) s = pass(c);
+        if (s != SR_OK) break;
+        const sr_slab now = c->state[0];
+        c->state[0] = c->state[1];
+        c->state[1] = now;
+        c->layer++;
+        c->ahead = false;
+        s = list_inputs(c);
+    }
+    return s;
+}
+
+/* Sums up this input, and those behind it as far as the budget reaches. */
+static sr_status collect(sr_calibration *c, input *first) {
+    for (int i = 0; i < c->n_inputs; i++) {
+        drop(c, &c->input[i]);
+        c->input[i].wanted = false;
+    }
+    for (input *in = first; in < c->input + c->n_inputs; in++) {
+        const int64_t K = in->moments.K, bytes = K * K * (int64_t)sizeof(float);
+        if (in != first && c->held + bytes > c->q->calibration_bytes) break;
+        in->moments.h = calloc((size_t)K * (size_t)K, sizeof(float));
+        in->moments.d = malloc((size_t)K * sizeof(float));
+        if (!in->moments.h || !in->moments.d) {
+            free(in->moments.h);
+            in->moments.h = NULL;
+            if (in == first)
+                return sr_fail(c->err, SR_NOMEM, "no memory for the moments of %lld columns: %lld MiB", (long long)K,
+                               (long long)bytes >> 20);
+            break;
+        }
+        in->wanted = in->seen = true;
+        c->held += bytes;
+    }
+    c->most = c->held > c->most ? c->held : c->most;
+    sr_status s = pass(c);
+    for (int i = 0; i < c->n_inputs && s == SR_OK; i++) {
+        sr_moments *m = &c->input[i].moments;
+        if (!c->input[i].wanted) continue;
+        for (int64_t k = 0; k < m->K * m->K && m->tokens > 0; k++) m->h[k] /= (float)m->tokens;
+    }
+    return s;
+}
+
+sr_status sr_calibration_moments(sr_calibration *c, int layer, sr_role role, int matrix, sr_moments **out,
+                                 sr_err *err) {
+    const kind k = kind_of(role);
+    c->err = err;
+    *out = NULL;
+    if (k == N_KINDS || layer < 0 || layer < c->layer) return SR_OK;
+    sr_status s = go_to(c, layer);
+    for (int i = 0; i < c->n_inputs && s == SR_OK; i++) {
+        input *in = &c->input[i];
+        if (in->kind != k || in->matrix != matrix) continue;
+        if (!in->moments.h) s = collect(c, in);
+        if (s == SR_OK && in->moments.tokens > 0) *out = &in->moments;
+        break;
+    }
+    return s;
+}
+
+/* ---------------------------------------------------------------- factors */
+
+struct by_diagonal {
+    float d;
+    int32_t column;
+};
+static int larger_first(const void *a, const void *b) {
+    const struct by_diagonal *x = a, *y = b;
+    return x->d > y->d ? -1 : x->d < y->d ? 1 : x->column - y->column;
+}
+
+/* h with rows and columns in another order. */
+static sr_status permute(sr_moments *m, const int32_t *order, sr_err *err) {
+    const int64_t K = m->K;
+    float *to = malloc((size_t)K * (size_t)K * sizeof *to);
+    if (!to) return sr_fail(err, SR_NOMEM, "no memory for the moments of %lld columns", (long long)K);
+    for (int64_t i = 0; i < K; i++)
+        for (int64_t j = i; j < K; j++) {
+            const int64_t a = order[i] < order[j] ? order[i] : order[j], b = order[i] < order[j] ? order[j] : order[i];
+            to[i * K + j] = m->h[a * K + b];
+        }
+    free(m->h);
+    m->h = to;
+    return SR_OK;
+}
+
+sr_status sr_moments_factor(sr_moments *m, bool sorted, double damp, int threads, sr_err *err) {
+    const int64_t K = m->K;
+    if (m->factored) return SR_OK;
+    double mean = 0;
+    for (int64_t k = 0; k < K; k++) mean += m->h[k * K + k] / (double)K;
+    if (!(mean > 0)) mean = 1;
+    if (sorted) {
+        int32_t *order = malloc((size_t)K * sizeof *order);
+        struct by_diagonal *by = malloc((size_t)K * sizeof *by);
+        if (!order || !by) {
+            free(order), free(by);
+            return sr_fail(err, SR_NOMEM, "no memory to sort %lld columns", (long long)K);
+        }
+        for (int64_t k = 0; k < K; k++) by[k] = (struct by_diagonal){m->h[k * K + k], (int32_t)k};
+        qsort(by, (size_t)K, sizeof *by, larger_first);
+        for (int64_t k = 0; k < K; k++) order[k] = by[k].column;
+        free(by);
+        free(m->order);
+        m->order = order;
+        sr_status s = permute(m, order, err);
+        if (s != SR_OK) return s;
+    }
+    for (int64_t k = 0; k < K; k++) m->h[k * K + k] += (float)(damp * mean);
+    sr_factor_upper(m->h, (int)K, m->d, threads);
+    m->factored = true;
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- */
+
+static sr_status open_states(sr_calibration *c, const char *stage, sr_err *err) {
+    const sr_quantizer *q = c->q;
+    const int64_t bytes =
+        q->calibration.n_windows * q->calibration.n_ctx * c->model->dec.h.d_model * (int64_t)sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "states-%d", i);
+        c->path[i] = sr_path_join(&c->model->arena, stage, name);
+        if (!c->path[i]) return sr_fail(err, SR_NOMEM, "no memory for a path");
+        sr_status s = sr_slab_open(c->path[i], bytes, &c->state[i], err);
+        if (s == SR_OK) s = sr_disk_remove(c->path[i], err); /* it goes with us */
+        if (s != SR_OK) return s;
+    }
+    return SR_OK;
+}
+
+sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calibration **out, sr_err *err) {
+    sr_calibration *c = *out = calloc(1, sizeof *c);
+    if (!c) return sr_fail(err, SR_NOMEM, "no memory to calibrate");
+    c->q = q;
+    c->layer = -1;
+    c->state[0].fd = c->state[1].fd = -1;
+    const sr_model_options model = {.format = q->format};
+    const sr_session_options session = {.n_ctx = q->calibration.n_ctx, .kv_type = "f32"};
+    sr_status s = sr_algebra_begin(&c->blas_threads, err);
+    c->has_blas = s == SR_OK;
+    if (s == SR_OK) s = sr_model_open(q->engine, q->file->path, &model, &c->model, err);
+    if (s == SR_OK) s = sr_session_create(c->model, &session, &c->session, err);
+    if (s == SR_OK) s = sr_watch_open(c->model, see, c, &c->watch, err);
+    if (s == SR_OK) s = open_states(c, stage, err);
+    if (s == SR_OK) {
+        const size_t K = (size_t)sr_decoder_max_k(&c->model->dec), d = (size_t)c->model->dec.h.d_model;
+        c->row = malloc((size_t)q->engine->batch * d * sizeof *c->row);
+        c->gather = malloc(GATHER * K * sizeof *c->gather);
+        if (!c->row || !c->gather) s = sr_fail(err, SR_NOMEM, "no memory to calibrate");
+    }
+    if (s != SR_OK) {
+        sr_calibration_close(c);
+        *out = NULL;
+    }
+    return s;
+}
+
+void sr_calibration_close(sr_calibration *c) {
+    if (!c) return;
+    for (int i = 0; i < 2; i++) sr_slab_close(&c->state[i], "", NULL);
+    for (int i = 0; i < c->n_inputs; i++) drop(c, &c->input[i]);
+    free(c->input);
+    free(c->row);
+    free(c->gather);
+    sr_watch_close(c->watch);
+    sr_session_free(c->session);
+    sr_model_close(c->model);
+    if (c->has_blas) sr_algebra_end(c->blas_threads);
+    free(c);
+}

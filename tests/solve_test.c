@@ -1,0 +1,375 @@
+/* Solvers: the factor of moments, error feedback for each kind of format, scales of columns, calibration by layers. */
+#include "support.h"
+
+#include <math.h>
+
+#include "base/random.h"
+#include "core/core.h"
+#include "fmt/fmt.h"
+#include "quant/algebra.h"
+#include "quant/quant.h"
+
+#define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
+
+static int blas(void **state) {
+    (void)state;
+    int threads;
+    sr_err err = {0};
+    if (sr_algebra_begin(&threads, &err) == SR_OK) return 0;
+    fprintf(stderr, "%s\n", err.msg);
+    exit(77); /* built without OpenBLAS: nothing to test */
+}
+
+/* About N(0, 1). */
+static float normal(uint64_t *state) {
+    double sum = -6;
+    for (int i = 0; i < 12; i++) sum += (double)(sr_random(state) >> 11) * 0x1p-53;
+    return (float)sum;
+}
+
+/* ---------------------------------------------------------------- the factor */
+
+static void check_factor(int K, int T, int threads) {
+    uint64_t state = 7;
+    float *x = malloc((size_t)T * (size_t)K * sizeof *x), *h = calloc((size_t)K * (size_t)K, sizeof *h),
+          *u = malloc((size_t)K * (size_t)K * sizeof *u), *d = malloc((size_t)K * sizeof *d);
+    for (int i = 0; i < T * K; i++) x[i] = normal(&state);
+    for (int t = 0; t < T; t++)
+        for (int k = 1; k < K; k++) x[t * K + k] += 0.5f * x[t * K + k - 1];
+    sr_add_products(h, K, x, T, K, threads);
+    double sum = 0;
+    for (int t = 0; t < T; t++) sum += (double)x[t * K + 1] * (double)x[t * K + K - 1];
+    assert_float_equal(h[K + K - 1], sum, 1e-3 * T);
+    for (int k = 0; k < K; k++) h[k * K + k] += 0.01f * (float)T;
+    memcpy(u, h, (size_t)K * (size_t)K * sizeof *u);
+    sr_factor_upper(u, K, d, threads);
+    for (int i = 0; i < K; i += 7)
+        for (int j = i; j < K; j += 5) {
+            double back = 0;
+            for (int k = j; k < K; k++) back += (double)u[i * K + k] * (double)d[k] * (double)u[j * K + k];
+            if (!(fabs(back - (double)h[i * K + j]) < 1e-3 * T)) fail_msg("%d, %d: %g, %g", i, j, back, h[i * K + j]);
+        }
+    free(x), free(h), free(u), free(d);
+}
+static void moments_are_their_factors(void **state) {
+    (void)state;
+    check_factor(700, 900, 2);
+    check_factor(130, 400, 1);
+}
+
+/* Less data than columns, or none in some: a factor all the same, of numbers. */
+static void poor_moments_have_a_factor(void **state) {
+    (void)state;
+    enum { K = 300 };
+    uint64_t seed = 3;
+    float *h = calloc(K * K, sizeof *h), x[2 * K], d[K];
+    for (int i = 0; i < 2 * K; i++) x[i] = i % K < 20 ? 0 : 1e3f * normal(&seed);
+    sr_add_products(h, K, x, 2, K, 2);
+    sr_factor_upper(h, K, d, 2);
+    for (int i = 0; i < K; i++)
+        for (int j = i; j < K; j++) assert_true(isfinite(h[i * K + j]) && d[j] > 0);
+    free(h);
+}
+
+/* ---------------------------------------------------------------- error feedback */
+
+enum { N = 64, K = 512, T = 2048 };
+
+struct problem {
+    float *w, *h; /* [N][K]; [K][K], both halves */
+    sr_moments m;
+};
+static void rows_of(void *ctx, int64_t row0, int64_t n, float *out) {
+    memcpy(out, ((const struct problem *)ctx)->w + row0 * K, (size_t)n * K * sizeof *out);
+}
+
+static void make_problem(struct problem *p, double correlation) {
+    uint64_t state = 11;
+    float *x = malloc(T * K * sizeof *x);
+    *p = (struct problem){.w = malloc(N * K * sizeof *p->w), .h = malloc(K * K * sizeof *p->h)};
+    p->m = (sr_moments){.K = K, .tokens = T, .h = calloc(K * K, sizeof *x), .d = malloc(K * sizeof *x)};
+    for (int i = 0; i < N * K; i++) p->w[i] = 0.02f * normal(&state);
+    for (int t = 0; t < T; t++) {
+        const float common = normal(&state);
+        for (int k = 0; k < K; k++) x[t * K + k] = (k % 37 ? 1 : 6) * (normal(&state) + (float)correlation * common);
+    }
+    if (correlation > 0)
+        sr_add_products(p->m.h, K, x, T, K, 2);
+    else
+        for (int k = 0; k < K; k++) p->m.h[k * K + k] = 1 + (float)(k % 5);
+    for (int i = 0; i < K; i++)
+        for (int j = 0; j < K; j++) p->h[i * K + j] = p->m.h[i < j ? i * K + j : j * K + i];
+    free(x);
+}
+static void free_problem(struct problem *p) {
+    free(p->w), free(p->h), free(p->m.h), free(p->m.d), free(p->m.order);
+}
+
+/* d H d^T over all rows. */
+static double cost(const struct problem *p, const sr_weight *w) {
+    float row[K], d[K];
+    double sum = 0;
+    for (int n = 0; n < N; n++) {
+        w->fmt->decode(w, n, 0, K, row);
+        for (int k = 0; k < K; k++) d[w->perm ? w->perm[k] : k] = row[k];
+        for (int k = 0; k < K; k++) d[k] = p->w[n * K + k] - d[k];
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) sum += (double)d[i] * (double)p->h[i * K + j] * (double)d[j];
+    }
+    return sum;
+}
+
+static void solve(const struct problem *p, const char *format, bool act_order, int threads, sr_arena *arena,
+                  sr_weight *w) {
+    const sr_format *fmt = sr_format_by_name(format);
+    const sr_source from = {rows_of, (void *)(uintptr_t)p, NULL};
+    sr_qspec spec = fmt->spec;
+    spec.act_order = act_order;
+    OK(sr_weight_create(fmt, N, K, &spec, arena, w, e_));
+    if (p->m.order) OK(sr_weight_reorder(w, p->m.order, e_));
+    OK(sr_encode_begin(w, &from, threads, e_));
+    OK(sr_gptq_rows(w, &from, 0, N, &p->m, threads, e_));
+}
+
+static bool same_planes(const sr_weight *a, const sr_weight *b) {
+    for (int i = 0; i < SR_MAX_PLANES; i++)
+        if (a->plane[i].data && memcmp(a->plane[i].data, b->plane[i].data, (size_t)a->plane[i].bytes) != 0)
+            return false;
+    return true;
+}
+
+static const char *const formats[] = {
+    "q4_0",   "q4_1",   "q5_0",    "q8_0",     "q2_k",    "q3_k",   "q4_k",     "q5_k",     "q6_k",
+    "iq4_nl", "iq4_xs", "iq3_xxs", "iq3_s",    "iq2_xxs", "iq2_xs", "iq2_s",    "iq1_s",    "gptq2",
+    "gptq3",  "gptq4",  "gptq8",   "awq4",     "hqq4",    "hqq2",   "mlx2",     "mlx3",     "mlx4",
+    "mlx6",   "nf4",    "fp4",     "fp8_e4m3", "mxfp4",   "nvfp4",  "ct_pack4", "ct_nvfp4", "tq2_0"};
+
+/* It costs less than nearest codes do, for every format that is written through a solver, and is the same for any
+ * number of threads. */
+static void feedback_pays(void **state) {
+    (void)state;
+    struct problem p;
+    make_problem(&p, 1);
+    OK(sr_moments_factor(&p.m, false, 0.01, 2, e_));
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        const sr_source from = {rows_of, &p, NULL};
+        sr_arena arena = {0};
+        sr_weight nearest, solved, again;
+        solve(&p, formats[f], false, 2, &arena, &solved);
+        solve(&p, formats[f], false, 1, &arena, &again);
+        if (!same_planes(&solved, &again)) fail_msg("%s: other codes with one thread", formats[f]);
+        OK(sr_weight_create(solved.fmt, N, K, &solved.fmt->spec, &arena, &nearest, e_));
+        OK(sr_encode(&nearest, &from, NULL, 0, 2, e_));
+        const double rtn = cost(&p, &nearest), gptq = cost(&p, &solved);
+        if (getenv("VERBOSE")) printf("%-10s %.3f\n", formats[f], gptq / rtn);
+        if (!(gptq < 0.8 * rtn)) fail_msg("%s: %g, nearest codes %g", formats[f], gptq, rtn);
+        sr_arena_free(&arena);
+    }
+    free_problem(&p);
+}
+
+/* Inputs that have nothing to do with each other: nothing can be made up for. */
+static void without_correlation_codes_are_nearest(void **state) {
+    (void)state;
+    struct problem p;
+    make_problem(&p, 0);
+    OK(sr_moments_factor(&p.m, false, 0, 2, e_));
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        const sr_source from = {rows_of, &p, NULL};
+        sr_arena arena = {0};
+        sr_weight nearest, solved;
+        solve(&p, formats[f], false, 2, &arena, &solved);
+        OK(sr_weight_create(solved.fmt, N, K, &solved.fmt->spec, &arena, &nearest, e_));
+        OK(sr_encode_begin(&nearest, &from, 2, e_));
+        OK(sr_encode_rows(&nearest, &from, 0, N, p.m.d, 2, e_));
+        if (!same_planes(&solved, &nearest)) fail_msg("%s: not the nearest codes", formats[f]);
+        sr_arena_free(&arena);
+    }
+    free_problem(&p);
+}
+
+/* Large inputs first: they have all the others to be made up for by. */
+static void columns_can_be_sorted(void **state) {
+    (void)state;
+    struct problem p, q;
+    sr_arena arena = {0};
+    sr_weight plain, sorted;
+    make_problem(&p, 1);
+    make_problem(&q, 1);
+    OK(sr_moments_factor(&p.m, false, 0.01, 2, e_));
+    OK(sr_moments_factor(&q.m, true, 0.01, 2, e_));
+    for (int k = 1; k < K; k++) assert_true(p.h[q.m.order[k - 1] * (K + 1)] >= p.h[q.m.order[k] * (K + 1)]);
+    solve(&p, "gptq4", false, 2, &arena, &plain);
+    solve(&q, "gptq4", true, 2, &arena, &sorted);
+    assert_non_null(sorted.perm);
+    const double a = cost(&p, &plain), b = cost(&q, &sorted);
+    if (getenv("VERBOSE")) printf("plain %g sorted %g\n", a, b);
+    assert_true(b < 1.1 * a);
+    sr_arena_free(&arena);
+    free_problem(&p);
+    free_problem(&q);
+}
+
+/* ---------------------------------------------------------------- whole models */
+
+static int enter(void **state) {
+    return make_scratch(state) == 0 && chdir(*state) == 0 ? 0 : -1;
+}
+static int leave(void **state) {
+    return chdir("/") == 0 ? remove_scratch(state) : -1;
+}
+
+enum { WINDOWS = 12, WINDOW = 40 };
+
+static void make_text(const char *path, int32_t ids[WINDOWS * WINDOW]) {
+    sr_engine *engine;
+    sr_model *model;
+    sr_model_info info;
+    uint64_t state = 5;
+    OK(sr_engine_create(NULL, &engine, e_));
+    OK(sr_model_open(engine, path, NULL, &model, e_));
+    sr_model_get_info(model, &info);
+    for (int i = 0; i < WINDOWS * WINDOW; i++) ids[i] = (int32_t)(sr_random(&state) % (uint64_t)info.n_vocab);
+    sr_model_close(model);
+    sr_engine_free(engine);
+}
+
+/* The quantizer that wrote it, for what it says about its tensors. */
+static sr_quantizer *convert(const char *from, const char *to, const char *result, const char *method, int threads,
+                             const int32_t *ids, int n_windows) {
+    sr_quantizer *q;
+    const sr_quantize_options o = {
+        .to = to, .method = method, .threads = threads, .calibration = ids, .n_windows = n_windows, .window = WINDOW};
+    OK(sr_quantizer_plan(from, result, &o, &q, e_));
+    OK(sr_quantizer_run(q, false, e_));
+    return q;
+}
+
+/* Mean square difference of the logits of one window. */
+static double distance(const char *a, const char *b, const int32_t *ids) {
+    int32_t V, W;
+    float *x = logits_of(a, ids, WINDOW, &V), *y = logits_of(b, ids, WINDOW, &W);
+    double sum = 0;
+    assert_int_equal(V, W);
+    for (int64_t i = 0; i < (int64_t)V * WINDOW; i++) sum += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+    free(x);
+    free(y);
+    return sum / V / WINDOW;
+}
+
+/* Whatever is scaled, what its inputs come of is scaled back: the model computes the same. */
+static void scaled_models_compute_the_same(void **state) {
+    static const char *const models[] = {"llama", "gemma", "gemma2",  "gemma3",    "granite",    "qwen2",      "qwen3",
+                                         "phi3",  "phi2",  "mixtral", "qwen3_moe", "starcoder2", "deepseek_v2"};
+    int32_t ids[WINDOWS * WINDOW];
+    int n = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char from[512];
+        struct stat st;
+        snprintf(from, sizeof from, TINY "%s", models[i]);
+        if (stat(from, &st) != 0) fail_msg("%s: not there", from);
+        make_text(from, ids);
+        sr_quantizer_free(convert(from, "mlx:8,group=32", "rtn", "rtn", 2, NULL, 0));
+        sr_quantizer *q = convert(from, "mlx:8,group=32", "awq", "awq", 2, ids, WINDOWS);
+        sr_quantize_tensor t;
+        for (int k = 0; sr_quantizer_tensor(q, k, &t); k++) n += t.seen > 0;
+        sr_quantizer_free(q);
+        const double rtn = distance(from, "rtn", ids), awq = distance(from, "awq", ids);
+        if (getenv("VERBOSE")) printf("%-12s rtn %g awq %g\n", models[i], rtn, awq);
+        if (!(awq < 4 * rtn)) fail_msg("%s: %g, without scales %g", models[i], awq, rtn);
+        remove_tree("rtn");
+        remove_tree("awq");
+    }
+    assert_true(n > 50);
+}
+
+/* Scales and feedback bring a model that is rounded coarsely nearer to what it was. */
+static void methods_bring_models_nearer(void **state) {
+    static const char from[] = SR_SOURCE_DIR "/models/story-6m";
+    int32_t ids[WINDOWS * WINDOW];
+    (void)state;
+    make_text(from, ids);
+    sr_quantizer_free(convert(from, "gptq:3", "rtn", "rtn", 2, NULL, 0));
+    sr_quantizer_free(convert(from, "gptq:3", "awq", "awq", 2, ids, WINDOWS));
+    sr_quantizer_free(convert(from, "gptq:3", "gptq", "gptq", 2, ids, WINDOWS));
+    sr_quantizer_free(convert(from, "gptq:3,desc_act", "order", "gptq", 2, ids, WINDOWS));
+    const double rtn = distance(from, "rtn", ids);
+    if (getenv("VERBOSE"))
+        printf("rtn %g awq %g gptq %g order %g\n", rtn, distance(from, "awq", ids), distance(from, "gptq", ids),
+               distance(from, "order", ids));
+    assert_true(distance(from, "awq", ids) < 0.9 * rtn);
+    assert_true(distance(from, "gptq", ids) < 0.8 * rtn);
+    assert_true(distance(from, "order", ids) < 0.8 * rtn);
+}
+
+static char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("%s: cannot be opened", path);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *text = malloc(*n + 1);
+    assert_non_null(text);
+    assert_int_equal(fread(text, 1, *n, f), *n);
+    fclose(f);
+    return text;
+}
+
+/* Experts that no token chose are rounded to nearest, and said to be; threads make no difference. */
+static void experts_need_not_be_chosen(void **state) {
+    int32_t ids[WINDOWS * WINDOW];
+    (void)state;
+    make_text(TINY "mixtral", ids);
+    for (int i = 0; i < WINDOW; i++) ids[i] = 3; /* one token: few experts */
+    sr_quantizer *q = convert(TINY "mixtral", "gguf:q4_0", "one.gguf", "gptq", 2, ids, 1);
+    sr_quantize_tensor t;
+    int some = 0, all = 0;
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        some += t.seen > 0 && t.seen < 1;
+        all += t.seen == 1;
+        if (getenv("VERBOSE")) printf("%s %g\n", t.name, t.seen);
+    }
+    assert_true(some > 0 && all > 0);
+    sr_quantizer_free(q);
+    sr_quantizer_free(convert(TINY "mixtral", "gguf:q4_0", "two.gguf", "gptq", 1, ids, 1));
+    size_t n, m;
+    char *a = read_all("one.gguf", &n), *b = read_all("two.gguf", &m);
+    assert_true(n == m && memcmp(a, b, n) == 0);
+    free(a);
+    free(b);
+}
+
+static void a_method_needs_its_data(void **state) {
+    (void)state;
+    sr_quantizer *q = NULL;
+    sr_err err = {0};
+    sr_quantize_options o = {.to = "gguf:q4_0", .method = "gptq"};
+    check_error("gptq", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "--calibration-file",
+                NULL);
+    err = (sr_err){0};
+    o.method = "imatrix";
+    check_error("imatrix", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "--imatrix", NULL);
+    err = (sr_err){0};
+    o.method = "magic";
+    check_error("magic", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "magic", "gptq", NULL);
+    const int32_t far[8] = {0, 1 << 30};
+    err = (sr_err){0};
+    o = (sr_quantize_options){.to = "gguf:q4_0", .method = "gptq", .calibration = far, .n_windows = 1, .window = 8};
+    check_error("ids", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "1073741824", NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(moments_are_their_factors),
+        cmocka_unit_test(poor_moments_have_a_factor),
+        cmocka_unit_test(feedback_pays),
+        cmocka_unit_test(without_correlation_codes_are_nearest),
+        cmocka_unit_test(columns_can_be_sorted),
+        cmocka_unit_test_setup_teardown(scaled_models_compute_the_same, enter, leave),
+        cmocka_unit_test_setup_teardown(methods_bring_models_nearer, enter, leave),
+        cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
+        cmocka_unit_test(a_method_needs_its_data),
+    };
+    return cmocka_run_group_tests(tests, blas, NULL);
+}
