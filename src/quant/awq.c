@@ -71,7 +71,7 @@ struct trial {
     bool measures; /* fills mean; else adds to cost */
 };
 
-/* Sampled rows of one consumer, rounded under the group's scales. */
+/* Sampled rows of one consumer, rounded under the group's scales as all will be. */
 static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was, int n_was, sr_err *err) {
     const struct trial *t = ctx;
     const sr_quantizer *q = t->g->q;
@@ -108,10 +108,15 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     sr_qspec spec = j->spec;
     spec.act_order = false;
     const int strips = (int)((N + STRIP - 1) / STRIP);
+    float *importance = malloc((size_t)K * sizeof *importance);
     sr_status s = sr_weight_create(j->fmt, N, K, &spec, &arena, &w, err);
     const sr_device *ops = q->engine->dev->ops;
     if (s == SR_OK) w.encoder = ops->encoder ? ops->encoder(q->engine->dev, j->fmt) : NULL;
-    if (s == SR_OK) s = sr_encode(&w, &rows, NULL, 0, q->threads, err);
+    for (int64_t k = 0; k < K && importance; k++)
+        importance[k] = t->g->m->h[k * K + k] / (t->g->scale[k] * t->g->scale[k]);
+    if (s == SR_OK)
+        s = importance ? sr_encode(&w, &rows, importance, 1, q->threads, err)
+                       : sr_fail(err, SR_NOMEM, "no memory to look for scales");
     c.scratch = s == SR_OK ? malloc((size_t)q->threads * 2 * STRIP * (size_t)K * sizeof *c.scratch) : NULL;
     c.sum = s == SR_OK ? malloc((size_t)strips * sizeof *c.sum) : NULL;
     if (s == SR_OK && (!c.scratch || !c.sum)) s = sr_fail(err, SR_NOMEM, "no memory to look for scales");
@@ -119,6 +124,7 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
         sr_pool_for(q->threads, strips, strip_cost, &c);
         for (int i = 0; i < strips; i++) *t->cost += c.sum[i] * ((double)each / (double)N);
     }
+    free(importance);
     free(c.scratch);
     free(c.sum);
     sr_arena_free(&arena);
