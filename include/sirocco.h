@@ -432,8 +432,8 @@ typedef struct sr_quantize_options {
     int64_t shard_bytes;          /* most bytes of one safetensors file; 0: 5 GiB */
     bool overwrite;               /* the result replaces what stands there */
     const sr_imatrix *importance; /* NULL: none. Must outlive the quantizer */
-    const char *method;           /* "rtn", "imatrix", "gptq"; NULL: imatrix with importances, else rtn */
-    const int32_t *calibration; /* [n_windows][window] ids for method gptq: texts that the model is to be good at. Must
+    const char *method;           /* "rtn", "imatrix", "gptq", "awq", "hqq"; NULL: imatrix with importances, else rtn */
+    const int32_t *calibration; /* [n_windows][window] ids for gptq and awq: texts that the model is to be good at. Must
                                    outlive the quantizer */
     int64_t n_windows;
     int window;

@@ -303,6 +303,25 @@ static void methods_bring_models_nearer(void **state) {
     assert_true(distance(from, "order", ids) < 0.8 * rtn);
 }
 
+/* HQQ's own rule, for its format and others with minimums; and no others. */
+static void minimums_move(void **state) {
+    static const char from[] = SR_SOURCE_DIR "/models/story-6m";
+    int32_t ids[WINDOWS * WINDOW];
+    sr_err err = {0};
+    sr_quantizer *q = NULL;
+    (void)state;
+    make_text(from, ids);
+    sr_quantizer_free(convert(from, "mlx:3", "rtn", "rtn", 2, NULL, 0));
+    sr_quantizer_free(convert(from, "mlx:3", "moved", "hqq", 2, NULL, 0));
+    sr_quantizer_free(convert(from, "hqq:4", "plain", "rtn", 2, NULL, 0));
+    sr_quantizer_free(convert(from, "hqq:4", "hqq", "hqq", 2, NULL, 0));
+    if (getenv("VERBOSE")) printf("mlx %g hqq %g\n", distance(from, "rtn", ids), distance(from, "moved", ids));
+    assert_true(distance(from, "moved", ids) < distance(from, "rtn", ids));
+    assert_true(distance(from, "plain", ids) == distance(from, "hqq", ids));
+    const sr_quantize_options o = {.to = "gptq:4", .method = "hqq"};
+    check_error("hqq", sr_quantizer_plan(from, "x", &o, &q, &err), &err, SR_INVALID, "gptq4", "mlx", NULL);
+}
+
 static char *read_all(const char *path, size_t *n) {
     FILE *f = fopen(path, "rb");
     if (!f) fail_msg("%s: cannot be opened", path);
@@ -368,6 +387,7 @@ int main(void) {
         cmocka_unit_test(columns_can_be_sorted),
         cmocka_unit_test_setup_teardown(scaled_models_compute_the_same, enter, leave),
         cmocka_unit_test_setup_teardown(methods_bring_models_nearer, enter, leave),
+        cmocka_unit_test_setup_teardown(minimums_move, enter, leave),
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),
     };

@@ -315,10 +315,11 @@ const cli_option cli_options[] = {
      "importances of columns: of 'sirocco imatrix', llama.cpp (.gguf, .dat) or mistral.rs (.cimatrix)"},
     {"calibration-file", NULL, 0, "FILE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(calibration), 0, 0, NULL,
      "a text to find importances with first, as 'sirocco imatrix' does, or to calibrate with"},
-    {"method", NULL, 0, "rtn|imatrix|gptq|awq", CLI_CHOICE, QUANTIZE, SECTION_TARGET, FIELD(method), 0, 0, NULL,
+    {"method", NULL, 0, "rtn|imatrix|gptq|awq|hqq", CLI_CHOICE, QUANTIZE, SECTION_TARGET, FIELD(method), 0, 0, NULL,
      "how codes are chosen: nearest; scales by importance; each column making up for the errors before it; columns "
      "with "
-     "large inputs made larger. gptq and awq need --calibration-file (default: rtn, with importances imatrix)"},
+     "large inputs made larger; minimums that outliers count less for. gptq and awq need --calibration-file (default: "
+     "rtn, with importances imatrix)"},
     {"merge", NULL, 0, "FILE", CLI_TEXTS, IMATRIX, SECTION_TARGET, FIELD(merge), 0, 0, NULL,
      "an older file to add; may be repeated"},
     {"shard-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(shard_size), 0, 0, NULL,

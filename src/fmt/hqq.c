@@ -401,7 +401,7 @@ static sr_status begin_hqq(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
 /* The half-quadratic solver of HQQ, on one group: codes are nearest(w * s + z), and z is moved to where the weights
  * less their (shrunk) errors have it, for 20 steps or until the error no longer falls. hqq: hqq/core/optimize.py,
  * optimize_weights_proximal_legacy, which stops where that of the whole matrix does. */
-static float solve_zero(const sr_fit *in, float s, float z, float top) {
+float sr_hqq_zero(const sr_fit *in, float s, float z, float top) {
     enum { STEPS = 20 };
     double best = INFINITY;
     for (int step = 0; step < STEPS; step++) {
@@ -438,7 +438,7 @@ static void fit_hqq(const sr_fit *in, sr_grid *grid) {
     if (most * s > 6e4f) s = 6e4f / most; /* zeros of f16 */
     float z = -low * s;
     if (bits == 4) z = rintf(z);
-    z = solve_zero(in, s, z, top);
+    z = sr_hqq_zero(in, s, z, top);
     float scale = 1 / s, min = z * scale;
     storable_hqq(in->w, &scale, &min);
     if (sr_fit_weighs(in)) sr_shrink_affine(in, top, storable_hqq, &scale, &min);

@@ -14,4 +14,7 @@ typedef struct sr_hqq {
     enum { SR_HQQ_BY_GROUP, SR_HQQ_BY_COLUMN, SR_HQQ_BY_ONE } by;
 } sr_hqq;
 
+/* Where HQQ's solver moves the zero z of a group whose codes are nearest(x * s + z), 0 .. top. */
+float sr_hqq_zero(const sr_fit *in, float s, float z, float top);
+
 #endif

@@ -159,7 +159,7 @@ static void choose_mix(sr_quantizer *q) {
                                 .n_kv_head = q->h.n_kv_head,
                                 .n_expert = q->h.gating.n,
                                 .tied = q->h.tied,
-                                .has_importance = q->method != SR_RTN,
+                                .has_importance = q->importance || sr_method_calibrates(q->method),
                                 .arch = q->arch->gguf_name ? q->arch->gguf_name : ""};
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
@@ -411,7 +411,7 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     static const struct {
         const char *name;
         sr_method method;
-    } known[] = {{"rtn", SR_RTN}, {"imatrix", SR_IMATRIX}, {"gptq", SR_GPTQ}, {"awq", SR_AWQ}};
+    } known[] = {{"rtn", SR_RTN}, {"imatrix", SR_IMATRIX}, {"gptq", SR_GPTQ}, {"awq", SR_AWQ}, {"hqq", SR_HQQ}};
     q->importance = o->importance;
     q->calibration.ids = o->calibration;
     q->calibration.n_windows = o->n_windows;
@@ -423,7 +423,12 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(o->method, known[i].name) == 0) {
             q->method = known[i].method;
-            if (q->method == SR_RTN) q->importance = NULL;
+            if (q->method == SR_RTN || q->method == SR_HQQ) q->importance = NULL;
+            if (q->method == SR_HQQ && !sr_hqq_fits(q->target.fmt, &q->target.spec))
+                return sr_fail(err, SR_INVALID,
+                               "method hqq moves the minimum of each group, and %s stores none: use it for hqq, mlx, "
+                               "gguf:q4_1 or gguf:q5_1, or choose another method",
+                               q->target.fmt->name);
             if (q->method == SR_IMATRIX && !o->importance)
                 return sr_fail(err, SR_INVALID, "method imatrix needs importances: --imatrix or --calibration-file");
             if (sr_method_calibrates(q->method) && (!o->calibration || o->n_windows < 1 || o->window < 1))
@@ -435,7 +440,7 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
                                    q->h.n_vocab - 1);
             return SR_OK;
         }
-    return sr_fail(err, SR_INVALID, "--method: found '%.32s', expected rtn, imatrix, gptq or awq", o->method);
+    return sr_fail(err, SR_INVALID, "--method: found '%.32s', expected rtn, imatrix, gptq, awq or hqq", o->method);
 }
 
 static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_options *o, sr_err *err) {

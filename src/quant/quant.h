@@ -14,7 +14,8 @@ typedef enum sr_method {
     SR_RTN,     /* the nearest to each weight */
     SR_IMATRIX, /* scales for weights of an importance each */
     SR_GPTQ,    /* later weights make up for the errors of earlier ones */
-    SR_AWQ      /* columns with large inputs are made larger, and their inputs smaller */
+    SR_AWQ,     /* columns with large inputs are made larger, and their inputs smaller */
+    SR_HQQ      /* minimums that large errors count less for */
 } sr_method;
 static inline bool sr_method_calibrates(sr_method m) {
     return m == SR_GPTQ || m == SR_AWQ;
@@ -171,6 +172,13 @@ sr_status sr_calibration_moments(sr_calibration *c, int layer, sr_role role, int
 /* Factors, once: `damp` times the diagonal's mean is added to it. sorted: columns by their diagonal, the largest first.
  */
 sr_status sr_moments_factor(sr_moments *m, bool sorted, double damp, int threads, sr_err *err);
+
+/* ---- hqq.c ---- */
+
+/* Whether its groups have minimums that are no multiples of their scales. */
+bool sr_hqq_fits(const sr_format *fmt, const sr_qspec *spec);
+/* As sr_encode. */
+sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err *err);
 
 /* ---- awq.c ---- */
 

@@ -238,6 +238,7 @@ static sr_status with_scales(struct run *r, sr_job *j, sr_weight *to, const sr_s
 }
 
 static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena, sr_err *err) {
+    if (r->q->method == SR_HQQ && sr_hqq_fits(to->fmt, &j->spec)) return sr_hqq_encode(to, from, r->q->threads, err);
     const bool known = j->layer >= 0 && sr_calibration_knows(j->role);
     if (!r->calibration || !to->fmt->fit || !known) return with_importance(r->q, j, to, from, arena, err);
     return (r->q->method == SR_AWQ ? with_scales : with_moments)(r, j, to, from, err);
