@@ -28,6 +28,13 @@ says() { # what, file, word...
 began=$(date +%s%N)
 "$sirocco" quantize big.gguf --to gguf:q8_0 -o want.gguf >log 2>&1
 took=$((($(date +%s%N) - began) / 1000000))
+# Calibrated: what was read before the end is read again.
+calibrated=(--to gptq:4 --method gptq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 4 --ctx 128)
+scaled=(--to awq:4 --method awq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 2 --ctx 64)
+solves=true
+"$sirocco" quantize "$story" "${calibrated[@]}" -o want.gptq >log 2>&1 || solves=false
+$solves || grep -q OpenBLAS log || fail "gptq: $(tail -1 log)"
+if $solves; then "$sirocco" quantize "$story" "${scaled[@]}" -o want.awq >log 2>&1 || fail "awq: $(tail -1 log)"; fi
 "$sirocco" quantize "$story" --to hqq:4 -o want/made >log 2>&1
 
 # One kill at a random time, another into its resumption, then the end. The directory is one that is replaced.
@@ -64,6 +71,22 @@ for i in $(seq "$kills"); do
         fail "kill $i after $delay ms: dir/made is neither what it was nor the result"
     "$sirocco" quantize "$story" --to hqq:4 -o dir/made --overwrite --resume >log 2>&1 || fail "resume $i: $(tail -1 log)"
     diff -r dir want >/dev/null || fail "kill $i: the directory differs"
+
+    $solves || continue
+    for method in gptq awq; do
+        options=("${calibrated[@]}")
+        if [ $method = awq ]; then options=("${scaled[@]}"); fi
+        rm -rf made
+        delay=$((RANDOM % 1000 + 200))
+        "$sirocco" quantize "$story" "${options[@]}" -o made >log 2>&1 &
+        pid=$!
+        sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
+        kill -9 $pid 2>/dev/null || true
+        wait $pid 2>/dev/null || true
+        [ -e made ] || "$sirocco" quantize "$story" "${options[@]}" -o made --resume >log 2>&1 ||
+            fail "resume $i of $method: $(tail -1 log)"
+        diff -r made want.$method >/dev/null || fail "kill $i after $delay ms: the result of $method differs"
+    done
 done
 echo "$kills kills: $resumed left a journal with tensors, $finished of $((2 * kills)) runs had ended before"
 

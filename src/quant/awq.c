@@ -11,7 +11,7 @@
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { TRIES = 20, SAMPLE = 128, STRIP = 32, MOST_CONSUMERS = 4 };
+enum { TRIES = 20, SAMPLE = 128, STRIP = SR_SOLVE_ROWS, MOST_CONSUMERS = 4 };
 
 /* Matrices that one set of scales is for. */
 struct group {

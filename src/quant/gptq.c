@@ -12,7 +12,7 @@
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { STRIP = 32, BLOCK = 256 };
+enum { STRIP = SR_SOLVE_ROWS, BLOCK = 256 };
 
 struct solver {
     sr_weight *w;

@@ -511,6 +511,24 @@ static int64_t most_columns(const sr_quantizer *q) {
     return most;
 }
 
+/* Of a calibration: the moments of a layer's inputs as far as the budget reaches, one at least, and what its solver
+ * works on. */
+static int64_t calibration_memory(const sr_quantizer *q) {
+    const int64_t K = most_columns(q), one = K * K * (int64_t)sizeof(float);
+    int64_t most = 0, sum = 0;
+    for (int at = 0; at < q->n_jobs; at++) {
+        const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
+        const bool same = before && before->layer == j->layer && before->expert == j->expert &&
+                          sr_calibration_place(before->role) == sr_calibration_place(j->role);
+        if (before && before->layer != j->layer) sum = 0;
+        if (j->n_from && j->layer >= 0 && sr_calibration_knows(j->role) && !same)
+            sum += sr_job_experts(q, j) * j->K * j->K * (int64_t)sizeof(float);
+        most = sum > most ? sum : most;
+    }
+    if (most > q->calibration_bytes) most = q->calibration_bytes > one ? q->calibration_bytes : one;
+    return most + (int64_t)q->threads * 4 * SR_SOLVE_ROWS * K * (int64_t)sizeof(float);
+}
+
 void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     *info = (sr_quantize_info){.container = q->file->container,
                                .arch = q->arch->name,
@@ -532,6 +550,7 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     }
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
     info->memory = most + (int64_t)q->threads * SR_ENCODE_ROWS * most_columns(q) * (int64_t)sizeof(float);
+    if (sr_method_calibrates(q->method)) info->memory += calibration_memory(q);
 }
 
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {

@@ -185,6 +185,8 @@ sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err
 /* Sets by_col and by_row of the jobs of a layer, in the arena. */
 sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
 
+enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
+
 /* ---- gptq.c ---- */
 
 /* Rows row0 .. row0 + n of a weight that has begun (sr_encode_begin), from their source: each column is rounded to what
