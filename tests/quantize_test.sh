@@ -32,9 +32,9 @@ took=$((($(date +%s%N) - began) / 1000000))
 calibrated=(--to gptq:4 --method gptq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 4 --ctx 128)
 scaled=(--to awq:4 --method awq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 2 --ctx 64)
 solves=true
-"$sirocco" quantize "$story" "${calibrated[@]}" -o want.gptq >log 2>&1 || solves=false
+"$sirocco" quantize "$story" "${calibrated[@]}" -o want.gptq/made >log 2>&1 || solves=false
 $solves || grep -q OpenBLAS log || fail "gptq: $(tail -1 log)"
-if $solves; then "$sirocco" quantize "$story" "${scaled[@]}" -o want.awq >log 2>&1 || fail "awq: $(tail -1 log)"; fi
+if $solves; then "$sirocco" quantize "$story" "${scaled[@]}" -o want.awq/made >log 2>&1 || fail "awq: $(tail -1 log)"; fi
 "$sirocco" quantize "$story" --to hqq:4 -o want/made >log 2>&1
 
 # One kill at a random time, another into its resumption, then the end. The directory is one that is replaced.
@@ -76,16 +76,16 @@ for i in $(seq "$kills"); do
     for method in gptq awq; do
         options=("${calibrated[@]}")
         if [ $method = awq ]; then options=("${scaled[@]}"); fi
-        rm -rf made
+        rm -rf solved
         delay=$((RANDOM % 1000 + 200))
-        "$sirocco" quantize "$story" "${options[@]}" -o made >log 2>&1 &
+        "$sirocco" quantize "$story" "${options[@]}" -o solved/made >log 2>&1 &
         pid=$!
         sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
         kill -9 $pid 2>/dev/null || true
         wait $pid 2>/dev/null || true
-        [ -e made ] || "$sirocco" quantize "$story" "${options[@]}" -o made --resume >log 2>&1 ||
+        [ -e solved/made ] || "$sirocco" quantize "$story" "${options[@]}" -o solved/made --resume >log 2>&1 ||
             fail "resume $i of $method: $(tail -1 log)"
-        diff -r made want.$method >/dev/null || fail "kill $i after $delay ms: the result of $method differs"
+        diff -r solved want.$method >/dev/null || fail "kill $i after $delay ms: the result of $method differs"
     done
 done
 echo "$kills kills: $resumed left a journal with tensors, $finished of $((2 * kills)) runs had ended before"

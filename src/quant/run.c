@@ -503,9 +503,10 @@ sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err) {
         const int i = q->order[at];
         if (q->progress && !q->progress(q->user, "quantizing", done, total))
             s = sr_fail(r.err, SR_CANCELLED, "stopped; --resume goes on at %s", q->job[i].module);
-        if (s == SR_OK && q->method == SR_AWQ && q->job[i].layer > layer) {
+        if (s == SR_OK && r.calibration && q->job[i].layer > layer) {
             layer = q->job[i].layer;
-            s = begin_layer(&r, layer);
+            s = settle(&r); /* much was done for what is written by now */
+            if (s == SR_OK && q->method == SR_AWQ) s = begin_layer(&r, layer);
         }
         if (s == SR_OK && !r.done[i]) s = write_job(&r, i);
         done += (double)q->job[i].N * (double)q->job[i].K;
