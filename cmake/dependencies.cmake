@@ -43,6 +43,12 @@ else()
                   "(Debian, Ubuntu: libopenblas-dev; Fedora: openblas-devel; macOS: brew install openblas).")
 endif()
 
+# libyaml is optional: without it topologies in YAML are refused, and recipes of lines work.
+pkg_check_modules(YAML QUIET IMPORTED_TARGET GLOBAL yaml-0.1)
+if(YAML_FOUND)
+  list(APPEND SIROCCO_LIBRARIES PkgConfig::YAML)
+endif()
+
 # libedit is optional: without it `sirocco run` has no line editing.
 pkg_check_modules(EDIT QUIET IMPORTED_TARGET libedit)
 set(SIROCCO_EDIT_FOUND ${EDIT_FOUND})

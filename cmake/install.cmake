@@ -8,6 +8,9 @@ endif()
 if(BLAS_FOUND)
   string(APPEND SIROCCO_PC_REQUIRES " openblas")
 endif()
+if(YAML_FOUND)
+  string(APPEND SIROCCO_PC_REQUIRES " yaml-0.1")
+endif()
 configure_file(sirocco.pc.in sirocco.pc @ONLY)
 
 install(TARGETS libsirocco libsirocco-shared

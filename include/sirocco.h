@@ -293,12 +293,27 @@ SR_API void sr_engine_cancel(sr_engine *e, bool cancel);
 /* ---------------------------------------------------------------- model */
 
 typedef struct sr_model sr_model;
+typedef struct sr_imatrix sr_imatrix;
+
+/* Which type for which matrix: rules of which the last that matches counts. A file has a rule a line, "REGEX = TYPE";
+ * the expression is searched in the matrix's name in the checkpoint and in GGUF ("blk.3.ffn_down.weight"), and "3" or
+ * "0-8" on its place mean layers (the second number is not among them). '#' begins a comment. Files .yaml and .yml are
+ * mistral.rs's topologies. */
+typedef struct sr_recipe sr_recipe;
+/* SR_INVALID and SR_CORRUPT name the line; SR_UNSUPPORTED: a topology, and this build reads no YAML. */
+SR_API sr_status sr_recipe_read(const char *path, sr_recipe **out, sr_err *err);
+/* comment: of the first line. */
+SR_API sr_status sr_recipe_write(const sr_recipe *r, const char *path, const char *comment, sr_err *err);
+SR_API void sr_recipe_free(sr_recipe *r);
 
 typedef struct sr_model_options {
-    const char *format;      /* "gguf", "ggml", "plain" or NULL */
-    int gqa;                 /* GGML: heads a key-value head that the file must have, or 0 */
-    const char *isq;         /* in-situ quantization: "4", "q4k", "q8_0" ... or NULL */
-    sr_progress_fn progress; /* may be NULL */
+    const char *format;           /* "gguf", "ggml", "plain" or NULL */
+    int gqa;                      /* GGML: heads a key-value head that the file must have, or 0 */
+    const char *isq;              /* in-situ quantization: "4", "q4k", "q8_0" ... or NULL */
+    bool experts_only;            /* isq is for the experts of a mixture alone */
+    sr_recipe *recipe;            /* types that go before isq, which may be NULL then; or NULL. Used in the call only */
+    const sr_imatrix *importance; /* what isq should spare; or NULL. Used in the call only */
+    sr_progress_fn progress;      /* may be NULL */
     void *user;
 } sr_model_options;
 
@@ -319,7 +334,7 @@ typedef struct sr_model_info {
     int32_t n_vocab, n_layer, d_model, n_head, n_kv_head, head_dim, d_ff;
     int32_t n_ctx_train; /* context the model was trained for */
     bool has_chat_template;
-    const char *isq; /* type that --isq resolved to ("q4_k"), or NULL */
+    const char *isq; /* type that --isq resolved to ("q4_k"), "recipe" where only that was given, or NULL */
 } sr_model_info;
 SR_API void sr_model_get_info(const sr_model *m, sr_model_info *info);
 /* Borrowed until sr_model_close; NULL for a checkpoint of weights alone, which takes and gives ids only. */
@@ -406,8 +421,8 @@ SR_API sr_status sr_compare_matrices(const sr_model *a, const sr_model *b, sr_ma
 
 /* ---------------------------------------------------------------- importance matrix */
 
-/* The mean square of what each column of each matrix is multiplied with, over a text: what rounding should spare. */
-typedef struct sr_imatrix sr_imatrix;
+/* sr_imatrix: the mean square of what each column of each matrix is multiplied with, over a text: what rounding should
+ * spare. */
 /* From here on the steps of this model's sessions are summed up, until sr_imatrix_free. One at a time an engine; the
  * model and its engine must outlive it. */
 SR_API sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err);
@@ -437,6 +452,7 @@ typedef struct sr_quantize_options {
                                    outlive the quantizer */
     int64_t n_windows;
     int window;
+    sr_recipe *recipe;       /* GGUF: types that go before those of `to`; NULL: none. Used while planning */
     sr_progress_fn progress; /* weights done; may be NULL. Returning false stops: sr_quantizer_run can go on later */
     void *user;
 } sr_quantize_options;
@@ -474,6 +490,44 @@ SR_API bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor
  * byte. SR_IO: the disk, which may be full; SR_CANCELLED: progress said so. What stood at `result` stays until the end.
  */
 SR_API sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err);
+
+/* ---------------------------------------------------------------- types of GGUF under a limit */
+
+/* What is known of a model: what rounding each of its matrices to each of GGUF's types costs. */
+typedef struct sr_costs sr_costs;
+
+typedef struct sr_costs_options {
+    sr_model *model;    /* open as it is stored, to measure with; NULL: costs are estimated from the errors of matrices
+                           and what they are. It must outlive the costs, and is as it was behind each call */
+    const int32_t *ids; /* [n_windows][n_ctx] of a text */
+    int64_t n_windows;
+    int32_t n_ctx;
+    const char *cache;       /* a directory in which measurements are kept; NULL: none */
+    sr_progress_fn progress; /* may be NULL */
+    void *user;
+} sr_costs_options;
+/* o as for sr_quantizer_plan; its `to` and `recipe` do not count. Measuring runs the text once for each matrix, or each
+ * of about 50 groups of matrices of one kind. */
+SR_API sr_status sr_costs_find(const char *path, const sr_quantize_options *o, const sr_costs_options *c,
+                               sr_costs **out, sr_err *err);
+SR_API void sr_costs_free(sr_costs *c);
+
+/* The limit: the first that is above 0. */
+typedef struct sr_goal {
+    double bits_per_weight; /* of all matrices */
+    int64_t bytes;          /* of the file */
+    double kld;             /* mean divergence from the source over the text, in nats */
+} sr_goal;
+typedef struct sr_allotment {
+    double bits_per_weight;
+    int64_t bytes;       /* of the file */
+    double kld;          /* expected; without a text it is a rough guess */
+    double kld_measured; /* with these types on the text; NAN without one */
+    int n_matrices;
+} sr_allotment;
+/* The types with the least divergence under the limit, or the fewest bytes, as a recipe, which the caller frees. info
+ * may be NULL. SR_INVALID: the goal cannot be met; the message says what can. */
+SR_API sr_status sr_costs_allot(sr_costs *c, const sr_goal *goal, sr_recipe **out, sr_allotment *info, sr_err *err);
 
 /* ---------------------------------------------------------------- hub: models by name */
 

@@ -12,7 +12,7 @@ trap 'rm -rf "$scratch"' EXIT
 out=$scratch/out err=$scratch/err
 failures=0 checks=0
 export HOME=$scratch NO_COLOR=1 LC_ALL=C
-unset XDG_STATE_HOME
+unset XDG_STATE_HOME XDG_CACHE_HOME
 
 fail() {
     failures=$((failures + 1))
@@ -261,6 +261,42 @@ run 0 run "$model" -i "$prompt" --max-tokens 8 --seed 7 --threads 1
 cp "$out" "$scratch/seed"
 run 0 run "$model" -i "$prompt" --max-tokens 8 --seed 7 --threads 2
 cmp -s "$out" "$scratch/seed" || fail "the same seed gave another text"
+# Types of single matrices: from a file, or found for a limit.
+printf 'attn_v = q6_k\n1-3 = 8\n' >"$scratch/recipe"
+run 0 run "$model" -i "Once upon a time" --max-tokens 4 --greedy --recipe "$scratch/recipe" -v
+warns 'bf16 -> recipe'
+run 0 run "$model" -i "Once" --max-tokens 1 --isq 4 --isq-organization moqe
+warns 'has no experts'
+run 2 run "$model" -i x --isq-organization all
+printf 'attn_v = q9\n' >"$scratch/slip"
+run 1 run "$model" -i x --topology "$scratch/slip"
+warns "line 1: found the type 'q9'"
+run 2 run "$model" -i x --imatrix "$scratch/recipe"
+warns 'give --isq or --topology'
+run 1 run "$model" -i x --isq 4 --imatrix "$scratch/recipe"
+warns 'found the first bytes'
+run 0 quantize "$model" --to gguf:mix --recipe "$scratch/recipe" --plan --json
+says '"name":"blk.4.attn_v","from":"bf16","to":"q6_k"'
+says '"name":"blk.2.attn_v","from":"bf16","to":"q8_0"'
+run 1 quantize "$model" --to gguf --plan
+warns 'target-bpw'
+run 0 quantize "$model" --to gguf --target-bpw 4.5 --recipe-out "$scratch/found" -o "$scratch/mix.gguf" --json
+warns 'a guess'
+says '"bits_per_weight":4.\(49\|5\)'
+run 0 quantize "$model" --to gguf --recipe "$scratch/found" -o "$scratch/again.gguf"
+cmp -s "$scratch/mix.gguf" "$scratch/again.gguf" || fail "the recipe makes another file"
+head -c 6000 "$source/tests/data/heldout-100k.txt" >"$scratch/calibration"
+run 0 quantize "$model" --to gguf --target-size 3M --calibration-file "$scratch/calibration" --ctx 64 --chunks 1 --plan
+warns 'divergence expected [0-9.]* nats, measured [0-9.]* nats'
+ls "$scratch"/.cache/sirocco/costs-*.json >/dev/null || fail "measurements are not kept"
+run 2 quantize "$model" --to gguf --target-bpw 4 --target-size 3M
+run 2 quantize "$model" --to gguf:q4_k_m --target-bpw 4
+run 2 quantize "$model" --to gguf --target-bpw 4 --recipe "$scratch/recipe"
+run 2 quantize "$model" --to gguf --target-kld 0.01
+run 1 quantize "$model" --to gguf --target-bpw 1.5
+warns 'the least is'
+run 2 quantize "$model" --to gguf:q8_0 --recipe-out "$scratch/found" --plan
+
 # The bundled model needs no name and is quantized to 4 bits.
 run 0 run -i "Once upon a time" --max-tokens 4 --greedy
 warns '(bundled).*q4_k'

@@ -24,7 +24,11 @@ C
     -o "$scratch/program" $(pkg-config --libs "${libraries[@]}") -lm -pthread
 "$scratch/program"
 
-# The same file with libcurl, where it is there: the define and the library are all that it takes.
+# The same files with libcurl and libyaml, where they are there: the define and the library are all that it takes.
+if pkg-config --exists yaml-0.1; then
+    # shellcheck disable=SC2046
+    "${CC:-cc}" -O2 -DSR_HAVE_YAML=1 -Iinclude -Isrc $(pkg-config --cflags yaml-0.1) -c src/fmt/topology.c -o "$scratch/yaml.o"
+fi
 if pkg-config --exists libcurl; then
     # shellcheck disable=SC2046
     "${CC:-cc}" -O2 -DSR_HAVE_CURL=1 -Iinclude -Isrc $(pkg-config --cflags libcurl) -c src/hub/http.c -o "$scratch/http.o"

@@ -62,6 +62,9 @@ package() {
     *:libcurl) echo curl ;;
     apt:openblas) echo libopenblas-dev ;;
     dnf:openblas) echo openblas-devel ;;
+    apt:yaml-0.1) echo libyaml-dev ;;
+    dnf:yaml-0.1) echo libyaml-devel ;;
+    *:yaml-0.1) echo libyaml ;;
     apt:libedit) echo libedit-dev ;;
     dnf:libedit) echo libedit-devel ;;
     brew:libedit) ;; # part of macOS
@@ -112,7 +115,7 @@ present() {
 
 needs() {
     case $1 in
-    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc libcurl libedit openblas ;;
+    build) echo compiler make cmake ninja pkg-config libpcre2-8 libutf8proc libcurl libedit openblas yaml-0.1 ;;
     test) echo cmocka ;;
     fuzz) echo clang libfuzzer ;;
     format) echo clang-format ;;
@@ -121,10 +124,10 @@ needs() {
     esac
 }
 
-# Ninja, libcurl, libedit and OpenBLAS make things better; everything works without them.
+# Ninja, libcurl, libedit, libyaml and OpenBLAS make things better; everything works without them.
 optional() {
     case $1 in
-    ninja | libcurl | libedit | openblas) ;;
+    ninja | libcurl | libedit | openblas | yaml-0.1) ;;
     *) return 1 ;;
     esac
 }

@@ -77,7 +77,7 @@ static int open_other(evaluation *e) {
     e->compare = a->kld_exact || a->against;
     if (!e->compare) return EXIT_FINE;
     int code = a->against ? open_reference(a, a->against, NULL, a->kld_exact, &e->other)
-                          : open_reference(a, e->model.path, e->model.isq, true, &e->other);
+                          : open_again(a, &e->model, true, &e->other);
     if (code) return code;
     open_banner(&e->other, NULL);
     return score_reference_open(&e->text, &e->other, NULL, 1, &e->reference);

@@ -217,16 +217,43 @@ static bool show_progress(void *user, const char *what, double done, double tota
     return !interrupted();
 }
 
+/* What --topology and --imatrix name, for in-situ quantization. */
+typedef struct isq_files {
+    sr_recipe *recipe;
+    sr_imatrix *importance;
+} isq_files;
+static int read_isq_files(const cli_args *args, const opened *o, isq_files *f) {
+    sr_err err = {0};
+    *f = (isq_files){0};
+    if (args->topology && sr_recipe_read(args->topology, &f->recipe, &err) != SR_OK) return out_failure(&err);
+    if (!args->imatrix) return EXIT_FINE;
+    if (!o->isq && !f->recipe)
+        return out_error(EXIT_USAGE, "--imatrix says what quantizing should spare: give --isq or --topology too");
+    return sr_imatrix_read(NULL, args->imatrix, &f->importance, &err) == SR_OK ? EXIT_FINE : out_failure(&err);
+}
+
 /* Opens o->path. */
 static int open_at(const cli_args *args, bool exact, opened *o) {
     int code = open_engine(args, exact, &o->engine);
     if (code) return code;
     out_progress progress = {0};
-    sr_model_options options = {
-        .format = args->format, .gqa = (int)args->gqa, .isq = o->isq, .progress = show_progress, .user = &progress};
+    sr_model_options options = {.format = args->format,
+                                .gqa = (int)args->gqa,
+                                .isq = o->isq,
+                                .experts_only = args->organization && strcmp(args->organization, "moqe") == 0,
+                                .progress = show_progress,
+                                .user = &progress};
     sr_err err = {0};
-    sr_status status = sr_model_open(o->engine, o->path, &options, &o->model, &err);
+    isq_files files = {0};
+    sr_status status = SR_OK;
+    if (o->may_isq) code = read_isq_files(args, o, &files);
+    options.recipe = files.recipe;
+    options.importance = files.importance;
+    if (!code) status = sr_model_open(o->engine, o->path, &options, &o->model, &err);
+    sr_recipe_free(files.recipe);
+    sr_imatrix_free(files.importance);
     out_progress_end(&progress);
+    if (code) return code;
     if (status != SR_OK) return out_failure_about(o->path, &err);
     sr_model_get_info(o->model, &o->info);
     find_type(o->path, args->format, o->type, sizeof o->type);
@@ -236,9 +263,10 @@ static int open_at(const cli_args *args, bool exact, opened *o) {
 int open_model(const cli_args *args, bool may_bundle, opened *o) {
     int code = find_path(args, may_bundle, o);
     if (code) return code;
-    o->isq = args->isq ? args->isq : o->bundled && !args->exact ? "4" : NULL;
+    o->isq = args->isq ? args->isq : o->bundled && !args->exact && !args->topology ? "4" : NULL;
     if (o->isq && strcmp(o->isq, "none") == 0) o->isq = NULL;
     if (o->isq && (code = open_check_isq(o->isq))) return code;
+    o->may_isq = true;
     return open_at(args, args->exact, o);
 }
 
@@ -249,6 +277,14 @@ int open_reference(const cli_args *args, const char *path, const char *isq, bool
     cli_args other = *args;
     other.gqa = 0; /* of the model itself */
     return open_at(&other, exact, o);
+}
+
+int open_again(const cli_args *args, const opened *model, bool exact, opened *o) {
+    int code = hub_path(args, model->path, NULL, false, &o->path);
+    if (code) return code;
+    o->isq = model->isq;
+    o->may_isq = model->may_isq;
+    return open_at(args, exact, o);
 }
 
 void open_release(opened *o) {

@@ -13,6 +13,7 @@ typedef struct opened {
     sr_model_info info;
     char *path;      /* owned */
     const char *isq; /* what --isq asked for, or NULL */
+    bool may_isq;    /* --isq and its kin are for it */
     bool bundled;
     char type[32]; /* type of most of the weights */
 } opened;
@@ -26,6 +27,8 @@ int open_path(const cli_args *args, char **path);
 int open_check_isq(const char *isq);
 /* Opens another model with an engine of its own: a reference to compare with. */
 int open_reference(const cli_args *args, const char *path, const char *isq, bool exact, opened *o);
+/* Opens a model once more, quantized alike, with an engine of its own. */
+int open_again(const cli_args *args, const opened *model, bool exact, opened *o);
 void open_release(opened *o);
 /* Creates an engine as the command line asks. */
 int open_engine(const cli_args *args, bool exact, sr_engine **e);

@@ -158,6 +158,14 @@ static int store(const cli_option *o, const char *text, cli_args *args) {
     return fine ? EXIT_FINE : bad_value(o, text);
 }
 
+int64_t cli_size(const char *text) {
+    char *end;
+    const double n = strtod(text, &end);
+    const double unit = *end == 'G' || *end == 'g' ? 1 << 30 : *end == 'M' || *end == 'm' ? 1 << 20 : 1;
+    if (end == text || (*end && unit == 1) || (*end && end[1]) || !(n > 0) || n * unit > 1e18) return 0;
+    return (int64_t)(n * unit);
+}
+
 /* ---------------------------------------------------------------- the command line */
 
 static const cli_option *find_long(const cli_command *command, const char *name) {

@@ -31,7 +31,7 @@ typedef struct cli_args {
     int n_operands;
     bool given[CLI_MAX_OPTIONS]; /* by row of the option table; ask with CLI_GIVEN */
 
-    const char *model, *file, *format, *isq, *quant, *revision, *hf_cache;
+    const char *model, *file, *format, *isq, *organization, *topology, *quant, *revision, *hf_cache;
     bool offline, yes;
     int64_t gqa, ctx, threads, batch;
     bool cpu, exact;
@@ -58,7 +58,8 @@ typedef struct cli_args {
     cli_texts to;
     const char *output;
     bool resume, overwrite, plan;
-    const char *shard_size, *imatrix, *calibration, *method;
+    const char *shard_size, *imatrix, *calibration, *method, *target_size, *recipe_out;
+    double target_bpw, target_kld;
     cli_texts merge;
 
     bool no_bos, no_special, summary;
@@ -122,6 +123,8 @@ const cli_command *cli_find_command(const char *name);
  * be released in both cases. */
 int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args);
 void cli_release(cli_args *args);
+/* "2G", "500M", "1000000" as bytes; 0: not such a text. */
+int64_t cli_size(const char *text);
 /* Whether the option that fills this field stood on the command line. */
 bool cli_given_at(const cli_args *args, size_t field);
 #define CLI_GIVEN(args, member) cli_given_at(args, offsetof(cli_args, member))

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/map.h"
+#include "cli/allot.h"
 #include "cli/commands.h"
 #include "cli/imatrix.h"
 #include "cli/open.h"
@@ -18,21 +19,12 @@ static bool show_progress(void *user, const char *what, double done, double tota
     return !interrupted();
 }
 
-/* "2G", "500M", "1000000" as bytes; 0: not such a text. */
-static int64_t size_of(const char *text) {
-    char *end;
-    const double n = strtod(text, &end);
-    const double unit = *end == 'G' || *end == 'g' ? 1 << 30 : *end == 'M' || *end == 'm' ? 1 << 20 : 1;
-    if (end == text || (*end && unit == 1) || (*end && end[1]) || !(n > 0) || n * unit > 1e18) return 0;
-    return (int64_t)(n * unit);
-}
-
 /* Where a target's result goes: --output, in it where there are several, or beside the model. */
 static void result_path(const cli_args *args, const char *model, const char *to, char path[PATH]) {
     char name[256], plain[256];
     size_t n = 0;
-    const bool gguf = strncmp(to, "gguf:", 5) == 0;
-    for (const char *c = gguf ? to + 5 : to; *c && n + 1 < sizeof plain; c++)
+    const bool gguf = strncmp(to, "gguf", 4) == 0 && (to[4] == ':' || !to[4]);
+    for (const char *c = !gguf ? to : to[4] ? to + 5 : "mix"; *c && n + 1 < sizeof plain; c++)
         plain[n++] = *c == ':' || *c == ',' || *c == '=' ? '-' : *c;
     plain[n] = 0;
     open_name(model, name, sizeof name);
@@ -117,7 +109,8 @@ static void print_kinds(const sr_quantizer *q, bool written) {
     free(k);
 }
 
-static void print_json(const sr_quantizer *q, const char *to, const char *path, bool written) {
+static void print_json(const sr_quantizer *q, const char *to, const char *path, bool written,
+                       const sr_allotment *allotment) {
     sr_quantize_info info;
     sr_quantize_tensor t;
     out_json j = {0};
@@ -130,6 +123,10 @@ static void print_json(const sr_quantizer *q, const char *to, const char *path, 
     json_int(&j, "bytes_out", info.bytes_out);
     json_int(&j, "memory", info.memory);
     json_real(&j, "bits_per_weight", info.bits_per_weight);
+    if (allotment) {
+        json_real(&j, "kld_expected", allotment->kld);
+        json_real(&j, "kld_measured", allotment->kld_measured);
+    }
     json_open(&j, "tensors", '[');
     for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
         json_open(&j, NULL, '{');
@@ -199,7 +196,8 @@ static void warn_of_coverage(const sr_quantizer *q) {
                     n, first, rows);
 }
 
-static int convert(const cli_args *args, const char *model, const char *to, const data *from) {
+static int convert(const cli_args *args, const char *model, const char *to, const data *from, sr_recipe *recipe,
+                   const sr_allotment *allotment) {
     char path[PATH];
     sr_err err = {0};
     sr_quantizer *q;
@@ -208,13 +206,14 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
     const sr_quantize_options options = {.to = to,
                                          .format = args->format,
                                          .threads = (int)args->threads,
-                                         .shard_bytes = args->shard_size ? size_of(args->shard_size) : 0,
+                                         .shard_bytes = args->shard_size ? cli_size(args->shard_size) : 0,
                                          .overwrite = args->overwrite,
                                          .importance = from->importance,
                                          .method = args->method,
                                          .calibration = from->ids,
                                          .n_windows = from->n_windows,
                                          .window = from->window,
+                                         .recipe = recipe,
                                          .progress = show_progress,
                                          .user = &progress};
     if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
@@ -227,7 +226,7 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
         out_progress_end(&progress);
     }
     if (s == SR_OK && args->json)
-        print_json(q, to, path, !args->plan);
+        print_json(q, to, path, !args->plan, allot_wanted(args) ? allotment : NULL);
     else if (s == SR_OK)
         print_kinds(q, !args->plan);
     char time[OUT_NUMBER];
@@ -261,7 +260,7 @@ static int find_data(const cli_args *args, const char *model, data *d) {
     if (args->imatrix && args->calibration && !solves)
         return out_error(EXIT_USAGE, "--imatrix and --calibration-file both give importances; give one of them");
     if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, &d->importance, &err) != SR_OK) return out_failure(&err);
-    if (!args->calibration || (args->plan && !solves)) return EXIT_FINE;
+    if (!args->calibration || (args->plan && !solves && !allot_wanted(args))) return EXIT_FINE;
     int code = open_reference(args, model, NULL, false, o);
     if (code) return code;
     return solves ? read_windows(args, o, d) : imatrix_collect(args, o, args->calibration, &d->importance);
@@ -271,9 +270,10 @@ int command_quantize(const cli_args *args) {
     char *model = NULL;
     if (args->to.n == 0)
         return out_error(EXIT_USAGE, "'sirocco quantize' needs --to TARGET, as --to gguf:q4_k_m; see --help");
-    if (args->shard_size && size_of(args->shard_size) < 1 << 20)
+    if (args->shard_size && cli_size(args->shard_size) < 1 << 20)
         return out_error(EXIT_USAGE, "--shard-size takes at least 1M, as 2G or 500M; found '%s'", args->shard_size);
-    int code = open_path(args, &model);
+    int code = allot_check(args);
+    if (!code) code = open_path(args, &model);
     struct stat st;
     if (!code && args->to.n > 1 && args->output && !args->plan &&
         (stat(args->output, &st) != 0 || !S_ISDIR(st.st_mode)))
@@ -282,7 +282,14 @@ int command_quantize(const cli_args *args) {
     interrupt_catch(false);
     data from = {0};
     if (!code) code = find_data(args, model, &from);
-    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i], &from);
+    sr_recipe *recipe = NULL;
+    sr_allotment allotment;
+    sr_err err = {0};
+    if (!code && args->topology && sr_recipe_read(args->topology, &recipe, &err) != SR_OK) code = out_failure(&err);
+    if (!code && allot_wanted(args)) code = allot_recipe(args, model, from.importance, &recipe, &allotment);
+    for (int i = 0; i < args->to.n && !code; i++)
+        code = convert(args, model, args->to.at[i], &from, recipe, &allotment);
+    sr_recipe_free(recipe);
     sr_imatrix_free(from.importance);
     open_release(&from.opened);
     free(from.ids);

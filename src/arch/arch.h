@@ -233,6 +233,8 @@ bool sr_name_expert(const sr_naming *naming, sr_role role, int layer, int expert
  * there) the first whose name it is. */
 bool sr_name_parse(const sr_naming *naming, const char *tensor, sr_role *role, int *layer, int *expert,
                    const char **suffix);
+/* The role under which GGUF has all experts, of a matrix of one of them; else the role itself. */
+sr_role sr_role_stacked(sr_role role);
 /* Whether some family has a place for a tensor of this name. */
 bool sr_name_known(bool gguf, const char *tensor);
 
@@ -297,6 +299,11 @@ typedef sr_status (*sr_weight_fn)(void *user, const char *name, bool is_edge, sr
  * tables. Missing tensors are SR_CORRUPT naming tensor and family; unknown extra ones are logged. */
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
                           sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err);
+
+/* Calls fn for every matrix of the decoder by what it is: layer and expert are -1 where it belongs to none. A stack of
+ * experts or heads is one matrix. The head of a tied model is not called. */
+typedef sr_status (*sr_matrix_fn)(void *user, sr_role role, int layer, int expert, sr_weight *w, sr_err *err);
+sr_status sr_decoder_each(sr_decoder *dec, sr_matrix_fn fn, void *user, sr_err *err);
 
 /* The rotation table of a sequence of n tokens. Keys rotated by one are of no use to another: when a sequence grows or
  * shrinks across a limit, it is computed again. */

@@ -167,6 +167,22 @@ bool sr_name_parse(const sr_naming *naming, const char *tensor, sr_role *role, i
     return longest > 0;
 }
 
+sr_role sr_role_stacked(sr_role role) {
+    switch (role) {
+    case SR_EXPERT_GATE:
+    case SR_SWITCH_GATE:
+        return SR_EXPERTS_GATE;
+    case SR_EXPERT_UP:
+    case SR_SWITCH_UP:
+        return SR_EXPERTS_UP;
+    case SR_EXPERT_DOWN:
+    case SR_SWITCH_DOWN:
+        return SR_EXPERTS_DOWN;
+    default:
+        return role;
+    }
+}
+
 bool sr_name_known(bool gguf, const char *tensor) {
     size_t skip = 0;
     for (int i = 0; i < N_PLACES && !gguf; i++) /* the longest that fits */

@@ -14,20 +14,31 @@ static void leave(void *p, void *arena) {
     (void)p, (void)arena;
 }
 
-void *sr_pattern_compile(const char *pattern, const char *where, sr_arena *arena, sr_err *err) {
+void *sr_pattern_compile(const char *pattern, bool anywhere, const char *where, sr_arena *arena, sr_err *err) {
+    /* A search of PCRE2's own would count its steps anew at each start. */
+    static const char front[] = ".*?(?:";
+    const size_t n = strlen(pattern), skipped = anywhere ? sizeof front - 1 : 0;
+    char *text = sr_arena_small(arena, n + sizeof front + 1, 1);
+    if (text) {
+        memcpy(text, front, skipped);
+        memcpy(text + skipped, pattern, n + 1);
+        if (anywhere) memcpy(text + skipped + n, ")", 2);
+    }
     int code = 0;
     PCRE2_SIZE at = 0;
     pcre2_general_context *memory = pcre2_general_context_create(take, leave, arena);
-    pcre2_compile_context *context = memory ? pcre2_compile_context_create(memory) : NULL;
+    pcre2_compile_context *context = text && memory ? pcre2_compile_context_create(memory) : NULL;
     pcre2_code *re =
-        context ? pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED, &code, &at, context) : NULL;
+        context ? pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED, &code, &at, context) : NULL;
     if (!re && (!context || code == PCRE2_ERROR_NOMEMORY)) {
         sr_fail(err, SR_NOMEM, "%s: no memory for '%.80s'", where, pattern);
     } else if (!re) {
         PCRE2_UCHAR why[96] = "";
         pcre2_get_error_message(code, why, sizeof why);
         sr_fail(err, SR_INVALID, "%s: '%.80s' is no regular expression: %s at %zu", where, pattern, (const char *)why,
-                (size_t)at);
+                at < skipped       ? 0
+                : at - skipped < n ? (size_t)at - skipped
+                                   : n);
     }
     return re;
 }

@@ -4,6 +4,7 @@
 
 #include "arch/arch.h"
 #include "dev/dev.h"
+#include "fmt/recipe.h"
 #include "text/text.h"
 
 /* Step scratch belongs to the engine and grows to its largest model, when that model is opened. */
@@ -33,8 +34,8 @@ struct sr_model {
     sr_decoder dec;
     sr_arena arena;
     int64_t n_params, weight_bytes, n_active, active_bytes; /* as in sr_model_info */
-    const sr_format *isq;
-    sr_logit_bias *suppressed; /* in the arena */
+    const char *isq;                                        /* static: the type, "recipe" or NULL */
+    sr_logit_bias *suppressed;                              /* in the arena */
     int n_suppressed;
 };
 
@@ -59,9 +60,21 @@ int sr_engine_logits_rows(const sr_engine *e, int32_t n_vocab);
 /* Grows the scratch for a model. */
 sr_status sr_engine_reserve(sr_engine *e, const sr_decoder *dec, sr_err *err);
 
+/* What a sr_imatrix begins with: core asks it for the importances [n][K] of a matrix of GGUF, and knows no more of it.
+ * *n 0: there are none. most: experts at most. */
+typedef struct sr_importances {
+    sr_status (*of)(const sr_imatrix *im, const char *name, int64_t K, int most, sr_arena *arena, float **values,
+                    int *n, sr_err *err);
+} sr_importances;
+
 /* In-situ quantization (isq.c). */
 typedef struct sr_isq {
-    const sr_format *fmt, *edge; /* for matrices, and for embedding and head */
+    const sr_format *fmt, *edge; /* for matrices, and for embedding and head; NULL: they stay as they are */
+    bool experts_only;           /* nothing but experts gets them */
+    sr_recipe *recipe;           /* goes before them; or NULL */
+    const sr_imatrix *importance;
+    sr_naming naming; /* of the checkpoint */
+    int n_expert;
     sr_engine *engine;
     sr_arena *arena;
     sr_progress_fn progress;
@@ -74,5 +87,8 @@ bool sr_isq_takes(const sr_format *fmt);
 sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err);
 /* sr_weight_fn */
 sr_status sr_isq_visit(void *isq, const char *name, bool is_edge, sr_weight *w, sr_err *err);
+/* A matrix of an open model in this type, in the arena, placed. */
+sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, sr_role role, int layer, int expert, sr_weight *w,
+                      sr_err *err);
 
 #endif

@@ -6,12 +6,6 @@
 #include "base/log.h"
 #include "core/core.h"
 
-/* Numbers name the type that suits the device's kernels; these are the CPU's and CUDA's. */
-static const struct {
-    const char *number, *format;
-} numbers[] = {{"2", "q2_k"}, {"3", "q3_k"}, {"4", "q4_k"}, {"5", "q5_k"}, {"6", "q6_k"}, {"8", "q8_0"}};
-enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
-
 /* Plain types have no scales to fit. */
 bool sr_isq_takes(const sr_format *fmt) {
     return fmt->fit != NULL;
@@ -19,12 +13,8 @@ bool sr_isq_takes(const sr_format *fmt) {
 
 bool sr_isq_name(int i, const char **name, const char **resolved) {
     if (i < 0) return false;
-    if (i < N_NUMBERS) {
-        *name = numbers[i].number;
-        *resolved = numbers[i].format;
-        return true;
-    }
-    i -= N_NUMBERS;
+    if ((*name = sr_format_number(i, resolved))) return true;
+    for (int n = 0; sr_format_number(n, resolved); n++) i--;
     for (int f = 0; sr_formats[f]; f++)
         if (sr_isq_takes(sr_formats[f]) && i-- == 0) {
             *name = sr_formats[f]->alias ? sr_formats[f]->alias : sr_formats[f]->name;
@@ -35,10 +25,8 @@ bool sr_isq_name(int i, const char **name, const char **resolved) {
 }
 
 sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err) {
-    const char *wanted = name, *shown, *resolved;
-    for (int i = 0; i < N_NUMBERS; i++)
-        if (strcmp(name, numbers[i].number) == 0) wanted = numbers[i].format;
-    const sr_format *fmt = sr_format_by_name(wanted);
+    const char *shown, *resolved;
+    const sr_format *fmt = sr_format_asked(name);
     if (!fmt || !sr_isq_takes(fmt)) {
         char list[160] = "";
         for (int i = 0; sr_isq_name(i, &shown, &resolved); i++) {
@@ -61,16 +49,70 @@ static void decoded_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i++) from->fmt->decode(from, row0 + i, 0, from->K, out + i * from->K);
 }
 
-/* w as fmt; *done false, and w as it was, where this shape cannot be. */
-static sr_status quantize(sr_isq *isq, const sr_format *fmt, sr_weight *w, bool *done, sr_err *err) {
+/* What a matrix is; its name in GGUF, "" where it has none there. */
+struct place {
+    sr_role role;
+    int layer, expert;
+    char gguf[SR_NAME];
+};
+static struct place place_of(const sr_isq *isq, sr_role role, int layer, int expert) {
+    struct place p = {.role = sr_role_stacked(role), .layer = layer, .expert = expert};
+    const sr_naming gguf = {isq->naming.arch, true, "", ""};
+    if (!sr_name_full(&gguf, p.role, p.layer, "", p.gguf)) p.gguf[0] = 0;
+    return p;
+}
+static struct place place_named(const sr_isq *isq, const char *name) {
+    sr_role role;
+    int layer, expert;
+    const char *suffix;
+    if (sr_name_parse(&isq->naming, name, &role, &layer, &expert, &suffix)) return place_of(isq, role, layer, expert);
+    return (struct place){.role = SR_N_ROLES, .layer = -1, .expert = -1};
+}
+
+/* Importances [*n][K] of a matrix, in the order of its stored columns; NULL: there are none. */
+static sr_status importance_of(const sr_isq *isq, const struct place *p, const sr_weight *w, sr_arena *arena,
+                               float **values, int *n, sr_err *err) {
+    /* Matrices that are rows of several in another model: what they are multiplied with is the same. */
+    static const sr_role same[][2] = {{SR_QKV, SR_Q}, {SR_EXPERTS_GATE_UP, SR_EXPERTS_GATE}};
+    const sr_importances *ask = (const sr_importances *)isq->importance;
+    const sr_naming gguf = {isq->naming.arch, true, "", ""};
+    *values = NULL;
+    *n = 0;
+    if (!ask || !p->gguf[0]) return SR_OK;
+    sr_status s = ask->of(isq->importance, p->gguf, w->K, isq->n_expert, arena, values, n, err);
+    for (size_t i = 0; i < sizeof same / sizeof *same && s == SR_OK && *n == 0; i++) {
+        char name[SR_NAME];
+        if (p->role == same[i][0] && sr_name_full(&gguf, same[i][1], p->layer, "", name))
+            s = ask->of(isq->importance, name, w->K, isq->n_expert, arena, values, n, err);
+    }
+    if (s != SR_OK || *n == 0) return s;
+    if (p->expert >= 0 && *n > 1) { /* one of them */
+        if (p->expert < *n) *values += p->expert * w->K;
+        *n = 1;
+    }
+    if (w->N % *n) *n = 1;
+    if (!w->perm) return SR_OK;
+    float *sorted = sr_arena_alloc(arena, (size_t)*n * (size_t)w->K, sizeof *sorted);
+    if (!sorted) return sr_fail(err, SR_NOMEM, "no memory for importances");
+    for (int64_t i = 0; i < *n; i++)
+        for (int64_t k = 0; k < w->K; k++) sorted[i * w->K + k] = (*values)[i * w->K + w->perm[k]];
+    *values = sorted;
+    return SR_OK;
+}
+
+/* *w as fmt, in the arena, with importance [n][K] or NULL; *done false, and *w as it was, where this shape cannot be.
+ */
+static sr_status quantize(sr_isq *isq, const sr_format *fmt, const float *importance, int n, sr_weight *w, bool *done,
+                          sr_err *err) {
+    const sr_engine *e = isq->engine;
     sr_source source = {.rows = decoded_rows, .ctx = w};
     sr_arena own = {0};
     sr_weight to;
     sr_err why = {0};
     sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, &own, &to, &why);
-    const sr_device *ops = isq->engine->dev->ops;
-    if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(isq->engine->dev, fmt) : NULL;
-    if (s == SR_OK) s = sr_encode(&to, &source, NULL, 0, isq->engine->threads, &why);
+    const sr_device *ops = e->dev->ops;
+    if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(e->dev, fmt) : NULL;
+    if (s == SR_OK) s = sr_encode(&to, &source, importance, n, e->threads, &why);
     *done = s == SR_OK;
     if (!*done) {
         sr_arena_free(&own);
@@ -83,27 +125,59 @@ static sr_status quantize(sr_isq *isq, const sr_format *fmt, sr_weight *w, bool 
     return SR_OK;
 }
 
+/* As `wanted`, or as what replaces it where the shape does not fit. */
+static sr_status remake(sr_isq *isq, const struct place *p, const sr_format *wanted, const char *name, sr_weight *w,
+                        sr_err *err) {
+    sr_arena arena = {0};
+    float *importance = NULL;
+    int n = 0;
+    bool done = false;
+    sr_status s = importance_of(isq, p, w, &arena, &importance, &n, err);
+    if (s == SR_OK) s = quantize(isq, wanted, importance, n, w, &done, err);
+    for (int i = 0; i < 2 && s == SR_OK && !done && wanted->fallback[i]; i++) {
+        const sr_format *other = sr_format_by_name(wanted->fallback[i]);
+        done = other == w->fmt;
+        if (!done) s = quantize(isq, other, importance, n, w, &done, err);
+    }
+    sr_arena_free(&arena);
+    if (s == SR_OK && !done)
+        sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", name, (long long)w->N, (long long)w->K,
+               wanted->name, w->fmt->name);
+    return s;
+}
+
+/* The type that a matrix is to have; NULL: it stays as it is. */
+static sr_status wanted_type(sr_isq *isq, const struct place *p, const char *name, bool is_edge, const sr_format **fmt,
+                             sr_err *err) {
+    *fmt = NULL;
+    sr_status s =
+        isq->recipe ? sr_recipe_find(isq->recipe, name, p->gguf[0] ? p->gguf : NULL, p->layer, fmt, err) : SR_OK;
+    if (*fmt || s != SR_OK) return s;
+    const bool expert = p->role >= SR_EXPERTS_GATE && p->role <= SR_EXPERTS_DOWN;
+    if (!isq->experts_only || expert) *fmt = is_edge ? isq->edge : isq->fmt;
+    return SR_OK;
+}
+
 sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w, sr_err *err) {
     sr_isq *isq = user;
-    const sr_format *wanted = is_edge ? isq->edge : isq->fmt;
+    const struct place p = place_named(isq, name);
+    const sr_format *wanted;
     isq->done += (double)w->N * (double)w->K;
     if (isq->progress && !isq->progress(isq->user, "quantizing", isq->done, isq->total))
         return sr_fail(err, SR_CANCELLED, "quantizing was cancelled");
-    if (wanted == w->fmt) return SR_OK;
+    sr_status s = wanted_type(isq, &p, name, is_edge, &wanted, err);
+    if (s != SR_OK || !wanted || wanted == w->fmt) return s;
     if (8 * sr_weight_bytes(w) < 16 * w->N * w->K && !isq->warned) {
         isq->warned = true;
         sr_log(SR_LOG_WARNING, "%s is quantized already (%s): quantizing again to %s adds its loss to the first", name,
                w->fmt->name, wanted->name);
     }
-    bool done = false;
-    sr_status s = quantize(isq, wanted, w, &done, err);
-    for (int i = 0; i < 2 && s == SR_OK && !done && wanted->fallback[i]; i++) {
-        const sr_format *other = sr_format_by_name(wanted->fallback[i]);
-        done = other == w->fmt;
-        if (!done) s = quantize(isq, other, w, &done, err);
-    }
-    if (s == SR_OK && !done)
-        sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", name, (long long)w->N, (long long)w->K,
-               wanted->name, w->fmt->name);
-    return s;
+    return remake(isq, &p, wanted, name, w, err);
+}
+
+sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, sr_role role, int layer, int expert, sr_weight *w,
+                      sr_err *err) {
+    const struct place p = place_of(isq, role, layer, expert);
+    sr_status s = remake(isq, &p, fmt, p.gguf, w, err);
+    return s == SR_OK ? isq->engine->dev->ops->place(isq->engine->dev, w, err) : s;
 }

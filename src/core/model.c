@@ -88,12 +88,18 @@ static bool has_tokenizer(const sr_file *file) {
 static sr_status open_model(sr_model *m, const char *path, const sr_model_options *o, sr_err *err) {
     const sr_arch *arch;
     sr_hparams h;
-    sr_isq isq = {.engine = m->engine, .arena = &m->arena, .progress = o->progress, .user = o->user};
+    sr_isq isq = {.experts_only = o->experts_only,
+                  .recipe = o->recipe,
+                  .importance = o->importance,
+                  .engine = m->engine,
+                  .arena = &m->arena,
+                  .progress = o->progress,
+                  .user = o->user};
     if (o->isq) {
         sr_status s = sr_isq_resolve(o->isq, &isq, err);
         if (s != SR_OK) return s;
-        m->isq = isq.fmt;
     }
+    m->isq = isq.fmt ? isq.fmt->name : o->recipe ? "recipe" : NULL;
     sr_file_options file = {.format = o->format, .gqa = o->gqa, .threads = m->engine->threads};
     sr_status s = sr_file_open(path, &file, &m->file, err);
     if (s == SR_OK) s = sr_arch_find(m->file, &arch, err);
@@ -103,8 +109,15 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
     if (m->tokenizer) add_ends(m);
     for (int i = 0; i < m->file->n_parts; i++)
         if (m->file->part[i].n_dims > 1) isq.total += (double)m->file->part[i].n_elements;
-    s = sr_decoder_bind(m->file, arch, &h, &m->arena, o->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
+    isq.naming = sr_naming_of(m->file, arch);
+    isq.n_expert = h.gating.n;
+    s = sr_decoder_bind(m->file, arch, &h, &m->arena, m->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
     if (s != SR_OK) return s;
+    if (o->recipe) sr_recipe_warn(o->recipe);
+    if (o->experts_only && isq.fmt && h.gating.n == 0) {
+        sr_log(SR_LOG_WARNING, "%s has no experts to quantize: all matrices are as they were", m->file->path);
+        m->isq = o->recipe ? m->isq : NULL;
+    }
     int32_t n_rows = m->dec.h.n_vocab, n_tokens = m->tokenizer ? sr_tokenizer_n_vocab(m->tokenizer) : n_rows;
     if (n_tokens > n_rows)
         return sr_fail(err, SR_CORRUPT, "%s: the tokenizer has %d tokens, the embedding only %d rows", m->file->path,
@@ -157,7 +170,7 @@ void sr_model_get_info(const sr_model *m, sr_model_info *info) {
         .d_ff = h->d_ff,
         .n_ctx_train = h->n_ctx_train,
         .has_chat_template = m->tokenizer && sr_template_found(m->file),
-        .isq = m->isq ? m->isq->name : NULL,
+        .isq = m->isq,
     };
 }
 

@@ -255,6 +255,10 @@ struct sr_format {
 extern const sr_format *const sr_formats[];
 /* By name or alias, case ignored; NULL when there is none. */
 const sr_format *sr_format_by_name(const char *name);
+/* By what people ask for: a name, or a number of bits, which names the type that suits the kernels of the CPU and of
+ * CUDA. sr_format_number lists the numbers for i = 0, 1, ... until NULL. */
+const sr_format *sr_format_asked(const char *name);
+const char *sr_format_number(int i, const char **format);
 
 /* The stored tensors of one matrix: fills parts, n == 0 when there are none. False when the name is longer than any
  * checkpoint's. */

@@ -470,7 +470,7 @@ static void compile_rules(sr_qconfig *c) {
         rule *r = &c->rule[i];
         sr_err why = {0};
         if (r->kind != IS_PATTERN) continue;
-        r->code = sr_pattern_compile(r->pattern, c->file->path, c->arena, &why);
+        r->code = sr_pattern_compile(r->pattern, false, c->file->path, c->arena, &why);
         if (!r->code) r->why = sr_arena_strndup(c->arena, why.msg, strlen(why.msg));
     }
 }

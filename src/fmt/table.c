@@ -1,6 +1,7 @@
 /* The formats. The only file that names implementations: a new format is one declaration and one line here. */
 #include <ctype.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "fmt/fmt.h"
 
@@ -71,4 +72,22 @@ const sr_format *sr_format_by_name(const char *name) {
         if (same_ignoring_case(sr_formats[i]->name, name) || same_ignoring_case(sr_formats[i]->alias, name))
             return sr_formats[i];
     return NULL;
+}
+
+static const struct {
+    const char *number, *format;
+} numbers[] = {{"2", "q2_k"}, {"3", "q3_k"}, {"4", "q4_k"}, {"5", "q5_k"}, {"6", "q6_k"}, {"8", "q8_0"}};
+enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
+
+const char *sr_format_number(int i, const char **format) {
+    if (i < 0 || i >= N_NUMBERS) return NULL;
+    *format = numbers[i].format;
+    return numbers[i].number;
+}
+
+const sr_format *sr_format_asked(const char *name) {
+    const char *number, *format;
+    for (int i = 0; (number = sr_format_number(i, &format)); i++)
+        if (strcmp(name, number) == 0) return sr_format_by_name(format);
+    return sr_format_by_name(name);
 }

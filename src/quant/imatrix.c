@@ -25,6 +25,7 @@ typedef struct entry {
 } entry;
 
 struct sr_imatrix {
+    sr_importances ask;
     sr_watch *watch; /* NULL: no model is observed */
     int *of_item;    /* [of the watch's]: its entry, or -1 */
     entry *entry;
@@ -101,6 +102,7 @@ sr_status sr_imatrix_observe(sr_model *m, sr_imatrix **out, sr_err *err) {
     err = err ? err : &none;
     sr_imatrix *im = *out = calloc(1, sizeof *im);
     if (!im) return sr_fail(err, SR_NOMEM, "no memory for importances");
+    im->ask.of = sr_imatrix_of;
     sr_status s = sr_watch_open(m, add_rows, im, &im->watch, err);
     if (s == SR_OK) s = name_items(im, m->dec.arch, err);
     if (s != SR_OK) {
@@ -225,6 +227,7 @@ sr_status sr_imatrix_read(sr_imatrix *im, const char *path, sr_imatrix **out, sr
     err = err ? err : &none;
     sr_imatrix *to = im ? im : calloc(1, sizeof *to);
     if (!to) return sr_fail(err, SR_NOMEM, "no memory for importances");
+    to->ask.of = sr_imatrix_of;
     sr_status s = sr_ends_with(path, ".cimatrix") ? read_plain(to, path, false, err)
                   : sr_ends_with(path, ".dat")    ? read_plain(to, path, true, err)
                                                   : read_gguf(to, path, err);

@@ -20,6 +20,7 @@ static const sr_mix mixes[] = {
     {"iq3_xxs", 23, "iq3_xxs"}, {"iq3_xs", 22, "iq3_s"},  {"iq3_s", 26, "iq3_s"},  {"iq3_m", 27, "iq3_s"},
     {"iq4_nl", 25, "iq4_nl"},   {"iq4_xs", 30, "iq4_xs"}, {"tq1_0", 36, "tq1_0"},  {"tq2_0", 37, "tq2_0"},
     {"mxfp4_moe", 38, "mxfp4"}, {"nvfp4", 39, "nvfp4"},   {"q1_0", 40, "q1_0"},    {"q2_0", 41, "q2_0"},
+    {"mix", 1024, "q8_0"}, /* types come from a recipe */
 };
 enum { N_MIXES = sizeof mixes / sizeof *mixes };
 
@@ -194,8 +195,22 @@ static const char *smaller(const char *type) {
 
 const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, int i, int n, int64_t K) {
     const bool stack = role >= SR_EXPERTS_GATE && role <= SR_EXPERT_DOWN;
-    const char *type = choose(m, model, kind_of(role), i, n, K, stack);
-    const sr_format *fmt = sr_format_by_name(type);
-    while (fmt && K % fmt->block != 0) fmt = sr_format_by_name(type = smaller(type));
+    return sr_mix_fitting(sr_format_by_name(choose(m, model, kind_of(role), i, n, K, stack)), K);
+}
+
+const sr_format *sr_mix_fitting(const sr_format *fmt, int64_t K) {
+    while (fmt && K % fmt->block != 0) fmt = sr_format_by_name(smaller(fmt->name));
     return fmt;
+}
+
+bool sr_mix_has(const sr_format *fmt) {
+    for (int i = 0; i < N_MIXES; i++)
+        if (sr_mix_base(&mixes[i]) == fmt) return true;
+    return false;
+}
+
+int sr_mix_ftype_of(const sr_format *fmt) {
+    for (int i = 0; i < N_MIXES; i++)
+        if (sr_mix_base(&mixes[i]) == fmt) return mixes[i].ftype;
+    return 0;
 }

@@ -152,6 +152,48 @@ static bool fits(const sr_format *fmt, const sr_qspec *spec, int64_t N, int64_t 
            fmt->layout(fmt, N, K, spec, &planes, NULL) == SR_OK;
 }
 
+bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAME]) {
+    const sr_naming gguf = {q->arch, true, "", ""};
+    return job->n_from && sr_name_full(&gguf, job->role, job->layer, "", name);
+}
+
+/* What the recipe says goes before the mix. */
+static sr_status choose_recipe(sr_quantizer *q, sr_err *err) {
+    sr_status s = SR_OK;
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        sr_job *j = &q->job[i];
+        const sr_format *fmt;
+        char gguf[SR_NAME];
+        if (!j->n_from) continue;
+        s = sr_recipe_find(q->recipe, j->from[0], sr_job_gguf_name(q, j, gguf) ? gguf : NULL, j->layer, &fmt, err);
+        if (s != SR_OK || !fmt) continue;
+        if (!sr_mix_has(fmt))
+            return sr_fail(err, SR_INVALID, "%s: %s is no type that GGUF files hold; '--to %s' needs one as q4_k",
+                           q->recipe->name, fmt->name, q->target.text);
+        const sr_format *fitting = sr_mix_fitting(fmt, j->K);
+        if (fitting != fmt)
+            sr_log(SR_LOG_WARNING, "%s: blocks of %s do not divide its %lld columns: %s instead", j->module, fmt->name,
+                   (long long)j->K, fitting->name);
+        j->fmt = fitting == j->was && q->file->gguf ? NULL : fitting;
+    }
+    if (s == SR_OK) sr_recipe_warn(q->recipe);
+    return s;
+}
+
+int sr_plan_ftype(const sr_quantizer *q) {
+    const sr_format *most = NULL;
+    double best = 0;
+    if (!q->recipe) return sr_mix_ftype(q->target.mix);
+    for (int f = 0; sr_formats[f]; f++) {
+        double weights = 0;
+        for (int i = 0; i < q->n_jobs; i++)
+            if (q->job[i].n_from && (q->job[i].fmt ? q->job[i].fmt : q->job[i].was) == sr_formats[f])
+                weights += (double)q->job[i].N * (double)q->job[i].K;
+        if (weights > best) best = weights, most = sr_formats[f];
+    }
+    return sr_mix_ftype_of(most);
+}
+
 /* The types of GGUF by its rules, which count the tensors of a kind in the order of layers. */
 static void choose_mix(sr_quantizer *q) {
     const sr_mix_model model = {.n_layer = q->h.n_layer,
@@ -177,10 +219,10 @@ static void choose_mix(sr_quantizer *q) {
     }
 }
 
-static void choose(sr_quantizer *q) {
+static sr_status choose(sr_quantizer *q, sr_err *err) {
     if (q->target.gguf) {
         choose_mix(q);
-        return;
+        return q->recipe ? choose_recipe(q, err) : SR_OK;
     }
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
@@ -196,6 +238,7 @@ static void choose(sr_quantizer *q) {
         j->fmt = q->target.fmt;
         j->spec = spec;
     }
+    return SR_OK;
 }
 
 /* Small tensors that say how a matrix was packed ("q_proj.channel_wise"), which goes into another format. */
@@ -359,8 +402,8 @@ static sr_status copy_values(sr_quantizer *q, sr_err *err) {
         if (is_kept(q->file->value[i].key)) q->value[q->n_values++] = q->file->value[i];
     q->value[q->n_values++] =
         (sr_value){.key = "general.quantization_version", .kind = SR_KIND_U64, .stored = T_U32, .v.u = 2};
-    q->value[q->n_values++] = (sr_value){
-        .key = "general.file_type", .kind = SR_KIND_U64, .stored = T_U32, .v.u = (uint64_t)sr_mix_ftype(q->target.mix)};
+    q->value[q->n_values++] =
+        (sr_value){.key = "general.file_type", .kind = SR_KIND_U64, .stored = T_U32, .v.u = (uint64_t)sr_plan_ftype(q)};
     return SR_OK;
 }
 
@@ -455,12 +498,22 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (!q->target.gguf && q->file->gguf)
         return sr_fail(err, SR_UNSUPPORTED, "%s is %s: --to %s would be another container, which is not written yet",
                        q->file->path, q->file->container, q->target.text);
+    if (q->recipe && !q->target.gguf)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "a recipe chooses among GGUF's types, and '%s' has one type: leave it out, "
+                       "or convert --to gguf:mix",
+                       q->target.text);
+    if (q->target.gguf && !q->recipe && q->target.mix == sr_mix_by_name("mix"))
+        return sr_fail(err, SR_INVALID,
+                       "--to %s takes its types from --recipe, --target-bpw, --target-size or "
+                       "--target-kld: give one of them, or name a type, as gguf:q4_k_m",
+                       q->target.text);
     q->naming = sr_naming_of(q->file, q->arch);
     for (int i = 0; i < q->file->n_parts; i++) q->bytes_in += q->file->part[i].bytes;
     const bool converts = q->target.gguf && !q->file->gguf;
     s = list_jobs(q, err);
     if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
-    if (s == SR_OK) choose(q);
+    if (s == SR_OK) s = choose(q, err);
     if (s == SR_OK) s = list_parts(q, err);
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
@@ -478,6 +531,7 @@ sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quant
     q->threads = options->threads > 0 ? options->threads : sr_cpu_count();
     q->overwrite = options->overwrite;
     q->format = options->format;
+    q->recipe = options->recipe;
     q->shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : (int64_t)5 * SHARD;
     q->progress = options->progress;
     q->user = options->user;

@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "fmt/fmt.h"
+#include "fmt/recipe.h"
 #include "sirocco.h"
 
 enum { SR_TARGET_TEXT = 96 };
@@ -52,6 +53,11 @@ typedef struct sr_mix_model {
 /* The type of the matrix in this role; i-th of n tensors of its kind (attn_v, ffn_down, ...), in the order of layers.
  * K columns: types whose blocks do not divide them are replaced. */
 const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, int i, int n, int64_t K);
+/* The type, or what replaces it where its blocks do not divide K. */
+const sr_format *sr_mix_fitting(const sr_format *fmt, int64_t K);
+/* Whether it is a type of GGUF's that this build writes; and general.file_type of a file of mostly this one. */
+bool sr_mix_has(const sr_format *fmt);
+int sr_mix_ftype_of(const sr_format *fmt);
 
 /* ---- plan.c ---- */
 
@@ -104,6 +110,7 @@ struct sr_quantizer {
     int n_values;
     sr_engine *engine; /* for the device's encoders */
     const sr_imatrix *importance;
+    sr_recipe *recipe; /* while planning */
     sr_method method;
     struct {
         const int32_t *ids; /* [n_windows][n_ctx] */
@@ -120,6 +127,10 @@ struct sr_quantizer {
     void *user;
 };
 
+/* What GGUF calls a job's matrix, without ".weight". False: nothing. */
+bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAME]);
+/* general.file_type of the result. */
+int sr_plan_ftype(const sr_quantizer *q);
 /* A vector's numbers as the model multiplies with them, out [n]; what `v` of them becomes once it is stored. */
 sr_status sr_job_vector(const sr_job *job, float *out, sr_err *err);
 const sr_format *sr_job_vector_format(const sr_job *job);
@@ -209,6 +220,57 @@ sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err);
 sr_status sr_gguf_values(sr_quantizer *q, sr_err *err);
 /* Whether what was written says the same as the source. */
 sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err);
+
+/* ---- costs.c, allot.c: which types, under a limit */
+
+enum { SR_MOST_TYPES = 24 };
+/* What rounding a matrix of the result costs: sense * error[type], in nats of divergence, where sense is known. */
+typedef struct sr_cost {
+    const sr_job *job;
+    char name[SR_NAME]; /* in GGUF */
+    int group;          /* matrices that were measured together */
+    double sense;
+    float error[SR_MOST_TYPES];   /* squared, relative, weighed by importance; below 0: no such type for it */
+    int64_t bytes[SR_MOST_TYPES]; /* -1: none */
+} sr_cost;
+
+/* A text, and what the model as it is stored says of it. */
+typedef struct sr_reference {
+    int32_t *ids; /* [n_windows][n_ctx] */
+    int64_t n_windows;
+    int32_t n_ctx, first; /* positions first .. n_ctx - 2 are compared */
+    float *logits;        /* [n_windows][n_ctx - 1 - first][n_vocab] */
+    double *norm;         /* log of the sum of their exponentials */
+    sr_session *session;
+    bool filled;
+    int64_t window;
+    double sum; /* of divergences, of n positions */
+    int64_t n;
+} sr_reference;
+
+struct sr_costs {
+    sr_quantizer *plan; /* a draft */
+    sr_model *model;    /* NULL: nothing was measured */
+    const sr_format *type[SR_MOST_TYPES];
+    int n_types;
+    sr_cost *cost;
+    int n, n_groups;
+    int64_t fixed_bytes;        /* of a file beside these matrices, */
+    int64_t fixed_matrix_bytes; /* and of other matrices among them */
+    double scale;               /* of a whole model against the sum over its matrices */
+    sr_reference *reference;    /* NULL: no text */
+    sr_progress_fn progress;
+    void *user;
+    sr_arena arena;
+};
+/* The type of each matrix, choice[n], for a goal. SR_INVALID: it cannot be met; the message says what can. */
+sr_status sr_allot(const sr_costs *c, const sr_goal *goal, int *choice, sr_err *err);
+/* Sum of bytes and of costs, with the scale. */
+void sr_allot_sum(const sr_costs *c, const int *choice, int64_t *bytes, double *kld);
+/* The choice as a recipe of patterns. */
+sr_status sr_allot_recipe(const sr_costs *c, const int *choice, sr_recipe **out, sr_err *err);
+/* The divergence of the open model with these types. */
+sr_status sr_costs_try(sr_costs *c, const int *choice, double *kld, sr_err *err);
 
 /* ---- companions.c: what stands beside the weights in a directory ---- */
 

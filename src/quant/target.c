@@ -129,7 +129,7 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
                                                     : rest;
     if (is(family, "gguf")) {
         t->gguf = true;
-        t->mix = word ? sr_mix_by_name(word) : NULL;
+        t->mix = sr_mix_by_name(word ? word : "mix");
         if (!t->mix) return unknown_mix(text, err);
         t->fmt = sr_mix_base(t->mix);
     }

@@ -226,7 +226,7 @@ sr_status sr_gguf_values(sr_quantizer *q, sr_err *err) {
     sr_status s = add_tokenizer(q, err);
     if (s != SR_OK) return s;
     add(q, "general.quantization_version", SR_KIND_U64, T_U32)->v.u = 2;
-    add(q, "general.file_type", SR_KIND_U64, T_U32)->v.u = (uint64_t)sr_mix_ftype(q->target.mix);
+    add(q, "general.file_type", SR_KIND_U64, T_U32)->v.u = (uint64_t)sr_plan_ftype(q);
     return q->n_values < MOST_VALUES ? SR_OK : sr_fail(err, SR_LIMIT, "too many metadata");
 }
 
@@ -246,23 +246,6 @@ static bool is_norm(sr_role role) {
         return true;
     default:
         return false;
-    }
-}
-
-/* One of several experts becomes the stack of all. */
-static sr_role stacked(sr_role role) {
-    switch (role) {
-    case SR_EXPERT_GATE:
-    case SR_SWITCH_GATE:
-        return SR_EXPERTS_GATE;
-    case SR_EXPERT_UP:
-    case SR_SWITCH_UP:
-        return SR_EXPERTS_UP;
-    case SR_EXPERT_DOWN:
-    case SR_SWITCH_DOWN:
-        return SR_EXPERTS_DOWN;
-    default:
-        return role;
     }
 }
 
@@ -291,7 +274,7 @@ static char *named(sr_quantizer *q, sr_role role, int layer, const char *suffix,
 
 static sr_status matrix_job(sr_quantizer *q, sr_job *j, int *n, int expert, sr_err *err) {
     const bool one = j->role == SR_EXPERT_GATE || j->role == SR_EXPERT_UP || j->role == SR_EXPERT_DOWN;
-    j->role = stacked(j->role);
+    j->role = sr_role_stacked(j->role);
     sr_job *stack = one ? stack_of(q, j, *n) : NULL;
     if (stack) {
         if (expert != stack->n_from || expert >= q->h.gating.n)

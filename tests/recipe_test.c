@@ -1,0 +1,318 @@
+/* Recipes and topologies: what is read, which rule counts, what it costs to be hostile, and the types that a model
+ * gets. */
+#include "support.h"
+
+#include "core/core.h"
+#include "fmt/recipe.h"
+#include "quant/quant.h"
+
+static const char story[] = SR_SOURCE_DIR "/models/story-6m";
+static const char mixtral[] = SR_SOURCE_DIR "/tests/vectors/tiny/mixtral";
+
+static sr_recipe *read_recipe(void **state, const char *name, const char *text) {
+    sr_recipe *r;
+    write_text(in(*state, name), text);
+    OK(sr_recipe_read(in(*state, name), &r, e_));
+    return r;
+}
+
+static const char *type_of(sr_recipe *r, const char *name, const char *gguf, int layer) {
+    const sr_format *fmt;
+    OK(sr_recipe_find(r, name, gguf, layer, &fmt, e_));
+    return fmt ? fmt->name : "none";
+}
+
+static void the_last_rule_that_matches_counts(void **state) {
+    sr_recipe *r = read_recipe(state, "a",
+                               "# a comment = q8_0\n"
+                               "  attn_v=Q6K   # values\r\n"
+                               "0-2 = 4\n"
+                               "3 = q8_0\n"
+                               "\n"
+                               "^model\\.layers\\.1\\..*(?=down_proj)=q5_0\n"
+                               "ffn_up\\.weight$ = 2");
+    assert_int_equal(r->n, 5);
+    assert_string_equal(type_of(r, NULL, "blk.7.attn_v", 7), "q6_k");
+    assert_string_equal(type_of(r, "model.layers.7.self_attn.v_proj", NULL, 7), "none");
+    assert_string_equal(type_of(r, "model.layers.1.self_attn.v_proj", "blk.1.attn_v", 1), "q4_k");
+    assert_string_equal(type_of(r, "x", "blk.2.attn_q", 2), "none");
+    assert_string_equal(type_of(r, "x", "blk.3.attn_q", 3), "q8_0");
+    assert_string_equal(type_of(r, "model.layers.1.mlp.down_proj", "blk.1.ffn_down", 1), "q5_0");
+    assert_string_equal(type_of(r, "x", "blk.1.ffn_up", 1), "q2_k");
+    assert_string_equal(type_of(r, "x", "blk.1.ffn_up_exps", 1), "q4_k"); /* '$' is the end of the whole name */
+    assert_string_equal(type_of(r, "x", NULL, -1), "none");
+    sr_recipe_free(r);
+}
+
+static void what_was_written_reads_back(void **state) {
+    sr_recipe *r = read_recipe(state, "a", "^blk\\.(0|1)\\.attn_v = q6_k\n3-5 = iq4_xs\n"), *again;
+    OK(sr_recipe_write(r, in(*state, "b"), "made by a test", e_));
+    OK(sr_recipe_read(in(*state, "b"), &again, e_));
+    assert_int_equal(again->n, 2);
+    assert_string_equal(type_of(again, NULL, "blk.1.attn_v", 1), "q6_k");
+    assert_string_equal(type_of(again, NULL, "blk.4.attn_v", 4), "iq4_xs");
+    sr_recipe_free(r);
+    sr_recipe_free(again);
+}
+
+static void refuses(void **state, const char *name, const char *text, sr_status want, const char *word) {
+    sr_err err = {0};
+    sr_recipe *r;
+    write_text(in(*state, name), text);
+    check_error(text, sr_recipe_read(in(*state, name), &r, &err), &err, want, name, word, NULL);
+    assert_null(r);
+}
+
+static void slips_are_named_with_their_line(void **state) {
+    refuses(state, "a", "x = q4_k\n\ny = q9\n", SR_INVALID, "line 3: found the type 'q9'");
+    refuses(state, "a", "x = q8_k_what", SR_INVALID, "q8_k_what");
+    refuses(state, "a", "x = marlin24_4", SR_INVALID, "marlin24_4"); /* known, and cannot be written */
+    refuses(state, "a", "attn_v q4_k", SR_INVALID, "expected REGEX = TYPE");
+    refuses(state, "a", "= q4_k", SR_INVALID, "expected REGEX = TYPE");
+    refuses(state, "a", "5-2 = q4_k", SR_INVALID, "layers '5-2'");
+    refuses(state, "a", "a(b = q4_k", SR_INVALID, "'a(b' is no regular expression: missing closing parenthesis at 3");
+    refuses(state, "a", "# nothing\n", SR_INVALID, "no rule");
+    sr_err err = {0};
+    sr_recipe *r;
+    write_file(in(*state, "a"), "x = q4_k\0y", 10);
+    check_error("zero", sr_recipe_read(in(*state, "a"), &r, &err), &err, SR_INVALID, "zero byte", NULL);
+    err = (sr_err){0};
+    check_error("absent", sr_recipe_read(in(*state, "nothing"), &r, &err), &err, SR_IO, "nothing", NULL);
+}
+
+static void hostile_patterns_end(void **state) {
+    struct bytes b = {0};
+    sr_err err = {0};
+    sr_recipe *r = read_recipe(state, "a", "(a|aa)+(a|aa)+(a|aa)+$^ = q4_k\n");
+    char name[200];
+    const sr_format *fmt;
+    memset(name, 'a', sizeof name);
+    name[sizeof name - 1] = 0;
+    check_error("backtracking", sr_recipe_find(r, name, NULL, 0, &fmt, &err), &err, SR_LIMIT, "too long", NULL);
+    sr_recipe_free(r);
+    for (int i = 0; i < 2000; i++) put(&b, "(", 1);
+    put(&b, " = q4_k", 8);
+    refuses(state, "a", (char *)b.data, SR_LIMIT, "pattern of 2000 bytes");
+    drop(&b);
+    for (int i = 0; i < 500; i++) put(&b, "(", 1);
+    for (int i = 0; i < 500; i++) put(&b, ")", 1);
+    put(&b, " = q4_k", 8);
+    refuses(state, "a", (char *)b.data, SR_INVALID, "is no regular expression");
+    drop(&b);
+    for (int i = 0; i < SR_MOST_RULES + 1; i++) put(&b, "x = 4\n", 6);
+    put(&b, "", 1);
+    refuses(state, "a", (char *)b.data, SR_LIMIT, "rules");
+    drop(&b);
+    while (b.n <= SR_MOST_RECIPE) put(&b, "#######\n", 8);
+    put(&b, "", 1);
+    refuses(state, "a", (char *)b.data, SR_LIMIT, "bytes");
+    drop(&b);
+    /* Many patterns with many names: together they are limited too. */
+    for (int i = 0; i < 1000; i++) put(&b, "(a|aa)+[0-9] = 4\n", 17);
+    put(&b, "", 1);
+    r = read_recipe(state, "a", (char *)b.data);
+    sr_status s = SR_OK;
+    memset(name, 'a', 24);
+    name[24] = 0;
+    for (int i = 0; i < 100 && s == SR_OK; i++) s = sr_recipe_find(r, name, NULL, 0, &fmt, NULL);
+    assert_int_equal(s, SR_LIMIT);
+    sr_recipe_free(r);
+    drop(&b);
+}
+
+static bool has_yaml(void **state) {
+    sr_err err = {0};
+    sr_recipe *r;
+    write_text(in(*state, "probe.yaml"), "0: {isq: q4k}");
+    if (sr_recipe_read(in(*state, "probe.yaml"), &r, &err) == SR_OK) {
+        sr_recipe_free(r);
+        return true;
+    }
+    check_error("without libyaml", err.code, &err, SR_UNSUPPORTED, "libyaml", "REGEX = TYPE", NULL);
+    return false;
+}
+
+/* Ranges by their ends, wherever they stand; patterns behind them; what says no type takes it back. */
+static void topologies_follow_their_own_order(void **state) {
+    if (!has_yaml(state)) skip();
+    sr_recipe *r = read_recipe(state, "t.yaml",
+                               "'/v_proj/':\n  isq: q6k\n"
+                               "4-8: {isq: Q8_0, device: \"cpu\"}\n"
+                               "0-6:\n  isq: Q4K\n"
+                               "1: {isq: 2}\n"
+                               "2-8:\n  device: cpu\n"
+                               "/up_proj\\.weight$/: {isq: hqq4}\n");
+    assert_string_equal(type_of(r, "model.layers.0.mlp.down_proj", NULL, 0), "q4_k");
+    assert_string_equal(type_of(r, "model.layers.1.mlp.down_proj", NULL, 1), "q4_k"); /* ends at 2, below 6 */
+    assert_string_equal(type_of(r, "model.layers.5.mlp.down_proj", NULL, 5), "none"); /* 2-8 stands behind 4-8 */
+    assert_string_equal(type_of(r, "model.layers.5.self_attn.v_proj", NULL, 5), "q6_k");
+    assert_string_equal(type_of(r, "model.layers.0.mlp.up_proj", NULL, 0), "hqq4");
+    assert_string_equal(type_of(r, "model.layers.9.mlp.down_proj", NULL, 9), "none");
+    sr_recipe_free(r);
+}
+
+static void hostile_topologies_end(void **state) {
+    if (!has_yaml(state)) skip();
+    struct bytes b = {0};
+    refuses(state, "t.yml", "[1, 2]", SR_INVALID, "line 1: expected a map");
+    refuses(state, "t.yml", "0-3: q4k", SR_INVALID, "expected {isq: TYPE}");
+    refuses(state, "t.yml", "0-3: {isq: q9}", SR_INVALID, "'q9'");
+    refuses(state, "t.yml", "0-3: {isq: [q4k]}", SR_INVALID, "expected a type");
+    refuses(state, "t.yml", "0-3: {isk: q4k}", SR_INVALID, "isq or device");
+    refuses(state, "t.yml", "\n0-: {isq: q4k}", SR_INVALID, "line 2");
+    refuses(state, "t.yml", "/(/: {isq: q4k}", SR_INVALID, "'(' is no regular expression");
+    refuses(state, "t.yml", "a: &x {isq: q4k}\nb: *x", SR_INVALID, "layers");
+    refuses(state, "t.yml", "0: *x", SR_INVALID, "t.yml");
+    refuses(state, "t.yml", "0: {isq: q4k", SR_CORRUPT, "no YAML");
+    refuses(state, "t.yml", "", SR_INVALID, "no rule");
+    refuses(state, "t.yml", "{}", SR_INVALID, "no rule");
+    for (int i = 0; i < 100000; i++) put(&b, "[", 1);
+    put(&b, "", 1);
+    refuses(state, "t.yml", (char *)b.data, SR_INVALID, "expected a map");
+    drop(&b);
+    put(&b, "0: ", 3);
+    for (int i = 0; i < 100000; i++) put(&b, "{a: ", 4);
+    put(&b, "", 1);
+    refuses(state, "t.yml", (char *)b.data, SR_INVALID, "isq or device");
+    drop(&b);
+}
+
+/* ---------------------------------------------------------------- models */
+
+struct opened {
+    sr_engine *engine;
+    sr_model *model;
+};
+static void open_with(const char *path, sr_model_options o, struct opened *m) {
+    OK(sr_engine_create(&(sr_engine_options){.threads = 2}, &m->engine, e_));
+    OK(sr_model_open(m->engine, path, &o, &m->model, e_));
+}
+static void close_model(struct opened *m) {
+    sr_model_close(m->model);
+    sr_engine_free(m->engine);
+}
+
+static void matrices_open_in_their_types(void **state) {
+    struct opened m;
+    for (int with = 0; with < 2; with++) {
+        sr_recipe *r = read_recipe(state, "a", "self_attn\\.v_proj = q6_k\nblk\\.2\\.ffn_down\\. = q5_k\n4-6 = 8\n");
+        open_with(story, (sr_model_options){.isq = with ? "4" : NULL, .recipe = r}, &m);
+        const sr_decoder *d = &m.model->dec;
+        assert_string_equal(d->layer[0].qkv[2].fmt->name, "q6_k");
+        assert_string_equal(d->layer[5].qkv[2].fmt->name, "q8_0");
+        assert_string_equal(d->layer[2].down.fmt->name, "q5_k");
+        assert_string_equal(d->layer[1].down.fmt->name, with ? "q4_k" : "bf16");
+        assert_string_equal(d->embed.fmt->name, with ? "q6_k" : "bf16");
+        sr_model_info info;
+        sr_model_get_info(m.model, &info);
+        assert_string_equal(info.isq, with ? "q4_k" : "recipe");
+        close_model(&m);
+        sr_recipe_free(r);
+    }
+}
+
+static void moqe_is_for_experts_alone(void **state) {
+    struct opened m;
+    (void)state;
+    open_with(mixtral, (sr_model_options){.isq = "q4_0", .experts_only = true}, &m);
+    const sr_layer *l = &m.model->dec.layer[1];
+    assert_string_equal(l->mixture->up[0].w->fmt->name, "q4_0");
+    assert_string_equal(l->mixture->up[1].w->fmt->name, "q4_0");
+    assert_string_not_equal(l->qkv[0].fmt->name, "q4_0");
+    assert_string_not_equal(l->attn_out.fmt->name, "q4_0");
+    assert_string_not_equal(m.model->dec.embed.fmt->name, "q6_k");
+    close_model(&m);
+    open_with(story, (sr_model_options){.isq = "q4_0", .experts_only = true}, &m);
+    sr_model_info info;
+    sr_model_get_info(m.model, &info);
+    assert_null(info.isq);
+    close_model(&m);
+}
+
+/* What --isq makes with importances is what the encoder makes with them, of each expert with its own. */
+static void importances_reach_the_encoder(void **state) {
+    enum { T = 60 };
+    (void)state;
+    const struct { const char *path, *isq; } cases[] = {{story, "q4_k"}, {mixtral, "q4_0"}};
+    for (int c = 0; c < 2; c++) {
+        struct opened plain, made;
+        sr_imatrix *im;
+        sr_session *session;
+        int32_t ids[T];
+        open_with(cases[c].path, (sr_model_options){0}, &plain);
+        for (int i = 0; i < T; i++) ids[i] = (i * 37 + 5) % plain.model->dec.h.n_vocab;
+        OK(sr_imatrix_observe(plain.model, &im, e_));
+        OK(sr_session_create(plain.model, &(sr_session_options){.n_ctx = T}, &session, e_));
+        OK(sr_session_sync(session, ids, T, e_));
+        OK(sr_step(&session, 1, e_));
+        open_with(cases[c].path, (sr_model_options){.isq = cases[c].isq, .importance = im}, &made);
+        const sr_layer *from = &plain.model->dec.layer[1], *to = &made.model->dec.layer[1];
+        for (int e = 0; e < (c ? 4 : 1); e++) {
+            const sr_weight *w = c ? &from->mixture->up[0].w[e] : &from->down,
+                            *got = c ? &to->mixture->up[0].w[e] : &to->down;
+            float *values, *row = malloc(sizeof *row * (size_t)w->K);
+            int n, differ = 0;
+            sr_arena arena = {0};
+            sr_weight want, without;
+            assert_non_null(row);
+            OK(sr_imatrix_of(im, c ? "blk.1.ffn_gate_exps" : "blk.1.ffn_down", w->K, 4, &arena, &values, &n, e_));
+            assert_int_equal(n, c ? 4 : 1);
+            OK(sr_weight_create(got->fmt, w->N, w->K, NULL, &arena, &want, e_));
+            OK(sr_weight_create(got->fmt, w->N, w->K, NULL, &arena, &without, e_));
+            for (int64_t i = 0; i < w->N; i++) {
+                w->fmt->decode(w, i, 0, w->K, row);
+                sr_rtn_rows(&want, i, 1, row, values + e * w->K);
+                sr_rtn_rows(&without, i, 1, row, NULL);
+            }
+            assert_memory_equal(want.plane[0].data, got->plane[0].data, (size_t)want.plane[0].bytes);
+            differ = memcmp(without.plane[0].data, got->plane[0].data, (size_t)want.plane[0].bytes) != 0;
+            assert_true(differ);
+            free(row);
+            sr_arena_free(&arena);
+        }
+        close_model(&made);
+        sr_session_free(session);
+        sr_imatrix_free(im);
+        close_model(&plain);
+    }
+}
+
+static void files_have_their_types(void **state) {
+    sr_quantizer *q;
+    sr_quantize_tensor t;
+    sr_err err = {0};
+    sr_recipe *r = read_recipe(state, "a", "self_attn\\.v_proj = q6_k\nblk\\.2\\.ffn_down\\. = tq2_0\n");
+    OK(sr_quantizer_plan(story, in(*state, "out.gguf"), &(sr_quantize_options){.to = "gguf:q4_k_s", .recipe = r}, &q,
+                         e_));
+    int met = 0;
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        if (strstr(t.name, "attn_v")) assert_string_equal(t.to, "q6_k"), met++;
+        if (strcmp(t.name, "blk.2.ffn_down") == 0) assert_string_equal(t.to, "tq2_0"), met++;
+        if (strcmp(t.name, "blk.3.ffn_down") == 0) assert_string_equal(t.to, "q4_k"), met++;
+    }
+    assert_int_equal(met, 8);
+    sr_quantizer_free(q);
+    check_error("gptq", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gptq:4", .recipe = r}, &q, &err),
+                &err, SR_UNSUPPORTED, "gguf:mix", NULL);
+    sr_recipe_free(r);
+    err = (sr_err){0};
+    check_error("mix", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gguf"}, &q, &err), &err, SR_INVALID,
+                "--target-bpw", NULL);
+    err = (sr_err){0};
+    r = read_recipe(state, "a", "attn_v = hqq4\n");
+    check_error("hqq", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gguf", .recipe = r}, &q, &err), &err,
+                SR_INVALID, "hqq4", NULL);
+    sr_recipe_free(r);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
+    const struct CMUnitTest tests[] = {
+        TEST(the_last_rule_that_matches_counts), TEST(what_was_written_reads_back),
+        TEST(slips_are_named_with_their_line),   TEST(hostile_patterns_end),
+        TEST(topologies_follow_their_own_order), TEST(hostile_topologies_end),
+        TEST(matrices_open_in_their_types),      TEST(moqe_is_for_experts_alone),
+        TEST(importances_reach_the_encoder),     TEST(files_have_their_types),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
