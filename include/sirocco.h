@@ -529,6 +529,22 @@ typedef struct sr_allotment {
  * may be NULL. SR_INVALID: the goal cannot be met; the message says what can. */
 SR_API sr_status sr_costs_allot(sr_costs *c, const sr_goal *goal, sr_recipe **out, sr_allotment *info, sr_err *err);
 
+/* ---------------------------------------------------------------- what a type would take */
+
+/* A model as it would be after in-situ quantization to a type. */
+typedef struct sr_forecast {
+    const char *type; /* static: what isq resolves to, or the type of most weights as they are stored */
+    int64_t weight_bytes, session_bytes, scratch_bytes, other_bytes; /* exact, exact, of full steps; this process now */
+    int64_t memory; /* all of them: resident once the context is full, weights in the map of the file included */
+    double bits_per_weight;
+    double kld;     /* a rough guess from the errors of the type and the roles of matrices; 0 where nothing changes */
+    double seconds; /* of a token, decoded alone in an empty context; NAN where it was not timed */
+} sr_forecast;
+/* m is open as it is stored. isq NULL: it stays so. session NULL: as sr_session_create. timed: the product with a
+ * matrix of each of the types is timed, which takes some 100 ms and 96 MiB. */
+SR_API sr_status sr_model_forecast(sr_model *m, const char *isq, bool experts_only, const sr_session_options *session,
+                                   bool timed, sr_forecast *out, sr_err *err);
+
 /* ---------------------------------------------------------------- hub: models by name */
 
 /* Where models by name come from and go to. The cache has the layout of the huggingface_hub package and is shared with

@@ -53,7 +53,7 @@ is_json() {
 
 # ---------------------------------------------------------------- help and usage
 
-commands="run inspect formats models tokenize template eval compare bench doctor help"
+commands="run inspect formats models tokenize template eval compare bench tune doctor help"
 run 0 --version
 says '^sirocco [0-9]'
 run 0 --help
@@ -296,6 +296,23 @@ run 2 quantize "$model" --to gguf --target-kld 0.01
 run 1 quantize "$model" --to gguf --target-bpw 1.5
 warns 'the least is'
 run 2 quantize "$model" --to gguf:q8_0 --recipe-out "$scratch/found" --plan
+
+# What suits this machine.
+run 0 tune
+says 'recommended'
+says '^sirocco run'
+run 0 tune "$model" --json --memory 1M
+is_json
+says '"fits":false'
+warns 'nothing fits 1.00 MiB'
+run 0 tune "$model" --isq 8 --isq q2k --text "$scratch/calibration" --chunks 2 --json
+is_json
+says '"kld_measured":true'
+run 2 tune "$model" --isq q9
+run 2 tune "$model" --memory much
+run 0 run "$model" -i "Once upon a time" --max-tokens 2 --isq auto -v
+warns 'isq auto: .* of .*, about .* tokens/s'
+warns 'bf16 -> '
 
 # The bundled model needs no name and is quantized to 4 bits.
 run 0 run -i "Once upon a time" --max-tokens 4 --greedy

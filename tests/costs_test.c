@@ -185,7 +185,7 @@ static void without_a_text_it_is_a_guess(void **state) {
     sr_allotment a;
     sr_err err = {0};
     (void)state;
-    sr_costs *c = costs_of(NULL, NULL);
+    sr_costs *c = costs_of(NULL, b.cache);
     OK(sr_costs_allot(c, &(sr_goal){.bits_per_weight = 4.5}, &r, &a, e_));
     assert_true(isnan(a.kld_measured));
     assert_true(a.bits_per_weight <= 4.5 && a.bits_per_weight > 4.45);

@@ -14,6 +14,7 @@ int command_tokenize(const struct cli_args *args);
 int command_template(const struct cli_args *args);
 int command_eval(const struct cli_args *args);
 int command_compare(const struct cli_args *args);
+int command_tune(const struct cli_args *args);
 int command_bench(const struct cli_args *args);
 int command_doctor(const struct cli_args *args);
 int command_help(const struct cli_args *args);

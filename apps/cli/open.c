@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "cli/hub.h"
 #include "cli/output.h"
+#include "cli/tune.h"
 
 /* ---------------------------------------------------------------- Ctrl-C */
 
@@ -128,6 +129,10 @@ int open_path(const cli_args *args, char **path) {
     int code = find_path(args, false, &o);
     *path = o.path;
     return code;
+}
+
+int open_path_or_bundle(const cli_args *args, opened *o) {
+    return find_path(args, true, o);
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -260,11 +265,29 @@ static int open_at(const cli_args *args, bool exact, opened *o) {
     return EXIT_FINE;
 }
 
+/* --isq auto, from the model as it is stored. */
+static int choose_isq(const cli_args *args, opened *o) {
+    opened plain = {0};
+    tune_list list;
+    int code = open_reference(args, o->path, NULL, args->exact, &plain);
+    if (!code) code = tune_find(args, &plain, &list);
+    if (!code) {
+        const tune_row *r = &list.row[list.best];
+        char need[OUT_NUMBER], have[OUT_NUMBER];
+        o->isq = r->isq;
+        out_note("--isq auto: %s, %s of %s, about %.3g tokens/s", r->isq ? r->isq : "as it is stored",
+                 out_size(need, (double)r->f.memory), out_size(have, (double)list.room), 1 / r->f.seconds);
+    }
+    open_release(&plain);
+    return code;
+}
+
 int open_model(const cli_args *args, bool may_bundle, opened *o) {
     int code = find_path(args, may_bundle, o);
     if (code) return code;
     o->isq = args->isq ? args->isq : o->bundled && !args->exact && !args->topology ? "4" : NULL;
     if (o->isq && strcmp(o->isq, "none") == 0) o->isq = NULL;
+    if (o->isq && strcmp(o->isq, "auto") == 0 && (code = choose_isq(args, o))) return code;
     if (o->isq && (code = open_check_isq(o->isq))) return code;
     o->may_isq = true;
     return open_at(args, args->exact, o);

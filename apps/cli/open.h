@@ -23,6 +23,8 @@ typedef struct opened {
 int open_model(const cli_args *args, bool may_bundle, opened *o);
 /* Only the path of the model that the command line names, downloaded where it is missing; owned by the caller. */
 int open_path(const cli_args *args, char **path);
+/* Only the path of the model of a command for which it may be the bundled one. */
+int open_path_or_bundle(const cli_args *args, opened *o);
 /* EXIT_FINE, or EXIT_USAGE after listing what --isq takes. */
 int open_check_isq(const char *isq);
 /* Opens another model with an engine of its own: a reference to compare with. */

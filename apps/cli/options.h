@@ -10,7 +10,7 @@
 /* Exit codes, documented in the help. */
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-enum { CLI_MAX_OPTIONS = 96, CLI_MAX_OPERANDS = 17, CLI_MAX_INTS = 16 };
+enum { CLI_MAX_OPTIONS = 128, CLI_MAX_OPERANDS = 17, CLI_MAX_INTS = 16 };
 
 typedef struct cli_ints {
     int64_t at[CLI_MAX_INTS];
@@ -31,7 +31,7 @@ typedef struct cli_args {
     int n_operands;
     bool given[CLI_MAX_OPTIONS]; /* by row of the option table; ask with CLI_GIVEN */
 
-    const char *model, *file, *format, *isq, *organization, *topology, *quant, *revision, *hf_cache;
+    const char *model, *file, *format, *isq, *organization, *topology, *memory, *quant, *revision, *hf_cache;
     bool offline, yes;
     int64_t gqa, ctx, threads, batch;
     bool cpu, exact;

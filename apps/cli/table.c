@@ -18,9 +18,10 @@ enum {
     QUANTIZE = 1024,
     IMATRIX = 2048,
     COMPARE = 4096,
-    ALL = 8191
+    TUNE = 8192,
+    ALL = 16383
 };
-enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE | IMATRIX };
+enum { OPENS = RUN | EVAL | BENCH | INSPECT | TOKENIZE | TEMPLATE | QUANTIZE | IMATRIX | TUNE };
 enum { REMOTE = OPENS | COMPARE };
 
 #define FIELD(member) offsetof(cli_args, member)
@@ -174,6 +175,21 @@ const cli_command cli_commands[] = {
                  "sirocco compare path/to/model --isq q4k --isq q2k --text t.txt\twhat --isq costs\n"
                  "sirocco compare path/to/model path/to/gptq --text t.txt --html report.html\ta page with charts\n",
      .run = command_compare},
+    {.name = "tune",
+     .bit = TUNE,
+     .operands = "[MODEL]",
+     .most_operands = 1,
+     .summary = "find the type that suits a model and this machine",
+     .description =
+         "Lists what --isq would make of a model: size, memory with a full context, expected divergence from the model "
+         "as it is stored, expected speed, and recommends one: the fastest that fits the memory, of at least four "
+         "bits where possible. Sizes are exact; speed comes from a short run of each type's own product; "
+         "divergence is a guess, or with --text measured, each type in turn.",
+     .examples = "sirocco tune model-f16.gguf\tthe table and a recommendation\n"
+                 "sirocco tune path/to/model --memory 8G --ctx 16384\tfor another machine\n"
+                 "sirocco tune -m org/model --isq q4k --isq iq4_xs --text t.txt\tthese types, measured\n"
+                 "sirocco tune model.gguf --json | jq -r .recommended\tfor programs\n",
+     .run = command_tune},
     {.name = "bench",
      .bit = BENCH,
      .operands = "[MODEL]",
@@ -222,9 +238,9 @@ const cli_command cli_commands[] = {
 #define SECTION_OUTPUT "Output"
 
 const cli_option cli_options[] = {
-    {"model", "model-id|src", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX, SECTION_MODEL,
+    {"model", "model-id|src", 'm', "MODEL", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX | TUNE, SECTION_MODEL,
      FIELD(model), 0, 0, NULL, "directory, file, or ORG/NAME[@REVISION] of the hub (the same as the operand)"},
-    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX, SECTION_MODEL,
+    {"file", "quantized-file", 'f', "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE | IMATRIX | TUNE, SECTION_MODEL,
      FIELD(file), 0, 0, NULL, "file of the model (the same as the operand); beside -m ORG/NAME, which of its files"},
     {"quant", NULL, 0, "TYPE", CLI_TEXT, OPENS, SECTION_MODEL, FIELD(quant), 0, 0, NULL,
      "of a model of the hub: which of its GGUF or UQFF files, by type (q4_k_m), bits (4) or name"},
@@ -241,15 +257,19 @@ const cli_option cli_options[] = {
      "of a GGML file: heads a key-value head (default: by the shape of its matrices)"},
     {"isq", NULL, 0, "TYPE", CLI_TEXT, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(isq), 0, 0, NULL,
      "quantize while loading: 2, 3, 4, 5, 6, 8 bits or a type such as q4k or q8_0 ('sirocco doctor' lists them; none: "
-     "leave the weights as they are)"},
-    {"isq-organization", NULL, 0, "default|moqe", CLI_CHOICE, RUN | EVAL | BENCH, SECTION_MODEL, FIELD(organization), 0,
-     0, NULL, "what --isq is for: all matrices, or (moqe) the experts of a mixture alone"},
+     "leave the weights as they are; auto: what 'sirocco tune' recommends)"},
+    {"memory", NULL, 0, "SIZE", CLI_TEXT, RUN | EVAL | BENCH | TUNE, SECTION_MODEL, FIELD(memory), 0, 0, NULL,
+     "what --isq auto and 'sirocco tune' may fill, as 8G (default: nine tenths of what is available)"},
+    {"isq-organization", NULL, 0, "default|moqe", CLI_CHOICE, RUN | EVAL | BENCH | TUNE, SECTION_MODEL,
+     FIELD(organization), 0, 0, NULL, "what --isq is for: all matrices, or (moqe) the experts of a mixture alone"},
     {"topology", "recipe", 0, "FILE", CLI_TEXT, RUN | EVAL | BENCH | QUANTIZE, SECTION_MODEL, FIELD(topology), 0, 0,
      NULL,
      "types of single matrices, which go before --isq and --to: lines REGEX = TYPE, where the last that matches a "
      "name counts, or a topology of mistral.rs (.yaml)"},
     {"isq", NULL, 0, "TYPE", CLI_TEXTS, COMPARE, SECTION_MODEL, FIELD(compare_isq), 0, 0, NULL,
      "compare with the first model quantized to TYPE while loading, as of eval; may be repeated"},
+    {"isq", NULL, 0, "TYPE", CLI_TEXTS, TUNE, SECTION_MODEL, FIELD(compare_isq), 0, 0, NULL,
+     "a type to list, in place of the usual ones; may be repeated"},
 
     {"input", NULL, 'i', "TEXT", CLI_TEXT, RUN, SECTION_TEXT, FIELD(input), 0, 0, NULL,
      "one shot: reply to TEXT, or continue it, and end; '-' reads it from standard input"},
@@ -338,9 +358,9 @@ const cli_option cli_options[] = {
      "write the types that were found, for --recipe"},
     {"shard-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(shard_size), 0, 0, NULL,
      "most bytes of one safetensors file, as 2G or 500M (default: 5G)"},
-    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL | COMPARE | IMATRIX, SECTION_MEASURE, FIELD(text), 0, 0, NULL,
+    {"text", NULL, 0, "FILE", CLI_TEXT, EVAL | COMPARE | IMATRIX | TUNE, SECTION_MEASURE, FIELD(text), 0, 0, NULL,
      "the text to score"},
-    {"chunks", NULL, 0, "N", CLI_INT, EVAL | COMPARE | IMATRIX | QUANTIZE, SECTION_MEASURE, FIELD(chunks), 1,
+    {"chunks", NULL, 0, "N", CLI_INT, EVAL | COMPARE | IMATRIX | QUANTIZE | TUNE, SECTION_MEASURE, FIELD(chunks), 1,
      2147483647, NULL, "only the first N windows (default: all)"},
     {"kld-exact", "reference-exact", 0, NULL, CLI_FLAG, EVAL, SECTION_MEASURE, FIELD(kld_exact), 0, 0, NULL,
      "compare with exact arithmetic: mean, 99th percentile and largest divergence, agreement on the first choice"},
@@ -371,33 +391,33 @@ const cli_option cli_options[] = {
     {"summary", NULL, 0, NULL, CLI_FLAG, INSPECT, SECTION_OUTPUT, FIELD(summary), 0, 0, NULL,
      "leave out the list of tensors"},
 
-    {"ctx", NULL, 0, "N", CLI_INT, RUN, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
+    {"ctx", NULL, 0, "N", CLI_INT, RUN | TUNE, SECTION_ENGINE, FIELD(ctx), 1, 2147483647, NULL,
      "context in tokens (default: what the model was trained for, at most 8192)"},
     {"ctx", NULL, 0, "N", CLI_INT, EVAL | COMPARE | IMATRIX | QUANTIZE, SECTION_ENGINE, FIELD(ctx), 8, 2147483647,
      "512", "tokens of a window"},
-    {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE,
+    {"kv-type", NULL, 0, "f16|bf16|q8_0|q4_0|f32", CLI_CHOICE, RUN | EVAL | COMPARE | BENCH | TUNE, SECTION_ENGINE,
      FIELD(kv_type), 0, 0, NULL,
      "how keys and values are kept (default: f16, with --exact f32); q8_0 takes half the memory, q4_0 a quarter"},
-    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH | DOCTOR | QUANTIZE | IMATRIX, SECTION_ENGINE,
-     FIELD(threads), 1, 4096, NULL, "threads to use (default: one for each processor)"},
-    {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
+    {"threads", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH | TUNE | DOCTOR | QUANTIZE | IMATRIX,
+     SECTION_ENGINE, FIELD(threads), 1, 4096, NULL, "threads to use (default: one for each processor)"},
+    {"batch", NULL, 0, "N", CLI_INT, RUN | EVAL | COMPARE | BENCH | TUNE, SECTION_ENGINE, FIELD(batch), 1, 65536, NULL,
      "most tokens in one step of prefill (default: 512)"},
-    {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0, NULL,
-     "stay on the processor even where another device is there"},
-    {"isa", NULL, 0, "NAME", CLI_TEXT, RUN | EVAL | COMPARE | BENCH | DOCTOR, SECTION_ENGINE, FIELD(isa), 0, 0, NULL,
-     "kernel set instead of the fastest one ('sirocco doctor' lists them)"},
+    {"cpu", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH | TUNE | DOCTOR, SECTION_ENGINE, FIELD(cpu), 0, 0,
+     NULL, "stay on the processor even where another device is there"},
+    {"isa", NULL, 0, "NAME", CLI_TEXT, RUN | EVAL | COMPARE | BENCH | TUNE | DOCTOR, SECTION_ENGINE, FIELD(isa), 0, 0,
+     NULL, "kernel set instead of the fastest one ('sirocco doctor' lists them)"},
     {"exact", NULL, 0, NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_ENGINE, FIELD(exact), 0, 0, NULL,
      "the slow reference: weights as decoded, activations in 32-bit floating point"},
 
     {"json", NULL, 0, NULL, CLI_FLAG,
-     RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | COMPARE | BENCH | DOCTOR | QUANTIZE,
+     RUN | INSPECT | FORMATS | MODELS | TOKENIZE | TEMPLATE | EVAL | COMPARE | BENCH | DOCTOR | QUANTIZE | TUNE,
      SECTION_OUTPUT, FIELD(json), 0, 0, NULL, "print one JSON object"},
     {"html", NULL, 0, "FILE", CLI_TEXT, COMPARE, SECTION_OUTPUT, FIELD(html), 0, 0, NULL,
      "write a page with tables and charts too; it needs nothing else"},
     {"csv", NULL, 0, NULL, CLI_FLAG, BENCH, SECTION_OUTPUT, FIELD(csv), 0, 0, NULL, "print comma-separated values"},
-    {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_OUTPUT, FIELD(verbose), 0, 0, NULL,
-     "more notes and speeds on standard error, also when it is not a terminal"},
-    {"quiet", NULL, 'q', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH, SECTION_OUTPUT, FIELD(quiet), 0, 0, NULL,
+    {"verbose", NULL, 'v', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH | TUNE, SECTION_OUTPUT, FIELD(verbose), 0, 0,
+     NULL, "more notes and speeds on standard error, also when it is not a terminal"},
+    {"quiet", NULL, 'q', NULL, CLI_FLAG, RUN | EVAL | COMPARE | BENCH | TUNE, SECTION_OUTPUT, FIELD(quiet), 0, 0, NULL,
      "no banner, notes or progress; warnings and errors remain"},
     {"logprobs", NULL, 0, "N", CLI_INT, RUN, SECTION_OUTPUT, FIELD(logprobs), 0, 20, NULL,
      "with --json: the log probability of every token, and those of the N most probable"},

@@ -146,6 +146,10 @@ static sr_status remake(sr_isq *isq, const struct place *p, const sr_format *wan
     return s;
 }
 
+static bool is_expert(sr_role role) {
+    return role >= SR_EXPERTS_GATE && role <= SR_EXPERTS_DOWN;
+}
+
 /* The type that a matrix is to have; NULL: it stays as it is. */
 static sr_status wanted_type(sr_isq *isq, const struct place *p, const char *name, bool is_edge, const sr_format **fmt,
                              sr_err *err) {
@@ -153,8 +157,7 @@ static sr_status wanted_type(sr_isq *isq, const struct place *p, const char *nam
     sr_status s =
         isq->recipe ? sr_recipe_find(isq->recipe, name, p->gguf[0] ? p->gguf : NULL, p->layer, fmt, err) : SR_OK;
     if (*fmt || s != SR_OK) return s;
-    const bool expert = p->role >= SR_EXPERTS_GATE && p->role <= SR_EXPERTS_DOWN;
-    if (!isq->experts_only || expert) *fmt = is_edge ? isq->edge : isq->fmt;
+    if (!isq->experts_only || is_expert(p->role)) *fmt = is_edge ? isq->edge : isq->fmt;
     return SR_OK;
 }
 
@@ -173,6 +176,23 @@ sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w,
                w->fmt->name, wanted->name);
     }
     return remake(isq, &p, wanted, name, w, err);
+}
+
+void sr_isq_expect(const sr_isq *isq, sr_role role, const sr_weight *w, const sr_format **fmt, int64_t *bytes) {
+    const sr_format *wanted = role == SR_EMBED || role == SR_HEAD ? isq->edge : isq->fmt;
+    *fmt = w->fmt;
+    *bytes = sr_weight_bytes(w);
+    if (!wanted || role == SR_ROUTER || role == SR_SHARED_SHARE || (isq->experts_only && !is_expert(role))) return;
+    for (int i = -1; i < 2; i++) {
+        const sr_format *f = i < 0 ? wanted : wanted->fallback[i] ? sr_format_by_name(wanted->fallback[i]) : NULL;
+        sr_arena arena = {0};
+        sr_weight to;
+        if (f == w->fmt) return;
+        const bool fits = f && sr_weight_create(f, w->N, w->K, NULL, &arena, &to, NULL) == SR_OK;
+        if (fits) *fmt = f, *bytes = sr_weight_bytes(&to);
+        sr_arena_free(&arena);
+        if (fits) return;
+    }
 }
 
 sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, sr_role role, int layer, int expert, sr_weight *w,

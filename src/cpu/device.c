@@ -118,6 +118,19 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     return ok ? SR_OK : sr_fail(err, SR_NOMEM, "no memory for the scratch of %d tokens a step", cpu->batch);
 }
 
+/* Most tokens need no second column, their residual, and few loops all that a thread has. */
+static size_t cpu_working(const sr_dev *dev, int T, int64_t max_k, bool quantized, bool plain, bool experts) {
+    const sr_cpu *cpu = (const sr_cpu *)(const void *)dev;
+    const size_t t = (size_t)T, blocks = (size_t)((max_k + SR_KC - 1) / SR_KC);
+    size_t n = (size_t)cpu->threads * cpu->thread_bytes / 4 * 3;
+    if (quantized)
+        n += t * blocks * (SR_KC + sizeof(float) + SR_KC / SR_SUM * sizeof(int16_t)) +
+             cpu->kern->packed_bytes(T, (int64_t)blocks);
+    if (plain) n += t * blocks * SR_KC * sizeof(float);
+    if (experts) n += t * (size_t)max_k * sizeof(float);
+    return n + (cpu->batch ? cpu->angle_bytes / (2 * (size_t)cpu->batch) * t : 0);
+}
+
 static void *cpu_alloc(sr_dev *dev, size_t bytes) {
     (void)dev;
     return sr_pages_alloc(bytes);
@@ -417,6 +430,7 @@ const sr_device sr_device_cpu = {
     .encoder = cpu_encoder,
     .has_kernels = cpu_has_kernels,
     .reserve = cpu_reserve,
+    .working = cpu_working,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .kv_type = cpu_kv_type,

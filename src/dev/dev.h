@@ -114,6 +114,9 @@ typedef struct sr_device {
     const sr_encoder *(*encoder)(const sr_dev *dev, const sr_format *fmt);
     /* Scratch for steps with matrices up to these sizes; called once a model before its first step. */
     sr_status (*reserve)(sr_dev *dev, int64_t max_k, int64_t max_n, int n_head, int head_dim, sr_err *err);
+    /* Bytes of that scratch which steps of T tokens write to, where matrices of at most max_k columns are quantized,
+     * plain (f16 ...), or experts. The rest costs address space alone. */
+    size_t (*working)(const sr_dev *dev, int T, int64_t max_k, bool quantized, bool plain, bool experts);
     void *(*alloc)(sr_dev *dev, size_t bytes); /* zeroed; NULL when out of memory */
     void (*free)(sr_dev *dev, void *at, size_t bytes);
     /* Type i of keys and values that it knows, NULL behind the last; "f16" and "f32" are among them. */

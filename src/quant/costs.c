@@ -323,7 +323,6 @@ static sr_status measure(sr_costs *c, sr_err *err) {
     }
     int64_t bytes;
     double sum;
-    c->scale = 1;
     if (s == SR_OK) s = with_types(c, choice, &kld, &n, err);
     if (s != SR_OK) return s;
     sr_allot_sum(c, choice, &bytes, &sum);
@@ -331,36 +330,20 @@ static sr_status measure(sr_costs *c, sr_err *err) {
     return SR_OK;
 }
 
-/* Without a text: what the kinds of matrices cost all together in the bundled model, where this was measured, each
- * layer its share. A head that is also the embedding counts as both. */
-static void guess(sr_costs *c) {
+/* Without a text: what the kinds of matrices cost all together in the bundled model, where this was measured; each
+ * layer its share. */
+double sr_cost_guess(const sr_hparams *h, sr_role role) {
     static const struct {
         sr_role role;
         float sense;
-    } kinds[] = {{SR_EMBED, 0.1F},
-                 {SR_HEAD, 0.85F},
-                 {SR_Q, 0.033F},
-                 {SR_K, 0.038F},
-                 {SR_V, 0.066F},
-                 {SR_QKV, 0.14F},
-                 {SR_ATTN_OUT, 0.071F},
-                 {SR_GATE, 0.17F},
-                 {SR_EXPERTS_GATE, 0.17F},
-                 {SR_UP, 0.12F},
-                 {SR_EXPERTS_UP, 0.12F},
-                 {SR_GATE_UP, 0.28F},
-                 {SR_EXPERTS_GATE_UP, 0.28F},
-                 {SR_DOWN, 0.29F},
-                 {SR_EXPERTS_DOWN, 0.29F}};
-    c->scale = 1;
-    for (int i = 0; i < c->n; i++) {
-        const sr_job *j = c->cost[i].job;
-        c->cost[i].sense = 0.05;
-        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-            if (kinds[k].role == j->role) c->cost[i].sense = (double)kinds[k].sense;
-        if (j->role == SR_EMBED && c->plan->h.tied) c->cost[i].sense = 0.95;
-        if (j->layer >= 0) c->cost[i].sense /= c->plan->h.n_layer;
-    }
+    } kinds[] = {{SR_HEAD, 0.85F}, {SR_Q, 0.033F},          {SR_K, 0.038F},      {SR_V, 0.066F},
+                 {SR_QKV, 0.14F},  {SR_ATTN_OUT, 0.071F},   {SR_GATE, 0.17F},    {SR_EXPERTS_GATE, 0.17F},
+                 {SR_UP, 0.12F},   {SR_EXPERTS_UP, 0.12F},  {SR_GATE_UP, 0.28F}, {SR_EXPERTS_GATE_UP, 0.28F},
+                 {SR_DOWN, 0.29F}, {SR_EXPERTS_DOWN, 0.29F}};
+    if (role == SR_EMBED) return h->tied ? 0.95 : 0.1; /* tied, it is the head too */
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (kinds[k].role == role) return (double)kinds[k].sense / (role == SR_HEAD ? 1 : h->n_layer);
+    return 0.05 / h->n_layer;
 }
 
 /* ---------------------------------------------------------------- what is kept of measurements */
@@ -515,11 +498,10 @@ static sr_status find(sr_costs *c, const char *path, const sr_quantize_options *
     snprintf(name, sizeof name, "costs-%.16s.json", hex);
     const char *kept = with->cache ? sr_path_join(&c->arena, with->cache, name) : NULL;
     if (s != SR_OK || (kept && read_cache(c, kept))) return s;
+    c->scale = 1;
     s = find_errors(c, err);
-    if (s == SR_OK && c->reference)
-        s = measure(c, err);
-    else if (s == SR_OK)
-        guess(c);
+    if (s == SR_OK && c->reference) s = measure(c, err);
+    for (int i = 0; i < c->n && !c->reference; i++) c->cost[i].sense = sr_cost_guess(&c->plan->h, c->cost[i].job->role);
     if (s == SR_OK && kept && sr_disk_make(with->cache, NULL) == SR_OK) write_cache(c, kept);
     return s;
 }

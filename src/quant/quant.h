@@ -263,6 +263,8 @@ struct sr_costs {
     void *user;
     sr_arena arena;
 };
+/* What a relative squared error of a matrix costs, about, where nothing was measured. */
+double sr_cost_guess(const sr_hparams *h, sr_role role);
 /* The type of each matrix, choice[n], for a goal. SR_INVALID: it cannot be met; the message says what can. */
 sr_status sr_allot(const sr_costs *c, const sr_goal *goal, int *choice, sr_err *err);
 /* Sum of bytes and of costs, with the scale. */
