@@ -319,6 +319,15 @@ for name, text in (
         ("a_config_that_fails_twice", {"bits": "awq", "version": "GEMM"})):
     save("qconfig", name, json.dumps({"quantization_config": text}).encode())
 
+save("recipe", "lines", b"# types\nattn_v = q6_k   # values\n0-2 = 4\n^blk\\.(0|12)\\.ffn_down\\.weight$ = iq4_xs\n(?=x)y=Q5K\n")
+save("recipe", "slip", b"a(b = q4_k\n")
+save("recipe", "backtracking", b"(a|aa)+(l|a|y)+(e|r)+[!] = q4_k\n")
+save("recipe", "zero", b"x = q4_k\0y = 2\n")
+save("recipe", "topology", b"---\n0-3:\n  isq: Q4K\n  device: cpu\n3-6: {isq: 8}\n'/v_proj/': {isq: q6k}\n1: ~\n")
+save("recipe", "deep", b"---\n0: " + b"{a: " * 300)
+save("recipe", "flow", b"---\n" + b"[" * 300)
+save("recipe", "alias", b"---\n0: &a {isq: q4k}\n1: *a\n")
+
 TEMPLATES = pathlib.Path(__file__).parent.parent / "tests/vectors/templates"
 chats = json.loads((TEMPLATES / "conversations.json").read_text())
 for path in sorted(TEMPLATES.glob("*.jinja")):

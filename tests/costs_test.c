@@ -198,11 +198,35 @@ static void without_a_text_it_is_a_guess(void **state) {
     sr_costs_free(c);
 }
 
+/* Of a file that is quantized already, matrices may stay as they are, at no cost. */
+static void what_is_there_costs_nothing(void **state) {
+    static const char gpt_oss[] = SR_SOURCE_DIR "/tests/vectors/tiny/gpt_oss.gguf";
+    sr_costs *c;
+    sr_recipe *r;
+    sr_allotment a;
+    sr_quantizer *q;
+    sr_quantize_tensor t;
+    int kept = 0;
+    (void)state;
+    OK(sr_costs_find(gpt_oss, &(sr_quantize_options){.threads = 2}, &(sr_costs_options){.model = NULL}, &c, e_));
+    OK(sr_costs_allot(c, &(sr_goal){.bits_per_weight = 10}, &r, &a, e_));
+    OK(sr_quantizer_plan(gpt_oss, "x.gguf", &(sr_quantize_options){.to = "gguf", .recipe = r}, &q, e_));
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) {
+        kept += strcmp(t.from, "mxfp4") == 0 && !t.to;
+        assert_true(!t.to || strcmp(t.to, "mxfp4") != 0);
+    }
+    assert_int_equal(kept, 6);
+    sr_quantizer_free(q);
+    sr_recipe_free(r);
+    sr_costs_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_are_met_and_used_up), cmocka_unit_test(it_beats_the_mixes),
-        cmocka_unit_test(a_divergence_is_reached),    cmocka_unit_test(the_model_is_as_it_was),
-        cmocka_unit_test(measurements_are_kept),      cmocka_unit_test(without_a_text_it_is_a_guess),
+        cmocka_unit_test(limits_are_met_and_used_up),  cmocka_unit_test(it_beats_the_mixes),
+        cmocka_unit_test(a_divergence_is_reached),     cmocka_unit_test(the_model_is_as_it_was),
+        cmocka_unit_test(measurements_are_kept),       cmocka_unit_test(without_a_text_it_is_a_guess),
+        cmocka_unit_test(what_is_there_costs_nothing),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -204,6 +204,9 @@ sr_status sr_arch_find(const sr_file *file, const sr_arch **arch, sr_err *err);
 /* Reads and checks every hyper-parameter: afterwards no product of them wraps and no divisor is zero. */
 sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_arena *arena, sr_hparams *h, sr_err *err);
 
+/* Whether the embedding is also the head (bind.c). */
+bool sr_arch_tied(const sr_file *file, const sr_arch *arch, sr_err *err);
+
 /* ------------------------------------------------------------------ mixtures of experts */
 
 /* The experts [used] of one token, none twice, and their weights, from the router's logits [n]. bias [n] or NULL is

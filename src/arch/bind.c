@@ -422,6 +422,22 @@ static void log_extra(const struct sr_binder *b) {
                extra > 1 ? "s are" : " is", b->arch->name, first);
 }
 
+/* Files that tie may carry a copy of the embedding as head; without a word on it the tensors decide, and also where the
+ * head is quantized and the embedding is not. */
+bool sr_arch_tied(const sr_file *file, const sr_arch *arch, sr_err *err) {
+    const sr_naming naming = sr_naming_of(file, arch);
+    char stem[SR_NAME], weight[SR_NAME];
+    sr_parts parts;
+    const bool own_head =
+        sr_name_full(&naming, SR_HEAD, -1, "", stem) && sr_weight_parts(file, stem, &parts) && parts.n > 0;
+    bool tie = false;
+    const bool told = !file->gguf && (sr_value_bool(file, "tie_word_embeddings", &tie, err) ||
+                                      sr_value_bool(file, "text_config.tie_word_embeddings", &tie, err));
+    sr_name_full(&naming, SR_HEAD, -1, ".weight", weight);
+    if (tie && own_head && !sr_file_part(file, weight)) tie = false;
+    return told ? tie : !own_head;
+}
+
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
                           sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err) {
     sr_err own = {0};
@@ -448,14 +464,7 @@ sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hpa
     int64_t vocab = h->n_vocab ? h->n_vocab : -1;
     sr_bind_matrix(&b, SR_EMBED, -1, vocab, h->d_model, false, &dec->embed);
     dec->h.n_vocab = (int32_t)dec->embed.N;
-    bool tie = false, told = !file->gguf && (sr_value_bool(file, "tie_word_embeddings", &tie, b.err) ||
-                                             sr_value_bool(file, "text_config.tie_word_embeddings", &tie, b.err));
-    /* Files that tie may carry a copy of the embedding as head; without a word on it the tensors decide, and also where
-     * the head is quantized and the embedding is not. */
-    bool own_head = sr_bind_has(&b, SR_HEAD, -1);
-    if (tie && own_head && !find(&b, SR_HEAD, -1, ".weight")) tie = false;
-    dec->h.tied = told ? tie : !own_head;
-    if (tie) find(&b, SR_HEAD, -1, ".weight");
+    if (h->tied) find(&b, SR_HEAD, -1, ".weight"); /* a copy */
     if (dec->h.tied)
         dec->head = dec->embed;
     else

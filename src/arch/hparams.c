@@ -684,6 +684,7 @@ sr_status sr_arch_read(const sr_file *file, const sr_arch *arch, sr_arena *arena
     refuse(&r, never);
     refuse(&r, arch->rejects);
     if (r.err->code == SR_OK) read_all(&r);
+    if (r.err->code == SR_OK) h->tied = sr_arch_tied(file, arch, r.err);
     return r.err->code;
 }
 

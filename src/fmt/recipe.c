@@ -174,6 +174,22 @@ static sr_status read_lines(sr_recipe *r, char *text, size_t n, sr_err *err) {
     return SR_OK;
 }
 
+sr_status sr_recipe_parse(const char *path, char *text, size_t n, sr_recipe **out, sr_err *err) {
+    *out = NULL;
+    sr_recipe *r = sr_recipe_new(path);
+    sr_status s = r ? SR_OK : no_memory(err);
+    if (s == SR_OK)
+        s = sr_ends_with(path, ".yaml") || sr_ends_with(path, ".yml") ? sr_topology_read(r, text, n, err)
+                                                                      : read_lines(r, text, n, err);
+    if (s == SR_OK && r->n == 0) s = sr_fail(err, SR_INVALID, "%s: found no rule, expected some REGEX = TYPE", path);
+    if (s != SR_OK) {
+        sr_recipe_free(r);
+        return s;
+    }
+    *out = r;
+    return SR_OK;
+}
+
 sr_status sr_recipe_read(const char *path, sr_recipe **out, sr_err *err) {
     sr_err own = {0};
     err = err ? err : &own;
@@ -181,19 +197,9 @@ sr_status sr_recipe_read(const char *path, sr_recipe **out, sr_err *err) {
     size_t n = 0;
     *out = NULL;
     sr_status s = sr_file_read(path, SR_MOST_RECIPE, &text, &n, err);
-    sr_recipe *r = s == SR_OK ? sr_recipe_new(path) : NULL;
-    if (s == SR_OK && !r) s = no_memory(err);
-    if (s == SR_OK)
-        s = sr_ends_with(path, ".yaml") || sr_ends_with(path, ".yml") ? sr_topology_read(r, text, n, err)
-                                                                      : read_lines(r, text, n, err);
-    if (s == SR_OK && r->n == 0) s = sr_fail(err, SR_INVALID, "%s: found no rule, expected some REGEX = TYPE", path);
+    if (s == SR_OK) s = sr_recipe_parse(path, text, n, out, err);
     free(text);
-    if (s != SR_OK) {
-        sr_recipe_free(r);
-        return s;
-    }
-    *out = r;
-    return SR_OK;
+    return s;
 }
 
 sr_status sr_recipe_write(const sr_recipe *r, const char *path, const char *comment, sr_err *err) {

@@ -29,6 +29,8 @@ sr_recipe *sr_recipe_new(const char *name);
 /* Appends a rule. left: "3", "0-8" (layers 0 to 7), or a regular expression; pattern: it is one. type: of a format, or
  * bits; NULL: as without a recipe. SR_INVALID names the line where `line` is not 0. */
 sr_status sr_recipe_add(sr_recipe *r, const char *left, bool pattern, const char *type, int line, sr_err *err);
+/* The content of a file of that name, which is changed and has a zero behind it. */
+sr_status sr_recipe_parse(const char *path, char *text, size_t n, sr_recipe **out, sr_err *err);
 /* "3" or "0-8" as layers first .. end - 1; false: no such text. */
 bool sr_recipe_layers(const char *text, int *first, int *end);
 /* topology.c: the rules of a topology in YAML of n bytes. SR_UNSUPPORTED: this build has no libyaml. */

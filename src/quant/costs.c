@@ -37,6 +37,17 @@ static sr_status no_memory(sr_err *err) {
     return sr_fail(err, SR_NOMEM, "no memory to measure what types cost");
 }
 
+static int index_of(const sr_costs *c, const sr_format *fmt) {
+    for (int t = 0; t < c->n_types; t++)
+        if (c->type[t] == fmt) return t;
+    return -1;
+}
+
+/* Whether a matrix of this type is copied as it is. */
+static bool stays_in(const sr_quantizer *q, const sr_job *j, const sr_format *fmt) {
+    return q->file->gguf && j->n_from && j->was == fmt && sr_mix_has(fmt);
+}
+
 /* ---------------------------------------------------------------- errors of matrices */
 
 struct sample {
@@ -101,8 +112,9 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
     for (int t = 0; t < c->n_types && status == SR_OK; t++) {
         sr_arena own = {0};
         sr_weight to;
-        s->cost->error[t] = -1;
-        if (s->cost->bytes[t] < 0) continue;
+        const bool stays = stays_in(c->plan, j, c->type[t]);
+        s->cost->error[t] = stays ? 0 : -1;
+        if (stays || s->cost->bytes[t] < 0) continue;
         status = sr_weight_create(c->type[t], N, K, NULL, &own, &to, err);
         if (status == SR_OK) to.encoder = ops->encoder ? ops->encoder(c->plan->engine->dev, c->type[t]) : NULL;
         if (status == SR_OK) status = sr_encode(&to, &source, importance, pieces ? pieces : 1, c->plan->threads, err);
@@ -266,10 +278,8 @@ sr_status sr_costs_try(sr_costs *c, const int *choice, double *kld, sr_err *err)
 }
 
 static int type_at(const sr_costs *c, const char *name, int64_t K) {
-    const sr_format *fmt = sr_mix_fitting(sr_format_by_name(name), K);
-    for (int t = 0; t < c->n_types; t++)
-        if (c->type[t] == fmt) return t;
-    return c->n_types - 1;
+    const int t = index_of(c, sr_mix_fitting(sr_format_by_name(name), K));
+    return t < 0 ? c->n_types - 1 : t;
 }
 
 /* Matrices of one kind and neighbouring layers. */
@@ -457,6 +467,10 @@ static sr_status list_matrices(sr_costs *c, sr_err *err) {
         if (8 * bytes < 3 * SR_KC && !q->importance) continue;
         c->type[c->n_types++] = fmt;
     }
+    const int usual = c->n_types;
+    for (int i = 0; i < q->n_jobs; i++) /* and what is there already, for the matrices that have it */
+        if (stays_in(q, &q->job[i], q->job[i].was) && index_of(c, q->job[i].was) < 0 && c->n_types < SR_MOST_TYPES)
+            c->type[c->n_types++] = q->job[i].was;
     c->cost = sr_arena_alloc(&c->arena, (size_t)q->n_jobs + 1, sizeof *c->cost);
     if (!c->cost) return no_memory(err);
     for (int i = 0; i < q->n_jobs; i++) {
@@ -473,7 +487,7 @@ static sr_status list_matrices(sr_costs *c, sr_err *err) {
         m->job = j;
         for (int t = 0; t < c->n_types; t++) {
             m->bytes[t] = -1;
-            if (j->K % c->type[t]->block == 0)
+            if (j->K % c->type[t]->block == 0 && (t < usual || c->type[t] == j->was))
                 sr_stored_bytes(sr_stored_by_name(c->type[t]->name), j->N * j->K, &m->bytes[t]);
         }
         c->n++;
