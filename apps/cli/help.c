@@ -232,7 +232,7 @@ static void print_complete_bash(void) {
         puts("\" -- \"$word\"))\n        return ;;");
     }
     const char *name, *resolved;
-    fputs("    --isq)\n        COMPREPLY=($(compgen -W \"none", stdout);
+    fputs("    --isq)\n        COMPREPLY=($(compgen -W \"auto none", stdout);
     for (int i = 0; sr_isq_name(i, &name, &resolved); i++) printf(" %s", name);
     puts("\" -- \"$word\"))\n        return ;;\n    esac\n    case \"${COMP_WORDS[1]}\" in");
     for (const cli_command *c = cli_commands; c->name; c++) {
