@@ -41,8 +41,8 @@ static void round_columns(const struct solver *s, const sr_grid *grid, int64_t u
         s->by.snap(grid, (int)(k0 - unit0) + j, lane, want, code + (k0 - unit0) + j, back);
         for (int a = 0; a < lane; a++) {
             const float e = d[k0 + j + a] = w[k0 + j + a] - back[a];
-            const float *u = s->m->h + (k0 + j + a) * K + k0;
-            for (int i = j + a + 1; i < n; i++) p[i] += e * u[i];
+            const int i = j + a + 1;
+            sr_add_scaled(e, s->m->h + (k0 + j + a) * K + k0 + i, n - i, p + i);
         }
     }
 }
