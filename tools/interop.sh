@@ -37,13 +37,15 @@ python_of() { # path of the environment's interpreter; fails where it cannot be 
 
 echo "| target | loader | its perplexity | sirocco's | ratio |"
 echo "|---|---|---|---|---|"
-row() { # target, environment, kind
-    local target=$1 python name result ours theirs
+row() { # target (and method), environment, kind
+    local target=$1 python name result ours theirs words
     # shellcheck disable=SC2053 # a pattern is meant
     [[ $target == $only ]] || return 0
-    name=$work/${target//[:,=]/-}
+    name=$work/${target//[:,= ]/-}
+    read -r -a words <<<"$target"
+    case $target in *--method*) words+=(--calibration-file "$text" --chunks 16) ;; esac
     case $target in gguf:*) name=$name.gguf ;; esac
-    "$build/sirocco" quantize models/story-6m --to "$target" -o "$name" >/dev/null 2>&1 || {
+    "$build/sirocco" quantize models/story-6m --to "${words[@]}" -o "$name" >/dev/null 2>&1 || {
         echo "| $target | | not written | | |"
         return
     }
@@ -65,7 +67,10 @@ for t in bf16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transform
 for t in compressed-tensors:w4a16 compressed-tensors:w8a16 compressed-tensors:w8a8 mxfp4 nvfp4; do
     row "$t" ct transformers
 done
-for t in gptq:4 gptq:8 gptq:3 gptq:2 gptq:4,asym,group=32 awq:4; do row "$t" gptq gptqmodel; done
+for t in gptq:4 gptq:8 gptq:3 gptq:2 gptq:4,asym,group=32 awq:4 "gptq:4 --method gptq" "gptq:4,desc_act --method gptq" \
+    "awq:4 --method awq"; do
+    row "$t" gptq gptqmodel
+done
 for t in mlx:2 mlx:3 mlx:4 mlx:6 mlx:8 mlx:mxfp4; do row "$t" mlxlm mlx; done
 for t in f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k_m q4_k_m q5_k_m q6_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs \
     iq3_s iq4_nl iq4_xs tq1_0 tq2_0; do
