@@ -380,7 +380,7 @@ sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calib
     c->layer = -1;
     c->state[0].fd = c->state[1].fd = -1;
     const sr_model_options model = {.format = q->format};
-    const sr_session_options session = {.n_ctx = q->calibration.n_ctx, .kv_type = "f32"};
+    const sr_session_options session = {.n_ctx = q->calibration.n_ctx, .kv_type = "f16"};
     sr_status s = sr_algebra_begin(&c->blas_threads, err);
     c->has_blas = s == SR_OK;
     if (s == SR_OK) s = sr_model_open(q->engine, q->file->path, &model, &c->model, err);

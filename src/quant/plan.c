@@ -522,7 +522,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
 
 sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quantize_options *options,
                             sr_quantizer **out, sr_err *err) {
-    enum { SHARD = 1 << 30 };
+    enum { SHARD = 1 << 30, BATCH = 256 }; /* what calibrates has the moments for memory */
     sr_err own = {0};
     err = err ? err : &own;
     *out = NULL;
@@ -539,7 +539,7 @@ sr_status sr_quantizer_plan(const char *path, const char *result, const sr_quant
     size_t n = strlen(result);
     while (n > 1 && result[n - 1] == '/') n--;
     q->result = sr_arena_strndup(&q->arena, result, n);
-    sr_status s = sr_engine_create(&(sr_engine_options){.threads = q->threads}, &q->engine, err);
+    sr_status s = sr_engine_create(&(sr_engine_options){.threads = q->threads, .batch = BATCH}, &q->engine, err);
     if (s == SR_OK) s = q->source && q->result ? plan(q, path, options, err) : no_memory(err);
     if (s != SR_OK) {
         sr_quantizer_free(q);
