@@ -179,6 +179,16 @@ typedef struct data {
     opened opened; /* what is observed for importances */
 } data;
 
+/* What a target is made with: what --method says, or with a text what the format is named after; NULL: importances
+ * where there are some. */
+static const char *method_for(const cli_args *args, const char *to) {
+    if (args->method || !args->calibration) return args->method;
+    return strncmp(to, "gptq", 4) == 0 ? "gptq" : strncmp(to, "awq", 3) == 0 ? "awq" : NULL;
+}
+static bool calibrates(const char *method) {
+    return method && (strcmp(method, "gptq") == 0 || strcmp(method, "awq") == 0);
+}
+
 /* Experts that the text never came to. */
 static void warn_of_coverage(const sr_quantizer *q) {
     sr_quantize_tensor t;
@@ -209,7 +219,7 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
                                          .shard_bytes = args->shard_size ? cli_size(args->shard_size) : 0,
                                          .overwrite = args->overwrite,
                                          .importance = from->importance,
-                                         .method = args->method,
+                                         .method = method_for(args, to),
                                          .calibration = from->ids,
                                          .n_windows = from->n_windows,
                                          .window = from->window,
@@ -256,14 +266,21 @@ static int read_windows(const cli_args *args, const opened *o, data *d) {
 static int find_data(const cli_args *args, const char *model, data *d) {
     sr_err err = {0};
     opened *o = &d->opened;
-    const bool solves = args->method && (!strcmp(args->method, "gptq") || !strcmp(args->method, "awq"));
-    if (args->imatrix && args->calibration && !solves)
+    bool windows = false, importances = allot_wanted(args);
+    for (int i = 0; i < args->to.n; i++) {
+        const char *method = method_for(args, args->to.at[i]);
+        windows = windows || calibrates(method);
+        importances = importances || !method || strcmp(method, "imatrix") == 0;
+    }
+    if (args->imatrix && args->calibration && !windows)
         return out_error(EXIT_USAGE, "--imatrix and --calibration-file both give importances; give one of them");
     if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, &d->importance, &err) != SR_OK) return out_failure(&err);
-    if (!args->calibration || (args->plan && !solves && !allot_wanted(args))) return EXIT_FINE;
+    importances = importances && !args->imatrix && (!args->plan || allot_wanted(args));
+    if (!args->calibration || !(windows || importances)) return EXIT_FINE;
     int code = open_reference(args, model, NULL, false, o);
-    if (code) return code;
-    return solves ? read_windows(args, o, d) : imatrix_collect(args, o, args->calibration, &d->importance);
+    if (!code && windows) code = read_windows(args, o, d);
+    if (!code && importances) code = imatrix_collect(args, o, args->calibration, &d->importance);
+    return code;
 }
 
 int command_quantize(const cli_args *args) {

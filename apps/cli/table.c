@@ -345,7 +345,7 @@ const cli_option cli_options[] = {
      "how codes are chosen: nearest; scales by importance; each column making up for the errors before it; columns "
      "with "
      "large inputs made larger; minimums that outliers count less for. gptq and awq need --calibration-file (default: "
-     "rtn, with importances imatrix)"},
+     "rtn; with importances imatrix; with a text gptq for gptq:BITS and awq for awq:4)"},
     {"merge", NULL, 0, "FILE", CLI_TEXTS, IMATRIX, SECTION_TARGET, FIELD(merge), 0, 0, NULL,
      "an older file to add; may be repeated"},
     {"target-bpw", NULL, 0, "BITS", CLI_REAL, QUANTIZE, SECTION_TARGET, FIELD(target_bpw), 0.1, 32, NULL,

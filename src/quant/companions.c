@@ -189,14 +189,25 @@ static sr_status write_card(struct place *p) {
     sr_buffer_text(&b, "---\n\n# ");
     sr_buffer_text(&b, sr_path_base(q->result));
     snprintf(line, sizeof line,
-             "\n\nWritten by sirocco %s from `%s` (%s, %s).\n\n```\nsirocco quantize %s --to %s -o %s\n```\n\n"
+             "\n\nWritten by sirocco %s from `%s` (%s, %s).\n\n```\nsirocco quantize %s --to %s%s%s -o %s\n```\n\n"
              "%.2f bits a weight over all matrices; ",
              SR_VERSION, sr_path_base(q->source), q->file->container, q->arch->name, sr_path_base(q->source),
-             q->target.text, sr_path_base(q->result), all > 0 ? 8 * bytes / all : 0);
+             q->target.text, q->method == SR_RTN ? "" : " --method ",
+             q->method == SR_RTN ? "" : sr_method_name(q->method), sr_path_base(q->result),
+             all > 0 ? 8 * bytes / all : 0);
     sr_buffer_text(&b, line);
     snprintf(line, sizeof line, "root mean square error of the converted ones %.2f %% of the weights' own.\n\n",
              weights > 0 ? 100 * sqrt(error / weights) : 0);
     sr_buffer_text(&b, line);
+    if (sr_method_calibrates(q->method)) {
+        snprintf(line, sizeof line, "Calibrated with %lld windows of %d tokens%s.\n\n",
+                 (long long)q->calibration.n_windows, q->calibration.n_ctx,
+                 q->method == SR_GPTQ
+                     ? ": errors are larger than without, and make up for each other in what the model "
+                       "computes"
+                     : "");
+        sr_buffer_text(&b, line);
+    }
     sr_buffer_text(&b, "| matrix | from | to | error |\n|---|---|---|---|\n");
     for (int i = 0; i < q->n_jobs; i++) {
         const sr_job *j = &q->job[i];

@@ -450,11 +450,19 @@ static sr_status order_jobs(sr_quantizer *q, sr_err *err) {
     return SR_OK;
 }
 
+static const struct {
+    const char *name;
+    sr_method method;
+} methods[] = {{"rtn", SR_RTN}, {"imatrix", SR_IMATRIX}, {"gptq", SR_GPTQ}, {"awq", SR_AWQ}, {"hqq", SR_HQQ}};
+enum { N_METHODS = sizeof methods / sizeof *methods };
+
+const char *sr_method_name(sr_method m) {
+    for (int i = 0; i < N_METHODS; i++)
+        if (methods[i].method == m) return methods[i].name;
+    return "";
+}
+
 static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr_err *err) {
-    static const struct {
-        const char *name;
-        sr_method method;
-    } known[] = {{"rtn", SR_RTN}, {"imatrix", SR_IMATRIX}, {"gptq", SR_GPTQ}, {"awq", SR_AWQ}, {"hqq", SR_HQQ}};
     q->importance = o->importance;
     q->calibration.ids = o->calibration;
     q->calibration.n_windows = o->n_windows;
@@ -463,9 +471,9 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     q->damp = 0.01;
     q->method = o->importance ? SR_IMATRIX : SR_RTN;
     if (!o->method) return SR_OK;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(o->method, known[i].name) == 0) {
-            q->method = known[i].method;
+    for (int i = 0; i < N_METHODS; i++)
+        if (strcmp(o->method, methods[i].name) == 0) {
+            q->method = methods[i].method;
             if (q->method == SR_RTN || q->method == SR_HQQ) q->importance = NULL;
             if (q->method == SR_HQQ && !sr_hqq_fits(q->target.fmt, &q->target.spec))
                 return sr_fail(err, SR_INVALID,

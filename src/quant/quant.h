@@ -18,6 +18,7 @@ typedef enum sr_method {
     SR_AWQ,     /* columns with large inputs are made larger, and their inputs smaller */
     SR_HQQ      /* minimums that large errors count less for */
 } sr_method;
+const char *sr_method_name(sr_method m);
 static inline bool sr_method_calibrates(sr_method m) {
     return m == SR_GPTQ || m == SR_AWQ;
 }
