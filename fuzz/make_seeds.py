@@ -337,3 +337,11 @@ small = json.loads((TEMPLATES / "expressions.json").read_text())
 fine = [c["template"] for c in small["cases"] if "error" not in c]
 for i in range(0, len(fine), 100):
     save("template", f"small_{i}", "\n".join(fine[i:i + 100]).encode() + b"\0" + json.dumps(small["variables"]).encode())
+
+# Some formats, each of the flags, weights from ordinary to absurd (fuzz/encode_fuzz.c).
+ordinary = struct.pack("<16f", *((-1) ** i * (0.01 + 0.013 * i * i % 0.7) for i in range(16)))
+absurd = struct.pack("<12f", float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e-40, -1e-44, 0, -0.0, 65504, 65520, 1)
+for i in range(0, 80, 2):
+    flags = (0, 1, 2, 4, 8, 16, 32, 64, 128, 1 | 32, 4 | 32)[i // 2 % 11]
+    head = bytes([i, i % 5, flags, 7 * i % 256, 3 * i % 256])
+    save("encode", f"format_{i:02}", head + (ordinary if i % 4 else ordinary + absurd))

@@ -441,7 +441,7 @@ SR_API void sr_imatrix_free(sr_imatrix *im);
 typedef struct sr_quantizer sr_quantizer;
 
 typedef struct sr_quantize_options {
-    const char *to;               /* "gguf:q4_k_m", "gptq:4,group=128,sym", "mlx:4": sr_quantize_target lists them */
+    const char *to;               /* "gguf:q4_k_m", "gptq:4,group=128,sym", "uqff:q4k": a wrong one lists them */
     const char *format;           /* of the source: "gguf", "ggml", "plain" or NULL */
     int threads;                  /* 0: one per processor */
     int64_t shard_bytes;          /* most bytes of one safetensors file; 0: 5 GiB */

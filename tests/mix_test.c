@@ -4,7 +4,7 @@
 #include "fmt/fmt.h"
 #include "quant/quant.h"
 
-enum { LINE = 8192, MOST_TENSORS = 16 };
+enum { LINE = 8192, MOST_TENSORS = 32 };
 
 static const struct {
     const char *name;
@@ -21,33 +21,63 @@ static const struct {
              {"blk.*.ffn_down", SR_DOWN},
              {"blk.*.ffn_gate_exps", SR_EXPERTS_GATE},
              {"blk.*.ffn_up_exps", SR_EXPERTS_UP},
-             {"blk.*.ffn_down_exps", SR_EXPERTS_DOWN}};
+             {"blk.*.ffn_down_exps", SR_EXPERTS_DOWN},
+             {"blk.*.ffn_gate_shexp", SR_SHARED_GATE},
+             {"blk.*.ffn_up_shexp", SR_SHARED_UP},
+             {"blk.*.ffn_down_shexp", SR_SHARED_DOWN},
+             {"blk.*.attn_q_a", SR_Q_A},
+             {"blk.*.attn_q_b", SR_Q_B},
+             {"blk.*.attn_kv_a_mqa", SR_KV_A},
+             {"blk.*.attn_kv_b", SR_KV_B},
+             {"blk.*.attn_k_b", SR_K_B},
+             {"blk.*.attn_v_b", SR_V_B}};
 
 struct tensor {
-    char name[64];
+    char name[64]; /* with * for the layer */
     sr_role role;
-    int k;
+    int k, first, end; /* layers; -1, 0: of none */
 };
 
+/* "blk.3-26.ffn_up": of some layers. */
+static void take_layers(struct tensor *t, int n_layer) {
+    int n = 0;
+    t->first = strchr(t->name, '*') ? 0 : -1;
+    t->end = t->first < 0 ? 0 : n_layer;
+    if (sscanf(t->name, "blk.%d-%d.%n", &t->first, &t->end, &n) == 2 && n > 0) {
+        char rest[64];
+        snprintf(rest, sizeof rest, "%s", t->name + n);
+        snprintf(t->name, sizeof t->name, "blk.*.%.50s", rest);
+        t->end++;
+    }
+}
+
+static sr_mix_place place_of(const struct tensor *all, int n, const struct tensor *t, int layer) {
+    sr_mix_place at = {.layer = layer};
+    for (const struct tensor *o = all; o < all + n; o++) {
+        if (sr_mix_kind(o->role) != sr_mix_kind(t->role)) continue;
+        for (int l = o->first; l < o->end; l++, at.n++) at.i += l != layer ? l < layer : strcmp(o->name, t->name) < 0;
+    }
+    return at;
+}
+
 /* The types of one tensor, "q6_k*2,q4_k*14". */
-static int compare(const char *model_name, const sr_mix *mix, const sr_mix_model *model, const struct tensor *t,
-                   char *runs) {
-    const int n = strchr(t->name, '*') ? model->n_layer : 1;
-    int i = 0;
+static int compare(const char *model_name, const sr_mix *mix, const sr_mix_model *model, const struct tensor *all,
+                   int n, const struct tensor *t, char *runs) {
+    int i = t->first;
     char *rest = NULL;
     for (char *run = strtok_r(runs, ",", &rest); run; run = strtok_r(NULL, ",", &rest)) {
         char *star = strchr(run, '*');
         const int count = star ? atoi(star + 1) : 1;
         if (star) *star = 0;
         for (int end = i + count; i < end; i++) {
-            const sr_format *got = sr_mix_type(mix, model, t->role, i, n, t->k);
+            const sr_format *got = sr_mix_type(mix, model, t->role, place_of(all, n, t, i), t->k);
             if (!got || strcmp(got->name, run) != 0)
                 fail_msg("%s, %s: %s of layer %d: got %s, llama.cpp has %s", model_name, sr_mix_name(mix), t->name, i,
                          got ? got->name : "none", run);
         }
     }
-    assert_int_equal(i, n);
-    return n;
+    assert_int_equal(i, t->end);
+    return t->end - t->first;
 }
 
 static void test_mixes(void **state) {
@@ -72,6 +102,7 @@ static void test_mixes(void **state) {
             size_t r = 0;
             assert_true(n <= MOST_TENSORS);
             assert_int_equal(sscanf(line, "tensor %63s %d", t->name, &t->k), 2);
+            take_layers(t, model.n_layer);
             while (r < sizeof roles / sizeof *roles && strcmp(roles[r].name, t->name) != 0) r++;
             assert_true(r < sizeof roles / sizeof *roles);
             t->role = roles[r].role;
@@ -80,7 +111,8 @@ static void test_mixes(void **state) {
             assert_string_equal(strtok_r(line, "\t", &rest), "types");
             const sr_mix *mix = sr_mix_by_name(strtok_r(NULL, "\t", &rest));
             assert_non_null(mix);
-            for (int i = 0; i < n; i++) compared += compare(name, mix, &model, &tensor[i], strtok_r(NULL, "\t", &rest));
+            for (int i = 0; i < n; i++)
+                compared += compare(name, mix, &model, tensor, n, &tensor[i], strtok_r(NULL, "\t", &rest));
         }
     }
     fclose(f);

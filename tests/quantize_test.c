@@ -1,4 +1,6 @@
 /* Conversions: every target, from the bundled model and between GGUF types, is what the encoder makes of the source. */
+#include <math.h>
+
 #include "support.h"
 
 #include "base/digest.h"
@@ -26,6 +28,13 @@ static sr_status convert(const char *from, const char *to, const char *result, s
 static void converts(const char *from, const char *to, const char *result, int threads) {
     sr_quantizer *q;
     OK(convert(from, to, result, (sr_quantize_options){.threads = threads}, &q, e_));
+    sr_quantizer_free(q);
+}
+
+static void fails(const char *from, const char *to, const char *result, sr_status want, const char *a, const char *b) {
+    sr_quantizer *q = NULL;
+    sr_err err = {0};
+    check_error(to, convert(from, to, result, (sr_quantize_options){0}, &q, &err), &err, want, a, b, NULL);
     sr_quantizer_free(q);
 }
 
@@ -104,7 +113,8 @@ static int same_numbers(const char *from, const char *to, const char *result, co
         OK(sr_weight_bind(made.file, made.config, t.name, was.N, was.K, &arena, &got, e_));
         assert_null(was.perm);
         if (got.fmt != fmt) fail_msg("%s: %s is %s", to, t.name, got.fmt->name);
-        OK(sr_weight_create(fmt, was.N, was.K, target.gguf ? NULL : &target.spec, &arena, &want, e_));
+        const sr_qspec *spec = target.gguf || fmt != target.fmt ? NULL : &target.spec;
+        OK(sr_weight_create(fmt, was.N, was.K, spec, &arena, &want, e_));
         OK(sr_encode(&want, &(sr_source){rows_of, &was, NULL}, NULL, 0, 1, e_));
         float *a = malloc(2 * (size_t)was.K * sizeof *a), *b = a + was.K;
         assert_non_null(a);
@@ -239,23 +249,229 @@ static void test_targets(void **state) {
     }
 }
 
-/* What is there already is copied. */
-static void test_same(void **state) {
+/* ---------------------------------------------------------------- UQFF */
+
+static const char *const uqff_types[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q8_1", "q2k", "q3k",
+                                         "q4k",  "q5k",  "q6k",  "q8k",  "hqq4", "hqq8", "fp8", "afq2",
+                                         "afq3", "afq4", "afq6", "afq8", "f8q8", "mxfp4"};
+
+/* Each type holds what the encoder makes of the rows, embedding and head that of the finer one; the rest is beside. */
+static void test_uqff(void **state) {
     (void)state;
-    const char *const dir = "made";
-    converts(story, "bf16", dir, 1);
-    struct checkpoint a, b;
-    open_checkpoint(story, &a);
-    open_checkpoint(dir, &b);
-    assert_int_equal(a.file->n_parts, b.file->n_parts);
-    for (int i = 0; i < a.file->n_parts; i++) {
-        const sr_part *x = &a.file->part[i], *y = sr_file_part(b.file, x->name);
-        assert_non_null(y);
-        assert_int_equal(x->bytes, y->bytes);
-        assert_memory_equal(x->data, y->data, (size_t)x->bytes);
+    static const int32_t ids[] = {1, 5, 9};
+    for (size_t i = 0; i < sizeof uqff_types / sizeof *uqff_types; i++) {
+        sr_quantizer *q;
+        sr_quantize_tensor t;
+        sr_quantize_info info;
+        int32_t V;
+        char to[32], file[32];
+        const char *const dir = "made";
+        snprintf(to, sizeof to, "uqff:%s", uqff_types[i]);
+        snprintf(file, sizeof file, "%s-0.uqff", uqff_types[i]);
+        OK(convert(story, to, dir, (sr_quantize_options){0}, &q, e_));
+        assert_int_equal(same_numbers(story, to, dir, q), 43);
+        sr_quantizer_info(q, &info);
+        assert_int_equal(info.n_files, 2);
+        const sr_format *fmt = q->target.fmt;
+        for (int m = 0; sr_quantizer_tensor(q, m, &t); m++) {
+            const bool edge = strstr(t.name, "embed_tokens") != NULL;
+            const char *want = edge && fmt->promote ? fmt->promote : fmt->name;
+            if (t.N && strcmp(t.to, want) != 0) fail_msg("%s: %s is %s, want %s", to, t.name, t.to, want);
+        }
+        sr_quantizer_free(q);
+        same_config(story, dir);
+        same_file(in(story, "tokenizer.json"), in(dir, "tokenizer.json"));
+        card_has_hash(dir, file);
+        card_has_hash(dir, "residual.safetensors");
+        float *logits = logits_of(dir, ids, 3, &V);
+        for (int32_t v = 0; v < 3 * V; v++)
+            if (!(logits[v] > -1e4f && logits[v] < 1e4f)) fail_msg("%s: logit %d is %g", to, v, logits[v]);
+        free(logits);
+        remove_tree(dir);
     }
-    close_checkpoint(&a);
-    close_checkpoint(&b);
+}
+
+/* The entries of a safetensors file, whatever it is called. */
+static sr_file *entries_of(const char *path, char **data) {
+    sr_file *file;
+    size_t n;
+    *data = read_all(path, &n);
+    OK(sr_file_from_memory(*data, n, "entries.safetensors", &file, e_));
+    return file;
+}
+
+/* mistral.rs's own files, read and written again: the same entries of the same types, shapes and bytes (but for the
+ * number of steps that a solver took, and the last bit of a reciprocal). */
+static void test_uqff_as_mistral_rs(void **state) {
+    (void)state;
+    static const struct {
+        const char *from, *type;
+    } cases[] = {{"llama-afq4", "afq4"}, {"llama-f8q8", "f8q8"},   {"llama-fp8", "fp8"},   {"llama-hqq4", "hqq4"},
+                 {"llama-hqq8", "hqq8"}, {"llama-mxfp4", "mxfp4"}, {"llama-q4_0", "q4_0"}, {"qwen2-q8_0", "q8_0"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[512], to[32], shard[32];
+        snprintf(from, sizeof from, SR_SOURCE_DIR "/tests/vectors/uqff/0.9.5-%s", cases[i].from);
+        snprintf(to, sizeof to, "uqff:%s", cases[i].type);
+        snprintf(shard, sizeof shard, "%s-0.uqff", cases[i].type);
+        converts(from, to, "made", 0);
+        for (int f = 0; f < 2; f++) {
+            const char *name = f ? "residual.safetensors" : shard;
+            char *data[2];
+            sr_file *want = entries_of(in(from, name), &data[0]), *got = entries_of(in("made", name), &data[1]);
+            if (got->n_parts != want->n_parts)
+                fail_msg("%s: %d entries, mistral.rs has %d", to, got->n_parts, want->n_parts);
+            for (int p = 0; p < want->n_parts; p++) {
+                const sr_part *w = &want->part[p], *g = sr_file_part(got, w->name);
+                if (!g || g->type != w->type || g->n_dims != w->n_dims ||
+                    memcmp(g->shape, w->shape, sizeof w->shape) != 0)
+                    fail_msg("%s: entry %s is not there, or of another type or shape", to, w->name);
+                if (!strstr(w->name, "steps") && !strstr(w->name, "quant_scale") &&
+                    memcmp(g->data, w->data, (size_t)w->bytes) != 0)
+                    fail_msg("%s: entry %s has other bytes", to, w->name);
+            }
+            sr_file_close(want);
+            sr_file_close(got);
+            free(data[0]);
+            free(data[1]);
+        }
+        remove_tree("made");
+    }
+}
+
+/* Experts become three stacks a layer, biases go with their layers, and what does not fit stays as it was. */
+static void test_uqff_layers(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *to, *stack;
+    } cases[] = {{"mixtral", "uqff:q8_0", "model.layers.0.block_sparse_moe.experts.gate_proj.weight"},
+                 {"qwen3_moe", "uqff:afq4", "model.layers.1.mlp.experts.down_proj.weight"},
+                 {"qwen2", "uqff:q5_1", NULL},
+                 {"qwen2", "uqff:fp8", NULL},
+                 {"phi3", "uqff:q4k", NULL},
+                 {"deepseek_v2", "uqff:mxfp4", "model.layers.1.mlp.experts.up_proj.weight"}};
+    static const int32_t ids[] = {1, 5, 9};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[512], shard[32];
+        char *data;
+        int32_t V[2];
+        sr_quantizer *q;
+        snprintf(from, sizeof from, TINY "%s", cases[i].model);
+        snprintf(shard, sizeof shard, "%s-0.uqff", cases[i].to + 5);
+        OK(convert(from, cases[i].to, "made", (sr_quantize_options){0}, &q, e_));
+        sr_file *file = entries_of(in("made", shard), &data);
+        if (cases[i].stack) {
+            const sr_part *stack = sr_file_part(file, cases[i].stack);
+            if (!stack) fail_msg("%s: no %s", cases[i].model, cases[i].stack);
+        }
+        for (int p = 0; p < file->n_parts; p++)
+            if (strstr(file->part[p].name, "experts.0.")) fail_msg("%s is no part of a stack", file->part[p].name);
+        const bool has_bias = strcmp(cases[i].model, "qwen2") == 0;
+        assert_int_equal(sr_file_part(file, "model.layers.0.self_attn.q_proj.bias") != NULL, has_bias);
+        assert_non_null(sr_file_part(file, "model.layers.0.self_attn.o_proj.weight.format"));
+        assert_null(sr_file_part(file, "model.norm.weight"));
+        sr_file_close(file);
+        free(data);
+        sr_quantizer_free(q);
+        /* The same model, but for what the type costs. */
+        float *want = logits_of(from, ids, 3, &V[0]), *got = logits_of("made", ids, 3, &V[1]);
+        assert_int_equal(V[0], V[1]);
+        double dot = 0, a = 0, b = 0;
+        for (int32_t v = 0; v < 3 * V[0]; v++) {
+            dot += (double)want[v] * got[v];
+            a += (double)want[v] * want[v];
+            b += (double)got[v] * got[v];
+        }
+        if (!(dot > 0.85 * sqrt(a * b)))
+            fail_msg("%s: %s: other logits (%.3f)", cases[i].model, cases[i].to, dot / sqrt(a * b));
+        free(want);
+        free(got);
+        remove_tree("made");
+    }
+}
+
+/* Several files: the version is in the first alone. */
+static void test_uqff_shards(void **state) {
+    (void)state;
+    sr_quantizer *q;
+    sr_quantize_info info;
+    char *data;
+    OK(convert(story, "uqff:q8_0", "made", (sr_quantize_options){.shard_bytes = 1 << 20}, &q, e_));
+    sr_quantizer_info(q, &info);
+    assert_true(info.n_files >= 4);
+    assert_int_equal(same_numbers(story, "uqff:q8_0", "made", q), 43);
+    sr_quantizer_free(q);
+    for (int f = 0; f < 2; f++) {
+        sr_file *file = entries_of(in("made", f ? "q8_0-1.uqff" : "q8_0-0.uqff"), &data);
+        assert_int_equal(sr_file_part(file, "uqff.version.major") != NULL, f == 0);
+        sr_file_close(file);
+        free(data);
+    }
+}
+
+/* Where nothing would change, or nothing fits, there is no result. */
+static void test_nothing(void **state) {
+    (void)state;
+    fails(story, "bf16", "made", SR_INVALID, "nothing to convert", "43 are bf16 already");
+    fails(TINY "llama.gguf", "gguf:bf16", "made.gguf", SR_INVALID, "nothing to convert", "bf16 already");
+    assert_int_not_equal(access("made", F_OK), 0);
+}
+
+/* From one format of whole numbers to another with the same groups: the same weights to the bit. */
+static void test_repack(void **state) {
+    (void)state;
+    static const char *const chains[][2] = {
+        {"gptq:4,group=64", "mlx:4,group=64"},    {"gptq:8,group=64", "mlx:8,group=64"},
+        {"gptq:4,group=64", "uqff:afq4"},         {"gptq:4,group=64", "compressed-tensors:w4a16,group=64"},
+        {"awq:4,sym,group=64", "mlx:4,group=64"}, {"awq:4,group=64", "gptq:4,asym,group=64"}};
+    for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
+        sr_quantizer *q;
+        sr_quantize_tensor t;
+        int exact = 0;
+        converts(story, chains[i][0], "one", 0);
+        OK(convert("one", chains[i][1], "two", (sr_quantize_options){0}, &q, e_));
+        for (int m = 0; sr_quantizer_tensor(q, m, &t); m++)
+            if (t.to && strcmp(t.from, "bf16") != 0) {
+                if (t.error != 0) fail_msg("%s to %s: %s: error %g", chains[i][0], chains[i][1], t.name, t.error);
+                exact++;
+            }
+        assert_int_equal(exact, 42);
+        sr_quantizer_free(q);
+        remove_tree("one");
+        remove_tree("two");
+    }
+}
+
+/* What loaders read before anything else: the version of zeros that they know, and numbers without a dimension. */
+static void test_dialect(void **state) {
+    (void)state;
+    static const struct {
+        const char *to, *says;
+        uint32_t zeros;
+    } cases[] = {{"gptq:4", "\"checkpoint_format\": \"gptq\"", 0x77777777},
+                 {"gptq:8", "\"checkpoint_format\": \"gptq\"", 0x7f7f7f7f},
+                 {"gptq:2", "\"checkpoint_format\": \"gptq\"", 0x55555555},
+                 {"gptq:4,asym", "\"checkpoint_format\": \"gptq_v2\"", 0}};
+    struct checkpoint c;
+    size_t n;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        converts(story, cases[i].to, "made", 0);
+        char *config = read_all("made/config.json", &n);
+        if (!strstr(config, cases[i].says)) fail_msg("%s: config.json does not say %s", cases[i].to, cases[i].says);
+        free(config);
+        open_checkpoint("made", &c);
+        const sr_part *p = sr_file_part(c.file, "model.layers.0.mlp.up_proj.qzeros");
+        uint32_t word;
+        for (int64_t b = 0; cases[i].zeros && b < p->bytes; b += 4) {
+            memcpy(&word, p->data + b, 4);
+            if (word != cases[i].zeros) fail_msg("%s: zeros %08x", cases[i].to, word);
+        }
+        close_checkpoint(&c);
+        remove_tree("made");
+    }
+    converts(story, "bnb:int8", "made", 0);
+    open_checkpoint("made", &c);
+    assert_int_equal(sr_file_part(c.file, "model.layers.0.mlp.up_proj.weight_format")->n_dims, 0);
+    close_checkpoint(&c);
 }
 
 /* GGUF to GGUF, with what a mix replaces where its blocks do not divide the rows. */
@@ -333,43 +549,49 @@ static bool stop_after(void *user, const char *what, double done, double total) 
 }
 
 /* Cancelled before each of some tensors, and resumed: the same result; what stood there stays until then. */
-static void test_resume(void **state) {
-    (void)state;
+static void resumes(const char *to, const char *other, const char *file) {
     const char *const dir = "a/made";
     const char *const want = "b/made";
     const char *const part = "a/made.part";
-    converts(story, "hqq:4", want, 0);
+    converts(story, to, want, 0);
     for (int after = 0; after < 56; after += 11) {
         struct stop stop = {.after = after};
         sr_quantizer *q;
         sr_err err = {0};
-        sr_quantize_options o = {.to = "hqq:4", .overwrite = true, .progress = stop_after, .user = &stop};
+        sr_quantize_options o = {.to = to, .overwrite = true, .progress = stop_after, .user = &stop};
         remove_tree(dir);
         mkdir("a", 0777);
         mkdir(dir, 0777);
         write_text(in(dir, "mine"), "stays");
-        check_error("stopped", convert(story, "hqq:4", dir, o, &q, &err), &err, SR_CANCELLED, "--resume", NULL);
+        check_error("stopped", convert(story, to, dir, o, &q, &err), &err, SR_CANCELLED, "--resume", NULL);
         sr_quantizer_free(q);
         assert_int_equal(access(in(dir, "mine"), F_OK), 0);
         assert_int_equal(access(in(part, "journal"), F_OK), 0);
         o.progress = NULL;
-        o.to = "hqq:4,group=32";
+        o.to = other;
         err = (sr_err){0};
         OK(sr_quantizer_plan(story, dir, &o, &q, e_));
         check_error("other options", sr_quantizer_run(q, true, &err), &err, SR_INVALID, "another conversion",
                     "--resume", NULL);
         sr_quantizer_free(q);
-        o.to = "hqq:4";
+        o.to = to;
         OK(sr_quantizer_plan(story, dir, &o, &q, e_));
         OK(sr_quantizer_run(q, true, e_));
         sr_quantizer_free(q);
-        same_file(in(dir, "model.safetensors"), in(want, "model.safetensors"));
+        same_file(in(dir, file), in(want, file));
         same_file(in(dir, "README.md"), in(want, "README.md"));
         same_file(in(dir, "config.json"), in(want, "config.json"));
         assert_int_not_equal(access(in(dir, "mine"), F_OK), 0);
         assert_int_not_equal(access(in(dir, "journal"), F_OK), 0);
         assert_int_not_equal(access(part, F_OK), 0);
     }
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    resumes("hqq:4", "hqq:4,group=32", "model.safetensors");
+    remove_tree("b");
+    resumes("uqff:q4k", "uqff:q5k", "q4k-0.uqff");
 }
 
 /* A run that ended before its journal began, and one whose journal lost the end of a line. */
@@ -414,19 +636,15 @@ static void test_torn_journal(void **state) {
 
 /* ---------------------------------------------------------------- errors */
 
-static void fails(const char *from, const char *to, const char *result, sr_status want, const char *a, const char *b) {
-    sr_quantizer *q = NULL;
-    sr_err err = {0};
-    check_error(to, convert(from, to, result, (sr_quantize_options){0}, &q, &err), &err, want, a, b, NULL);
-    sr_quantizer_free(q);
-}
-
 static void test_errors(void **state) {
     (void)state;
     const char *const dir = "made";
     fails(story, "zork", dir, SR_INVALID, "gguf:TYPE", "compressed-tensors:w4a16");
     fails(story, "gptq:5", dir, SR_INVALID, "gptq:5", "gptq:2|3|4|8");
     fails(story, "gguf:zork", dir, SR_INVALID, "gguf:zork", "q4_k_m");
+    fails(story, "uqff:q9", dir, SR_INVALID, "uqff:q9", "uqff:q4_0|q4_1");
+    fails(story, "uqff:q4k,group=32", dir, SR_INVALID, "group", "leave it out");
+    fails(TINY "gpt_oss", "uqff:q4k", dir, SR_UNSUPPORTED, "experts", "UQFF yet");
     fails(story, "gptq:4,double", dir, SR_INVALID, "double", "desc_act");
     fails(story, "awq:4,desc_act", dir, SR_INVALID, "desc_act", "group=N");
     fails(story, "mxfp4,group=64", dir, SR_INVALID, "group", "leave it out");
@@ -442,7 +660,13 @@ static void test_errors(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_targets, enter, leave),
-        cmocka_unit_test_setup_teardown(test_same, enter, leave),
+        cmocka_unit_test_setup_teardown(test_uqff, enter, leave),
+        cmocka_unit_test_setup_teardown(test_uqff_as_mistral_rs, enter, leave),
+        cmocka_unit_test_setup_teardown(test_uqff_layers, enter, leave),
+        cmocka_unit_test_setup_teardown(test_uqff_shards, enter, leave),
+        cmocka_unit_test_setup_teardown(test_nothing, enter, leave),
+        cmocka_unit_test_setup_teardown(test_repack, enter, leave),
+        cmocka_unit_test_setup_teardown(test_dialect, enter, leave),
         cmocka_unit_test_setup_teardown(test_gguf, enter, leave),
         cmocka_unit_test_setup_teardown(test_shards, enter, leave),
         cmocka_unit_test_setup_teardown(test_threads, enter, leave),

@@ -5,9 +5,9 @@
 #   quantize_test.sh SIROCCO SYNTHETIC SOURCE_DIR [KILLS]
 set -euo pipefail
 
-sirocco=$1
-synthetic=$2
-story=$3/models/story-6m
+sirocco=$(realpath "$1")
+synthetic=$(realpath "$2")
+story=$(realpath "$3")/models/story-6m
 kills=${4:-2}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-quantize.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -134,9 +134,15 @@ fi
 
 # What was rounded is rounded again.
 "$sirocco" quantize want/made --to mlx:4 -o again >log 2>&1 || fail "quantizing again: $(tail -1 log)"
-says "quantizing again" log warning "quantized already (hqq4)"
+says "quantizing again" log warning "quantized already (hqq4)" "and are again"
 "$sirocco" quantize want/made --to bf16 -o plain >log 2>&1 || fail "to bf16: $(tail -1 log)"
 ! grep -q warning log || fail "to bf16: $(grep warning log)"
+
+# Unless the other format holds the same numbers: no loss, no warning.
+"$sirocco" quantize "$story" --to gptq:4,group=64 -o four >log 2>&1 || fail "to gptq: $(tail -1 log)"
+"$sirocco" quantize four --to compressed-tensors:w4a16,group=64 -o five >log 2>&1 || fail "repacking: $(tail -1 log)"
+! grep -q warning log || fail "repacking: $(grep warning log)"
+says "repacking" log exact
 
 [ $failures -eq 0 ] || exit 1
 echo "quantize: all passed"

@@ -849,7 +849,7 @@ static void a_model_gives_the_logits_of_its_decoded_weights(void **state) {
     copy(TINY "llama", plain, "config.json");
     struct draft from = draft_of(TINY "llama/model.safetensors"), file[2] = {{0}}, rest = {0}, decoded = {0};
     int n_layers = 0;
-    for (int i = 0; i < 2; i++) add_version(&file[i], 1, 2);
+    add_version(&file[0], 1, 2); /* the first of several has it */
     for (int i = 0; i < from.n_parts; i++) {
         const struct draft_part *p = &from.part[i];
         if (!strstr(p->name, "proj.weight")) {

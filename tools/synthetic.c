@@ -141,7 +141,7 @@ static void layout_of(const struct model *m, const struct tensor *t, sr_planes *
 }
 
 static int64_t bytes_of(const sr_planes *planes, int i) {
-    int64_t bytes = sr_plane_bytes(planes, i, sr_plane_stored(planes, i));
+    int64_t bytes = sr_plane_bytes(planes, i, sr_plane_stored(planes, i, NULL));
     if (bytes < 0) fail("a size that its type cannot have");
     return bytes;
 }
@@ -365,7 +365,7 @@ static void write_safetensors(const struct model *m) {
         layout_of(m, t, &planes);
         for (int p = 0; p < planes.n; p++)
             if (sr_plane_created(&planes, p))
-                n += entry(header + n, cap - n, t->name, planes.plane[p].suffix, sr_plane_stored(&planes, p),
+                n += entry(header + n, cap - n, t->name, planes.plane[p].suffix, sr_plane_stored(&planes, p, NULL),
                            planes.plane[p].n_dims, planes.plane[p].shape, &offset, bytes_of(&planes, p));
     }
     header[n - 1] = '}';

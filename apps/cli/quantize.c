@@ -155,19 +155,23 @@ static bool is_plain(const char *type) {
     return strcmp(type, "f32") == 0 || strcmp(type, "f16") == 0 || strcmp(type, "bf16") == 0;
 }
 
-/* What was rounded once is rounded again. */
-static void warn_of_loss(const sr_quantizer *q, const char *to) {
+/* What was rounded once is rounded again, unless it could be kept, which is known once it is written. */
+static void warn_of_loss(const sr_quantizer *q, const char *to, bool written) {
     sr_quantize_tensor t;
     int n = 0;
     char from[32] = "";
     for (int i = 0; sr_quantizer_tensor(q, i, &t); i++)
-        if (t.N && t.to && !is_plain(t.from) && !is_plain(t.to)) {
+        if (t.N && t.to && !is_plain(t.from) && !is_plain(t.to) && t.error != 0) {
             if (n++ == 0) snprintf(from, sizeof from, "%s", t.from);
         }
-    if (n)
-        out_warning("%d matrices are quantized already (%s) and will be again: %s adds its loss to theirs; a source in "
-                    "f16 or bf16 gives a better result",
-                    n, from, to);
+    if (n && written)
+        out_warning(
+            "%d matrices were quantized already (%s) and are again: %s adds its loss to theirs; a source in f16 "
+            "or bf16 gives a better result",
+            n, from, to);
+    else if (n)
+        out_note("%d matrices are quantized already (%s): what %s cannot hold as it is will be rounded again", n, from,
+                 to);
 }
 
 /* What is known about the inputs of matrices. */
@@ -228,7 +232,7 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
                                          .user = &progress};
     if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
     print_plan(q, to, path);
-    warn_of_loss(q, to);
+    if (args->plan) warn_of_loss(q, to, false);
     sr_status s = SR_OK;
     const double began = sr_clock();
     if (!args->plan) {
@@ -241,6 +245,7 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
         print_kinds(q, !args->plan);
     char time[OUT_NUMBER];
     if (s == SR_OK && !args->plan) warn_of_coverage(q);
+    if (s == SR_OK && !args->plan) warn_of_loss(q, to, true);
     if (s == SR_OK && !args->plan) out_note("written in %s", out_seconds(time, sr_clock() - began));
     sr_quantizer_free(q);
     return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);

@@ -57,7 +57,8 @@ const cli_command cli_commands[] = {
      .summary = "write a model in another format",
      .description =
          "Reads a model that sirocco can open and writes it in the format that --to names: GGUF's file types with "
-         "llama.cpp's choice for each tensor, or a Hugging Face directory that transformers, vLLM or mlx-lm load. "
+         "llama.cpp's choice for each tensor, a Hugging Face directory that transformers, vLLM or mlx-lm load, or "
+         "mistral.rs's UQFF. "
          "First it prints the plan: sizes, memory, the type of every tensor. The result is written tensor by tensor "
          "beside its place, read back, and only then put there; --resume goes on after Ctrl-C, a full disk or a "
          "crash.",
@@ -326,7 +327,7 @@ const cli_option cli_options[] = {
      "same seed, same text (default: a new one for each start, shown in the banner)"},
 
     {"to", NULL, 0, "TARGET", CLI_TEXTS, QUANTIZE, SECTION_TARGET, FIELD(to), 0, 0, NULL,
-     "gguf:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
+     "gguf:TYPE, uqff:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
      "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double; may be "
      "repeated"},
     {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE | IMATRIX, SECTION_TARGET, FIELD(output), 0, 0, NULL,

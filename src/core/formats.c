@@ -11,7 +11,7 @@ static double bits_of(const sr_format *fmt) {
     if (fmt->layout(fmt, SIDE, SIDE, &spec, &planes, NULL) != SR_OK) return 0;
     double bits = 0;
     for (int i = 0; i < planes.n; i++) {
-        int64_t bytes = sr_plane_bytes(&planes, i, sr_plane_stored(&planes, i));
+        int64_t bytes = sr_plane_bytes(&planes, i, sr_plane_stored(&planes, i, NULL));
         if (sr_plane_created(&planes, i) && bytes > 0) bits += 8 * (double)bytes;
     }
     return bits / SIDE / SIDE;

@@ -153,6 +153,30 @@ bool sr_value_float(const sr_file *file, const char *key, double *out, sr_err *e
 bool sr_value_bool(const sr_file *file, const char *key, bool *out, sr_err *err);
 bool sr_value_string(const sr_file *file, const char *key, const char **text, size_t *n, sr_err *err);
 
+/* ---- UQFF: how a layer is stored ---- */
+
+enum { SR_UQFF_MAJOR = 1, SR_UQFF_MINOR = 2 };
+/* The numbers in the file. */
+enum sr_uqff_tag {
+    SR_UQFF_GGUF,
+    SR_UQFF_UNQUANT,
+    SR_UQFF_HQQ,
+    SR_UQFF_FP8,
+    SR_UQFF_AFQ,
+    SR_UQFF_F8Q8,
+    SR_UQFF_MXFP4,
+    SR_UQFF_TAGS
+};
+typedef struct sr_uqff_entry {
+    const char *suffix, *type; /* of "<module>.weight.<suffix>"; stored types, or NULL: any */
+    bool one;                  /* a single number */
+    const char *to;            /* what the format's own files call it; NULL: nothing there */
+} sr_uqff_entry;
+/* What such a layer has beside its weight and format, for i = 0, 1, ...; NULL: no more. */
+const sr_uqff_entry *sr_uqff_entry_at(enum sr_uqff_tag tag, int i);
+/* What the format's own files call the weight. */
+const char *sr_uqff_weight(enum sr_uqff_tag tag);
+
 /* ---- writing: what a file will hold, before any of its bytes are there ---- */
 
 typedef struct sr_content {

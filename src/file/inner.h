@@ -103,17 +103,6 @@ sr_status sr_pickle_parse(sr_file *file, int shard, sr_err *err);
 sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *found, sr_err *err);
 /* The same for file->shard[0] alone, without building the tables of names. */
 sr_status sr_uqff_parse_alone(sr_file *file, sr_err *err);
-/* How a layer of UQFF is stored: the numbers in the file. */
-enum sr_uqff_tag {
-    SR_UQFF_GGUF,
-    SR_UQFF_UNQUANT,
-    SR_UQFF_HQQ,
-    SR_UQFF_FP8,
-    SR_UQFF_AFQ,
-    SR_UQFF_F8Q8,
-    SR_UQFF_MXFP4,
-    SR_UQFF_TAGS
-};
 /* uqff0.c: the parts from `first` on, one or more, are all layers of a UQFF 0.x; makes entries of 1.x of them, named by
  * the order of the model in config.json; alone: by their numbers. */
 sr_status sr_uqff0_split(sr_file *file, int first, bool alone, sr_err *err);

@@ -23,16 +23,12 @@
 #include "base/path.h"
 #include "file/inner.h"
 
-enum { MAJOR = 1, MINOR = 2, MOST_MORE = 9, NAME = SR_NAME_CAP + 64 };
+enum { MOST_MORE = 9, NAME = SR_NAME_CAP + 64 };
 
 static const struct {
     const char *name;
     const char *type, *to; /* stored types of the weight entry (NULL: any), its name behind "<module>." */
-    struct more {
-        const char *suffix, *type; /* of "<module>.weight.<suffix>"; types as above */
-        bool one;                  /* a single number */
-        const char *to;            /* NULL: consumed here */
-    } more[MOST_MORE];
+    sr_uqff_entry more[MOST_MORE];
 } formats[SR_UQFF_TAGS] = {
     [SR_UQFF_GGUF] = {"gguf", "u8", "weight", {{"dtype", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
     [SR_UQFF_UNQUANT] = {"unquant", NULL, "weight", {{0}}},
@@ -65,6 +61,13 @@ static const struct {
     [SR_UQFF_F8Q8] = {"f8q8", "u8", "weight", {{"num_blocks", "u32", true, NULL}, {"shape", "u32", false, NULL}}},
     [SR_UQFF_MXFP4] = {"mxfp4", "u8", "weight", {{"scales", "u8", false, "scales"}}},
 };
+
+const sr_uqff_entry *sr_uqff_entry_at(enum sr_uqff_tag tag, int i) {
+    return i < MOST_MORE && formats[tag].more[i].suffix ? &formats[tag].more[i] : NULL;
+}
+const char *sr_uqff_weight(enum sr_uqff_tag tag) {
+    return formats[tag].to;
+}
 
 struct reader {
     sr_file *file;
@@ -221,7 +224,7 @@ static sr_status read_layer(struct reader *r, int at, const char *module) {
                        sr_show_name(part[weight].name).text, part[weight].type->name, formats[tag].type,
                        formats[tag].name);
     }
-    for (const struct more *m = formats[tag].more; n < MOST_MORE && m->suffix; m++, n++) {
+    for (const sr_uqff_entry *m = formats[tag].more; n < MOST_MORE && m->suffix; m++, n++) {
         int i = index[n] = find(r, module, "weight.", m->suffix);
         if (i < 0)
             return sr_fail(r->err, SR_CORRUPT, "%s: module \"%s\": found no entry weight.%s, which %s has", r->path,
@@ -253,9 +256,9 @@ static bool is_number(const char *name) {
     return name[0] && strspn(name, "0123456789") == strlen(name);
 }
 
-/* Checks the version of the parts from `first` on, a file's, and takes its entries out. *numbered: the file is of 0.x,
- * which has the version in each layer. */
-static sr_status take_version(sr_file *file, int first, const char *path, bool *numbered, sr_err *err) {
+/* Checks the version of the parts from `first` on, a file's, and takes its entries out. needed: it must have them,
+ * which is so of the first of several. *numbered: the file is of 0.x, which has the version in each layer. */
+static sr_status take_version(sr_file *file, int first, const char *path, bool needed, bool *numbered, sr_err *err) {
     static const char *const keys[] = {"uqff.version.major", "uqff.version.minor", "uqff.version.patch"};
     int64_t version[3] = {-1, -1, -1};
     int kept = first, n_numbers = 0;
@@ -277,11 +280,12 @@ static sr_status take_version(sr_file *file, int first, const char *path, bool *
         return SR_OK;
     }
     file->n_parts = kept;
+    if (!needed && version[0] < 0 && version[1] < 0 && version[2] < 0) return SR_OK;
     for (int k = 0; k < 3; k++)
         if (version[k] < 0) return sr_fail(err, SR_CORRUPT, "%s: found no entry \"%s\"", path, keys[k]);
-    if (version[0] != MAJOR || version[1] > MINOR)
+    if (version[0] != SR_UQFF_MAJOR || version[1] > SR_UQFF_MINOR)
         return sr_fail(err, SR_UNSUPPORTED, "%s: found UQFF %" PRId64 ".%" PRId64 ", expected %d.0 to %d.%d", path,
-                       version[0], version[1], MAJOR, MAJOR, MINOR);
+                       version[0], version[1], SR_UQFF_MAJOR, SR_UQFF_MAJOR, SR_UQFF_MINOR);
     char text[32];
     int n = snprintf(text, sizeof text, "UQFF %" PRId64 ".%" PRId64, version[0], version[1]);
     const char *container = sr_arena_strndup(&file->arena, text, (size_t)n);
@@ -349,7 +353,7 @@ sr_status sr_uqff_parse_alone(sr_file *file, sr_err *err) {
     const char *path = sr_show_path(file->shard[0].path);
     bool numbered = false;
     sr_status s = sr_safetensors_parse(file, 0, err);
-    if (s == SR_OK) s = take_version(file, 0, path, &numbered, err);
+    if (s == SR_OK) s = take_version(file, 0, path, true, &numbered, err);
     if (s == SR_OK && numbered) s = sr_uqff0_split(file, 0, true, err);
     return s == SR_OK ? read_entries(file, 0, path, err) : s;
 }
@@ -424,7 +428,8 @@ sr_status sr_uqff_open(sr_file *file, const char *dir, const char *want, bool *f
         int at = file->n_parts;
         bool numbered = false;
         s = open_shard(file, dir, name, err);
-        if (s == SR_OK) s = take_version(file, at, sr_show_path(file->shard[file->n_shards - 1].path), &numbered, err);
+        if (s == SR_OK)
+            s = take_version(file, at, sr_show_path(file->shard[file->n_shards - 1].path), no < 1, &numbered, err);
         seen[numbered] = true;
     }
     if (s == SR_OK && seen[0] && seen[1])

@@ -139,13 +139,21 @@ static bool is_one_of(const char *name, const char *list) {
     return false;
 }
 
-const sr_stored *sr_plane_stored(const sr_planes *planes, int i) {
+const sr_stored *sr_plane_stored(const sr_planes *planes, int i, const sr_qspec *spec) {
     char name[32];
     size_t n = strcspn(planes->plane[i].stored, "|");
     if (n >= sizeof name) return NULL;
     memcpy(name, planes->plane[i].stored, n);
     name[n] = 0;
+    if (spec && spec->floats && is_one_of(name, "f16|bf16|f32") && is_one_of(spec->floats, planes->plane[i].stored))
+        return sr_stored_by_name(spec->floats);
     return sr_stored_by_name(name);
+}
+
+int sr_planes_find(const sr_planes *planes, const char *suffix) {
+    for (int i = 0; suffix && i < planes->n; i++)
+        if (is_one_of(suffix, planes->plane[i].suffix)) return i;
+    return -1;
 }
 
 int64_t sr_plane_bytes(const sr_planes *planes, int i, const sr_stored *type) {
@@ -341,7 +349,7 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
     if (st != SR_OK) return st;
     for (int i = 0; i < planes.n; i++) {
         if (!sr_plane_created(&planes, i)) continue;
-        const sr_stored *type = sr_plane_stored(&planes, i);
+        const sr_stored *type = sr_plane_stored(&planes, i, &w->spec);
         int64_t bytes = sr_plane_bytes(&planes, i, type);
         if (bytes < 0)
             return sr_fail(err, SR_INVALID, "%s: %lld x %lld is no size that it can have", fmt->name, (long long)N,

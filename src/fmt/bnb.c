@@ -487,7 +487,7 @@ static sr_status layout_int8(const sr_format *self, int64_t N, int64_t K, const 
     sr_planes_add(planes, "weight", "i8", false, N, K);
     sr_planes_add(planes, "SCB", "f32", false, N, 0);
     sr_planes_add(planes, "weight_format", "u8", true, 1, 0);
-    planes->plane[2].any_shape = true; /* 0: rows */
+    planes->plane[2].any_shape = planes->plane[2].scalar = true; /* 0: rows */
     return SR_OK;
 }
 

@@ -13,14 +13,15 @@ struct pass {
     const float *importance; /* [..][K], of so many rows each */
     int64_t importance_rows;
     int64_t row0, end;
-    float *scratch; /* [threads][SR_ENCODE_ROWS][K] */
+    int64_t rows;   /* sr_encode_scratch */
+    float *scratch; /* [threads][rows][K] */
     sr_peaks peaks;
     float *most;
 };
 
 /* The rows of an item; *n of them. */
 static const float *rows_of(const struct pass *p, int64_t row, int64_t end, int thread, int64_t *n) {
-    float *src = p->scratch + (int64_t)thread * SR_ENCODE_ROWS * p->w->K;
+    float *src = p->scratch + (int64_t)thread * p->rows * p->w->K;
     *n = end - row < SR_ENCODE_ROWS ? end - row : SR_ENCODE_ROWS;
     p->from->rows(p->from->ctx, row, *n, src);
     return src;
@@ -62,10 +63,38 @@ static void round_rows(void *ctx, int item, int thread) {
     }
 }
 
+/* Units that lie across rows: an item is those that begin in one row. An importance is of columns, and where these are
+ * the same it counts for nothing; elsewhere (rows that are no multiple of a unit) it is left out. */
+static void round_across(void *ctx, int item, int thread) {
+    const struct pass *p = ctx;
+    sr_weight *w = p->w;
+    const sr_encoder by = sr_weight_encoder(w);
+    const int64_t K = w->K, step = w->fmt->across(w), first = item * K, units = step - first < K ? step - first : K;
+    const int n = (int)(w->N * K / step);
+    float *src = p->scratch + (int64_t)thread * p->rows * K, x[SR_KC], back[SR_KC];
+    int8_t code[SR_KC];
+    sr_grid grid;
+    for (int i = 0; i < n; i++) { /* of two rows where a piece of K numbers begins within one */
+        const int64_t at = first + i * step, row = at / K;
+        p->from->rows(p->from->ctx, row, (at + units - 1) / K - row + 1, src + 2 * i * K);
+    }
+    for (int64_t u = 0; u < units; u++) {
+        const sr_fit in = {w, item, u, n, x, NULL, 0};
+        for (int i = 0; i < n; i++) x[i] = src[2 * i * K + (first + i * step) % K + u];
+        by.fit(&in, &grid);
+        by.snap(&grid, 0, n, x, code, back);
+        by.store(w, item, u, n, &grid, code);
+    }
+}
+
+int64_t sr_encode_scratch(const sr_format *fmt, const sr_qspec *spec) {
+    return fmt->across && spec->axis == 0 && 2 * spec->group > SR_ENCODE_ROWS ? 2 * spec->group : SR_ENCODE_ROWS;
+}
+
 static sr_status open_pass(struct pass *p, sr_weight *w, const sr_source *from, int threads, sr_err *err) {
-    *p = (struct pass){.w = w, .from = from};
-    if ((size_t)w->K <= SIZE_MAX / sizeof(float) / SR_ENCODE_ROWS / (size_t)threads)
-        p->scratch = malloc((size_t)threads * SR_ENCODE_ROWS * (size_t)w->K * sizeof(float));
+    *p = (struct pass){.w = w, .from = from, .rows = sr_encode_scratch(w->fmt, &w->spec)};
+    if ((size_t)w->K <= SIZE_MAX / sizeof(float) / (size_t)p->rows / (size_t)threads)
+        p->scratch = malloc((size_t)threads * (size_t)p->rows * (size_t)w->K * sizeof(float));
     return p->scratch ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to encode rows of %lld columns", (long long)w->K);
 }
 
@@ -132,7 +161,11 @@ sr_status sr_encode(sr_weight *w, const sr_source *from, const float *importance
     p.end = w->N;
     p.importance = importance;
     p.importance_rows = importance ? w->N / n_importance : 0;
-    if (s == SR_OK) round_all(&p, threads);
+    const int64_t across = s == SR_OK && w->fmt->across ? w->fmt->across(w) : 0;
+    if (s == SR_OK && across)
+        sr_pool_for(threads, (int)((across - 1) / w->K + 1), round_across, &p);
+    else if (s == SR_OK)
+        round_all(&p, threads);
     free(p.scratch);
     return s;
 }

@@ -44,11 +44,13 @@ typedef struct sr_qspec {
     bool skip;          /* listed among the modules that were not converted. Informs: tensors decide */
     bool sym;           /* no zero points count */
     bool act_order;
-    bool nested;     /* scales are quantized too: bitsandbytes' double quantization. Only written weights ask */
-    uint8_t bits;    /* 0: not said */
-    uint8_t axis;    /* of HQQ's groups */
-    int32_t group;   /* columns a scale as stored; -1: the whole row; 0: not said */
-    int32_t group_n; /* rows a scale (blocks of FP8); 0 and 1: one */
+    bool nested;        /* scales are quantized too: bitsandbytes' double quantization. Only written weights ask */
+    uint8_t bits;       /* 0: not said */
+    uint8_t axis;       /* of HQQ's groups */
+    int32_t group;      /* columns a scale as stored; -1: the whole row; 0: not said */
+    int32_t group_n;    /* rows a scale (blocks of FP8); 0 and 1: one */
+    const char *floats; /* stored type of the scales of a weight that is written, where its format has several ("f16");
+                           NULL: the format's first */
 } sr_qspec;
 
 /* A checkpoint's quantization config, its rules for single modules included. Allocated in the arena it was read into.
@@ -91,6 +93,7 @@ typedef struct sr_planes {
         bool optional;      /* a file may lack it: the plane's data is NULL. Not created, but for the next two */
         bool created;       /* though optional */
         bool any_shape;     /* shape is what a created weight gets; a file's is left to adopt */
+        bool scalar;        /* of one element: files of the format's own tools give it no dimension */
         int n_dims;         /* 0: not compared with the file; adopt looks at it */
         int64_t shape[4];   /* dimensions of 1 do not count, and a file may have the first one split in several */
     } plane[SR_MAX_PLANES];
@@ -98,8 +101,10 @@ typedef struct sr_planes {
 static inline bool sr_plane_created(const sr_planes *planes, int i) {
     return !planes->plane[i].optional || planes->plane[i].created || planes->plane[i].any_shape;
 }
-/* The type that a plane is written with; NULL: none of that name. */
-const sr_stored *sr_plane_stored(const sr_planes *planes, int i);
+/* The type that a plane is written with; NULL: none of that name. spec may be NULL. */
+const sr_stored *sr_plane_stored(const sr_planes *planes, int i, const sr_qspec *spec);
+/* The plane that a part of this suffix may be; -1: none. */
+int sr_planes_find(const sr_planes *planes, const char *suffix);
 /* Bytes of a plane in that type; -1: no type, no whole number of blocks, or more than 63 bits hold. */
 int64_t sr_plane_bytes(const sr_planes *planes, int i, const sr_stored *type);
 /* Appends a plane of two dimensions (cols 0: of one). */
@@ -220,6 +225,10 @@ struct sr_format {
      * NULL. */
     bool (*tiles)(const sr_weight *w, int64_t *rows, int64_t *cols);
     sr_status (*begin)(sr_weight *w, const sr_peaks *peaks, sr_err *err);
+    /* Optional: of weights whose units lie across rows, how far apart a unit's numbers are in the matrix as one array;
+     * 0: they lie in rows. Unit u then has the numbers u, u + across, u + 2 * across, ..., and fit and store get the
+     * row and column of its first, and count columns by its numbers. Only sr_encode writes such weights. */
+    int64_t (*across)(const sr_weight *w);
     /* Optional: the act-order of a created weight (sr_weight_reorder). */
     void (*reorder)(sr_weight *w);
     /* Optional: the small tensors that a checkpoint has beside the planes, for i = 0, 1, ... until it returns false. */
@@ -313,6 +322,8 @@ typedef struct sr_source {
     bool (*grid)(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low);
 } sr_source;
 enum { SR_ENCODE_ROWS = 8 }; /* formats that pack rows into bytes pack so many: threads share no byte */
+/* Rows of f32 that a thread holds while a weight of this spec is encoded. */
+int64_t sr_encode_scratch(const sr_format *fmt, const sr_qspec *spec);
 /* A created weight's begin, where it has one, with the peaks of these rows. What a solver calls before fit. */
 sr_status sr_encode_begin(sr_weight *w, const sr_source *from, int threads, sr_err *err);
 /* Round to nearest of a whole created weight: begin, then sr_rtn_rows, in parallel. The same for any number of threads.

@@ -11,9 +11,11 @@
  * auto-round wrote them, which leaves no gaps there either. (auto_round: utils/bit_packing.py; GPTQModel:
  * nn_modules/qlinear/__init__.py, utils/planar_packing.py)
  *
- * Zeros. "gptq_v2" stores z, "gptq" (v1) z - 1. Where z is 0, writers of v1 differ: GPTQModel subtracts a one a field
- * from whole words, with borrows, which adding them again undoes; others lose the word's higher fields, and the field
- * itself reads as (stored + 1) mod 2^b. (GPTQModel: utils/model.py; AutoGPTQ: qlinear_cuda_old.py)
+ * Zeros. "gptq_v2" stores z, "gptq" (v1) z - 1: a symmetric checkpoint is written as v1, which all loaders know,
+ * another one as v2, since GPTQModel refuses v1 then (models/loader.py). Where z is 0, writers of v1 differ: GPTQModel
+ * subtracts a one a field from whole words, with borrows, which adding them again undoes; others lose the word's higher
+ * fields, and the field itself reads as (stored + 1) mod 2^b. (GPTQModel: utils/model.py; AutoGPTQ:
+ * qlinear_cuda_old.py)
  *
  * Marlin's order of codes is marlin.c's. */
 #include <string.h>
@@ -300,7 +302,7 @@ static void reorder(sr_weight *w) {
         .block = n == 2 || n == 4 || n == 8 ? 1 : 32,                                                                  \
         .lane = 1,                                                                                                     \
         .spec =                                                                                                        \
-            {.method = "gptq", .layout = n > 4 && n < 8 ? "gptq_p" : "gptq_v2", .sym = true, .bits = n, .group = 128}, \
+            {.method = "gptq", .layout = n > 4 && n < 8 ? "gptq_p" : "gptq", .sym = true, .bits = n, .group = 128},    \
         .reference = "gptqmodel 7.7.0",                                                                                \
         .tile = SR_TILE_I8,                                                                                            \
         .claim = claim,                                                                                                \

@@ -394,8 +394,15 @@ static sr_status begin_hqq(sr_weight *w, const sr_peaks *peaks, sr_err *err) {
     const hqq *h = of(w);
     (void)peaks;
     if (h->by == SR_HQQ_BY_GROUP && w->K % h->group == 0) return SR_OK;
-    return sr_fail(err, SR_INVALID, "%s writes groups within rows, and rows of %lld columns are no groups of %lld",
-                   w->fmt->name, (long long)w->K, (long long)h->group);
+    if (h->by == SR_HQQ_BY_COLUMN && h->group <= SR_KC) return SR_OK;
+    return sr_fail(err, SR_INVALID,
+                   "%s writes groups within rows, or of at most %d across them, and rows of %lld columns are no groups "
+                   "of %lld",
+                   w->fmt->name, SR_KC, (long long)w->K, (long long)h->group);
+}
+
+static int64_t across_hqq(const sr_weight *w) {
+    return of(w)->by == SR_HQQ_BY_COLUMN ? of(w)->cols : 0;
 }
 
 /* The half-quadratic solver of HQQ, on one group: codes are nearest(w * s + z), and z is moved to where the weights
@@ -486,21 +493,20 @@ static void put_field(uint8_t *p, int shift, int bits, unsigned v) {
 
 static void store_hqq(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *grid, const int8_t *code) {
     const hqq *h = of(w);
-    const int64_t first = row * w->K + k0;
-    for (int64_t i = first; i < first + n;) {
+    const bool columns = h->by == SR_HQQ_BY_COLUMN;
+    const int64_t first = row * w->K + k0, step = columns ? h->cols : 1, at = columns ? first : first / h->group;
+    for (int i = 0; i < n; i++) {
         int shift;
-        int64_t m;
-        uint8_t *p = w->plane[SR_HQQ_CODES].data + (field(h, i, &shift, &m) - h->word);
-        for (m = m < first + n - i ? m : first + n - i; m > 0; m--, i++, p += h->bytes) {
-            unsigned q = (unsigned)(code[i - first] - grid->lo);
-            if (h->per == 1)
-                *p = (uint8_t)q;
-            else
-                put_field(p, shift, h->bits, q);
-        }
+        int64_t left;
+        uint8_t *p = w->plane[SR_HQQ_CODES].data + (field(h, first + i * step, &shift, &left) - h->word);
+        const unsigned q = (unsigned)(code[i] - grid->lo);
+        if (h->per == 1)
+            *p = (uint8_t)q;
+        else
+            put_field(p, shift, h->bits, q);
     }
-    sr_plane_put(w, SR_HQQ_SCALES, first / h->group, grid->scale[0]);
-    sr_plane_put(w, SR_HQQ_ZEROS, first / h->group, grid->d32);
+    sr_plane_put(w, SR_HQQ_SCALES, at, grid->scale[0]);
+    sr_plane_put(w, SR_HQQ_ZEROS, at, grid->d32);
 }
 
 /* What HQQLinear.state_dict adds, as numbers and texts are kept in safetensors. */
@@ -515,7 +521,7 @@ static bool extra_hqq(const sr_weight *w, int i, sr_extra *out) {
     } all[] = {
         {"nbits", NULL, bits, false},
         {"group_size", NULL, (int)of(w)->group, false},
-        {"axis", NULL, 1, false},
+        {"axis", NULL, of(w)->by != SR_HQQ_BY_COLUMN, false},
         {"packing", packing, 0, false},
         {"unpack_view_dtype", bits == 3 ? "torch.int32" : "torch.uint8", 0, false},
         {"compute_dtype", "torch.float16", 0, false},
@@ -583,6 +589,7 @@ static void sample_hqq(sr_weight *w, uint64_t seed) {
         .adopt = adopt_hqq,                                                                                            \
         .sample = sample_hqq,                                                                                          \
         .begin = begin_hqq,                                                                                            \
+        .across = across_hqq,                                                                                          \
         .fit = fit_hqq,                                                                                                \
         .hold = hold_hqq,                                                                                              \
         .snap = snap_hqq,                                                                                              \

@@ -151,6 +151,7 @@ static sr_status layout(const sr_format *self, int64_t N, int64_t K, const sr_qs
     if (e4m3) {
         sr_planes_add(planes, modelopt ? "weight_scale_2" : "weight_global_scale", "f32", false, 1, 0);
         planes->plane[FACTOR].any_shape = true; /* one, or one an expert */
+        planes->plane[FACTOR].scalar = modelopt;
     }
     return SR_OK;
 }

@@ -43,11 +43,12 @@ static bool held(sr_weight *w, const sr_encoder *by, const sr_fit *in, const sr_
     int low;
     if (!w->fmt->hold || !from || !from->grid || !from->grid(from->ctx, in->row, in->k0, in->n, &scale, &min, &low))
         return false;
-    /* Codes as they are, or from 0 on. */
-    const float mins[2] = {min, min - scale * (float)low};
-    for (int t = 0; t < 2; t++) {
+    /* Codes as they are, from 0 on, or the middle code 0: 8 * scale needs no more bits than the scale, 7 * scale may.
+     */
+    for (int t = 0; t < 3; t++) {
+        const float half = t == 2 ? (float)((grid.hi - grid.lo + 1) / 2) : 0;
+        w->fmt->hold(in, scale, t == 1 ? min - scale * (float)low : min + scale * half, &grid);
         bool same = true;
-        w->fmt->hold(in, scale, mins[t], &grid);
         for (int pass = 0; pass < 2 && same; pass++)
             for (int64_t i = 0; i < in->n && same; i += piece) {
                 const int m = (int)(in->n - i < piece ? in->n - i : piece);

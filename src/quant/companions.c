@@ -97,7 +97,7 @@ static sr_status write_config(struct place *p) {
     const char **kept = modules_kept(q, &p->arena, &n_kept);
     s = p->err->code;
     if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");
-    if (s == SR_OK && q->target.fmt->spec.method) s = add_quantization(p, kept, n_kept, &b);
+    if (s == SR_OK && q->target.fmt->spec.method && !q->target.uqff) s = add_quantization(p, kept, n_kept, &b);
     sr_buffer_text(&b, "\n}\n");
     free(text);
     if (s == SR_OK) return put_text(p, "config.json", &b);
@@ -111,7 +111,8 @@ static sr_status write_config(struct place *p) {
 static bool is_left_out(const char *name) {
     static const char *const tails[] = {".safetensors", ".bin",  ".pt",      ".pth", ".gguf",      ".uqff",
                                         ".h5",          ".onnx", ".msgpack", ".npz", ".index.json"};
-    static const char *const names[] = {"config.json", "README.md", "quantize_config.json", "quant_config.json"};
+    static const char *const names[] = {"config.json", "README.md", "quantize_config.json", "quant_config.json",
+                                        "uqff_report.json"};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
         if (sr_ends_with(name, tails[i])) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -182,8 +183,8 @@ static sr_status write_card(struct place *p) {
         weights += n;
     }
     sr_buffer_text(&b, "---\ntags:\n- sirocco\n");
-    if (q->target.fmt->spec.method) {
-        snprintf(line, sizeof line, "- %s\n", q->target.fmt->spec.method);
+    if (q->target.fmt->spec.method || q->target.uqff) {
+        snprintf(line, sizeof line, "- %s\n", q->target.uqff ? "uqff" : q->target.fmt->spec.method);
         sr_buffer_text(&b, line);
     }
     sr_buffer_text(&b, "---\n\n# ");
@@ -233,7 +234,7 @@ sr_status sr_write_companions(const sr_quantizer *q, const char *stage, sr_err *
     sr_status s = p.from ? write_config(&p) : sr_fail(err, SR_NOMEM, "no memory for a path");
     if (s == SR_OK) s = sr_disk_walk(p.from, copy_one, &p, err);
     if (s == SR_OK) s = p.status;
-    if (s == SR_OK && q->n_out > 1) s = write_index(&p);
+    if (s == SR_OK && q->n_out > 1 && !q->target.uqff) s = write_index(&p);
     if (s == SR_OK) s = write_card(&p);
     sr_arena_free(&p.arena);
     return s;

@@ -2,11 +2,8 @@
  * decoder does with it: names, fused or separate matrices, experts stacked or one by one and what was quantized in situ
  * no longer differ. What still does is the order of rows (heads in pairs or halves, gate and up in turns) and of
  * columns (act-order). */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
 #include "core/core.h"
 #include "quant/quant.h"
 
@@ -26,9 +23,6 @@ struct pair {
     struct view v[2];
     int n_rot;
     bool in_pairs[2];
-    int64_t K;
-    float *scratch;   /* [threads][3][K] */
-    double (*sum)[2]; /* [rows]: of squared differences, and of squares of the first */
 };
 
 static struct view whole(const sr_weight *w) {
@@ -59,25 +53,16 @@ static const sr_weight *stored_row(const struct view *v, int64_t i, int n_rot, b
     return &v->w[v->apart ? piece : 0];
 }
 
-static void decode_row(const struct view *v, int64_t i, int n_rot, bool in_pairs, float *spare, float *out) {
+static void row_of(const struct pair *p, int side, int64_t i, float *out) {
     int64_t row;
-    const sr_weight *w = stored_row(v, i, n_rot, in_pairs, &row);
-    w->fmt->decode(w, row, 0, w->K, w->perm ? spare : out);
-    for (int64_t k = 0; w->perm && k < w->K; k++) out[w->perm[k]] = spare[k];
+    const sr_weight *w = stored_row(&p->v[side], i, p->n_rot, p->in_pairs[side], &row);
+    sr_decode_in_order(w, row, out);
 }
-
-static void row_error(void *ctx, int item, int thread) {
-    const struct pair *p = ctx;
-    float *row = p->scratch + (int64_t)thread * 3 * p->K;
-    double error = 0, power = 0;
-    for (int i = 0; i < 2; i++) decode_row(&p->v[i], item, p->n_rot, p->in_pairs[i], row + 2 * p->K, row + i * p->K);
-    for (int64_t k = 0; k < p->K; k++) {
-        const double want = (double)row[k], e = want - (double)row[p->K + k];
-        error += e * e;
-        power += want * want;
-    }
-    p->sum[item][0] = error;
-    p->sum[item][1] = power;
+static void row_of_first(void *ctx, int64_t i, float *out) {
+    row_of(ctx, 0, i, out);
+}
+static void row_of_second(void *ctx, int64_t i, float *out) {
+    row_of(ctx, 1, i, out);
 }
 
 /* ---------------------------------------------------------------- which matrices there are */
@@ -101,23 +86,14 @@ static sr_status compare(struct comparison *c, const char *role, int layer, stru
     const int64_t rows = a.n * a.N;
     if (c->err->code != SR_OK || c->stopped || (a.n == 0 && b.n == 0)) return c->err->code;
     if (a.n != b.n || a.N != b.N || a.K != b.K || rows > INT32_MAX) return differ(c, role, layer);
-    struct pair p = {.v = {a, b}, .n_rot = h->n_rot, .K = a.K};
+    struct pair p = {.v = {a, b}, .n_rot = h->n_rot};
     for (int i = 0; i < 2; i++) p.in_pairs[i] = c->model[i]->dec.h.rope == SR_ROPE_ADJACENT;
-    p.scratch = malloc((size_t)threads * 3 * (size_t)a.K * sizeof *p.scratch);
-    p.sum = malloc((size_t)rows * sizeof *p.sum);
-    if (p.scratch && p.sum) {
-        double error = 0, power = 0;
-        sr_pool_for(threads, (int)rows, row_error, &p);
-        for (int64_t i = 0; i < rows; i++) {
-            error += p.sum[i][0];
-            power += p.sum[i][1];
-        }
+    double error, power;
+    const sr_rows_pair pair = {{row_of_first, row_of_second}, &p, rows, a.K};
+    if (sr_rows_compare(&pair, threads, &error, &power, c->err) == SR_OK) {
         const sr_matrix_error e = {role, layer, rows, a.K, a.w->fmt->name, b.w->fmt->name, error, power};
         c->stopped = !c->each(c->user, &e);
-    } else
-        sr_fail(c->err, SR_NOMEM, "no memory to compare %s of layer %d", role, layer);
-    free(p.scratch);
-    free(p.sum);
+    }
     return c->err->code;
 }
 

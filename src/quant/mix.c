@@ -52,7 +52,7 @@ const sr_mix *sr_mix_by_name(const char *name) {
 /* The kinds of tensors that rules speak of. */
 enum kind { OTHER, OUTPUT, EMBED, ATTN_V, ATTN_K, ATTN_Q, ATTN_OUT, FFN_DOWN, FFN_GATE, FFN_UP };
 
-static enum kind kind_of(sr_role role) {
+int sr_mix_kind(sr_role role) {
     switch (role) {
     case SR_HEAD:
         return OUTPUT;
@@ -77,12 +77,12 @@ static enum kind kind_of(sr_role role) {
     case SR_EXPERTS_GATE:
     case SR_EXPERT_GATE:
     case SR_SHARED_GATE:
+    case SR_EXPERTS_GATE_UP: /* "ffn_gate_up_exps" */
         return FFN_GATE;
     case SR_UP:
     case SR_GATE_UP:
     case SR_EXPERTS_UP:
     case SR_EXPERT_UP:
-    case SR_EXPERTS_GATE_UP:
     case SR_SHARED_UP:
         return FFN_UP;
     default:
@@ -107,11 +107,16 @@ static bool is_70b(const sr_mix_model *model) {
            ((is(model->arch, "llama") && model->n_head != model->n_kv_head) || is(model->arch, "qwen2"));
 }
 
-static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind kind, int i, int n, int64_t K,
+/* Values are counted, and so are MLPs; with experts these go by the number of their layer, except in the rules of the
+ * fewest bits, where a layer's experts and its shared one are two. */
+static const char *choose(const sr_mix *m, const sr_mix_model *model, enum kind kind, sr_mix_place at, int64_t K,
                           bool stack) {
     const char *f = m->name, *base = m->base;
     const int gqa = model->n_kv_head > 0 ? model->n_head / model->n_kv_head : 1;
     const bool low = begins(f, "iq1_") || begins(f, "iq2_"), iq2_more = is(f, "iq2_s") || is(f, "iq2_m");
+    const bool is_value = kind == ATTN_V;
+    const int n = is_value ? at.n : model->n_layer;
+    const int i = model->n_expert > 1 && !is_value && !low ? at.layer : at.i;
     const bool plain = is(base, "f32") || is(base, "f16") || is(base, "bf16");
     if (plain) return base;
     if (is(f, "mxfp4_moe")) return stack ? "mxfp4" : "q8_0";
@@ -193,9 +198,10 @@ static const char *smaller(const char *type) {
     return begins(type, "iq") && !is(type, "iq4_nl") ? "iq4_nl" : "f16";
 }
 
-const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, int i, int n, int64_t K) {
-    const bool stack = role >= SR_EXPERTS_GATE && role <= SR_EXPERT_DOWN;
-    return sr_mix_fitting(sr_format_by_name(choose(m, model, kind_of(role), i, n, K, stack)), K);
+const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, sr_mix_place at, int64_t K) {
+    /* What has three dimensions there: experts, and a matrix a head. */
+    const bool stack = (role >= SR_EXPERTS_GATE && role <= SR_EXPERT_DOWN) || role == SR_K_B || role == SR_V_B;
+    return sr_mix_fitting(sr_format_by_name(choose(m, model, (enum kind)sr_mix_kind(role), at, K, stack)), K);
 }
 
 const sr_format *sr_mix_fitting(const sr_format *fmt, int64_t K) {

@@ -70,10 +70,14 @@ static sr_job *add_job(sr_quantizer *q, const char *module, sr_err *err) {
 }
 
 /* A module whose parts are those of a matrix. */
-static sr_status add_matrix(sr_quantizer *q, const char *module, sr_role role, int layer, int expert,
+static sr_status add_matrix(sr_quantizer *q, const sr_parts *parts, sr_role role, int layer, int expert,
                             const sr_weight *w, sr_err *err) {
-    sr_job *j = add_job(q, module, err);
+    sr_job *j = add_job(q, parts->name, err);
     if (!j) return err->code;
+    for (int i = 0; i < parts->n; i++) {
+        const char *type = parts->item[i].part->type->name;
+        if (strcmp(type, "f16") == 0 || strcmp(type, "bf16") == 0) j->floats = type;
+    }
     const char **from = sr_arena_small(&q->arena, 1, sizeof *from);
     if (!from) return no_memory(err);
     from[0] = j->module;
@@ -100,7 +104,7 @@ static sr_status add_copies(sr_quantizer *q, const sr_parts *parts, sr_err *err)
 /* Every tensor becomes part of one job, in the order of the file. */
 static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
     const sr_file *file = q->file;
-    q->job = sr_arena_alloc(&q->arena, (size_t)file->n_parts + 3, sizeof *q->job); /* and up to two made ones */
+    q->job = sr_arena_alloc(&q->arena, (size_t)file->n_parts + 4, sizeof *q->job); /* and up to three made ones */
     bool *done = calloc((size_t)file->n_parts + 1, sizeof *done);
     if (!q->job || !done) {
         free(done);
@@ -128,7 +132,7 @@ static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
         if (gathered && sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix) && !*suffix &&
             is_matrix_role(role) && sr_weight_bind(file, q->config, module, -1, -1, NULL, &w, &none) == SR_OK &&
             w.N > 1)
-            s = add_matrix(q, module, role, layer, expert, &w, err);
+            s = add_matrix(q, &parts, role, layer, expert, &w, err);
         else
             s = add_copies(q, &parts, err);
     }
@@ -194,7 +198,18 @@ int sr_plan_ftype(const sr_quantizer *q) {
     return sr_mix_ftype_of(most);
 }
 
-/* The types of GGUF by its rules, which count the tensors of a kind in the order of layers. */
+/* Of all tensors of its kind, in the order that llama.cpp's quantizer has them in. */
+static sr_mix_place place_of(const sr_quantizer *q, const sr_job *j) {
+    sr_mix_place at = {.layer = j->layer};
+    for (const sr_job *o = q->job; o < q->job + q->n_jobs; o++) {
+        if (!o->n_from || sr_mix_kind(o->role) != sr_mix_kind(j->role)) continue;
+        at.n++;
+        at.i += o->layer != j->layer ? o->layer < j->layer : o->role != j->role ? o->role < j->role : o < j;
+    }
+    return at;
+}
+
+/* The types of GGUF by its rules. */
 static void choose_mix(sr_quantizer *q) {
     const sr_mix_model model = {.n_layer = q->h.n_layer,
                                 .n_head = q->h.n_head,
@@ -205,16 +220,10 @@ static void choose_mix(sr_quantizer *q) {
                                 .arch = q->arch->gguf_name ? q->arch->gguf_name : ""};
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
-        int before = 0, n = 0;
         if (!j->n_from) continue;
-        for (int o = 0; o < q->n_jobs; o++)
-            if (q->job[o].n_from && q->job[o].role == j->role) {
-                before += q->job[o].layer < j->layer;
-                n++;
-            }
         /* Routers are small, and a wrong expert costs more than bits save. */
         j->fmt = j->role == SR_ROUTER ? (q->file->gguf ? j->was : sr_format_by_name("f32"))
-                                      : sr_mix_type(q->target.mix, &model, j->role, before, n, j->K);
+                                      : sr_mix_type(q->target.mix, &model, j->role, place_of(q, j), j->K);
         if (j->fmt == j->was && q->file->gguf) j->fmt = NULL;
     }
 }
@@ -223,6 +232,10 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
     if (q->target.gguf) {
         choose_mix(q);
         return q->recipe ? choose_recipe(q, err) : SR_OK;
+    }
+    if (q->target.uqff) {
+        sr_uqff_choose(q);
+        return SR_OK;
     }
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
@@ -237,6 +250,7 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
         if (j->was == q->target.fmt && !j->was->spec.method) continue;
         j->fmt = q->target.fmt;
         j->spec = spec;
+        if (q->target.floats) j->spec.floats = j->floats;
     }
     return SR_OK;
 }
@@ -272,7 +286,7 @@ static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix
     }
     sr_part *p = &q->part[q->n_parts];
     const char *dot = suffix[0] == 0 || suffix[0] == '_' ? "" : ".";
-    snprintf(name, sizeof name, "%s%s%.*s", module, dot, (int)strcspn(suffix, "|"), suffix);
+    snprintf(name, sizeof name, "%s%s%s", module, dot, suffix);
     *p = (sr_part){.name = sr_arena_strndup(&q->arena, name, strlen(name)), .type = type, .n_dims = n_dims};
     p->n_elements = 1;
     for (int d = 0; d < n_dims; d++) p->n_elements *= p->shape[d] = shape[d];
@@ -285,38 +299,32 @@ static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix
 }
 
 static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
-    sr_planes planes = {0};
-    sr_status s = j->fmt->layout(j->fmt, j->N, j->K, &j->spec, &planes, err);
-    for (int i = 0; i < planes.n && s == SR_OK; i++) {
-        const sr_stored *type = sr_plane_stored(&planes, i);
-        if (!sr_plane_created(&planes, i)) continue;
-        if (!add_part(q, j->module, planes.plane[i].suffix, type, planes.plane[i].n_dims, planes.plane[i].shape, err))
-            return err->code;
-    }
+    sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
+    sr_weight w;
+    sr_tensor t;
+    sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &w, err);
+    for (int i = 0; s == SR_OK && sr_job_tensor(j, &w, i, &t); i++)
+        if (!add_part(q, j->module, t.suffix, t.type, t.n_dims, t.shape, err)) s = err->code;
+    sr_arena_free(&arena);
     if (q->target.gguf && s == SR_OK) { /* experts are one matrix to us, and a stack in the file */
         const sr_part *was = sr_file_part(q->file, q->part[j->first_part].name);
         sr_part *p = &q->part[j->first_part];
         if (was && was->n_dims == 3) {
             p->n_dims = 3;
             memcpy(p->shape, was->shape, 3 * sizeof *p->shape);
-        } else if (j->n_from > 1) {
+        } else if (j->stack > 1) {
             p->n_dims = 3;
-            p->shape[0] = j->n_from, p->shape[1] = j->N / j->n_from, p->shape[2] = j->K;
+            p->shape[0] = j->stack, p->shape[1] = j->N / j->stack, p->shape[2] = j->K;
         }
     }
-    sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
-    sr_weight w;
-    sr_extra extra;
-    if (s == SR_OK && j->fmt->extra) s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &w, err);
-    for (int i = 0; s == SR_OK && j->fmt->extra && j->fmt->extra(&w, i, &extra); i++)
-        if (!add_part(q, j->module, extra.suffix, sr_stored_by_name(extra.stored), extra.n_dims, extra.shape, err))
-            s = err->code;
-    sr_arena_free(&arena);
     return s;
 }
 
-static sr_status copy_part(sr_quantizer *q, const char *name, const sr_part *from, bool as_f32, sr_err *err) {
-    sr_part *p = add_part(q, name, "", as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, from->shape, err);
+static sr_status copy_part(sr_quantizer *q, const char *name, const sr_part *from, const sr_job *j, sr_err *err) {
+    int64_t shape[SR_MAX_DIMS];
+    memcpy(shape, from->shape, sizeof shape);
+    if (j->pitch && from->n_dims > 0) shape[from->n_dims - 1] = shape[from->n_dims - 1] / j->pitch * j->take;
+    sr_part *p = add_part(q, name, "", j->as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, shape, err);
     return p ? SR_OK : err->code;
 }
 
@@ -329,13 +337,13 @@ static sr_status list_parts(sr_quantizer *q, sr_err *err) {
         if (j->copy && is_obsolete(q, j))
             j->dropped = true;
         else if (j->copy)
-            s = copy_part(q, j->module, j->copy, j->as_f32, err);
+            s = copy_part(q, j->module, j->copy, j, err);
         else if (j->fmt)
             s = matrix_parts(q, j, err);
         else {
             sr_weight_parts(q->file, j->from[0], &parts);
             for (int p = 0; p < parts.n && s == SR_OK; p++)
-                s = copy_part(q, parts.item[p].part->name, parts.item[p].part, false, err);
+                s = copy_part(q, parts.item[p].part->name, parts.item[p].part, j, err);
         }
         j->n_parts = q->n_parts - j->first_part;
         for (int p = 0; p < j->n_parts; p++) q->bytes_out += q->part[j->first_part + p].bytes;
@@ -344,9 +352,37 @@ static sr_status list_parts(sr_quantizer *q, sr_err *err) {
     return s;
 }
 
-/* Jobs are not divided among files. */
+/* File f of n, in the arena. */
+static char *file_name(sr_quantizer *q, int f, int n) {
+    char name[SR_TARGET_TEXT + 32] = "model.safetensors";
+    if (q->target.gguf) return sr_arena_strndup(&q->arena, sr_path_base(q->result), strlen(sr_path_base(q->result)));
+    if (q->target.uqff && f > 0)
+        snprintf(name, sizeof name, "%s-%d.uqff", strchr(q->target.text, ':') + 1, f - 1);
+    else if (q->target.uqff)
+        snprintf(name, sizeof name, "residual.safetensors");
+    else if (n > 1)
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", f + 1, n);
+    return sr_arena_strndup(&q->arena, name, strlen(name));
+}
+
+/* What stands in the head of each file. */
+static void set_values(const sr_quantizer *q, sr_content *c) {
+    static const sr_value pytorch = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"pt", 2}};
+    static const sr_value mlx = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"mlx", 3}};
+    static const sr_value uqff[] = {
+        {.key = "uqff.producer", .kind = SR_KIND_STRING, .v.s = {"sirocco", 7}},
+        {.key = "uqff.producer.sirocco.version", .kind = SR_KIND_STRING, .v.s = {SR_VERSION, sizeof SR_VERSION - 1}},
+        {.key = "uqff.version", .kind = SR_KIND_STRING, .v.s = {"1.2.0", 5}}};
+    c->value = q->target.gguf                                  ? q->value
+               : q->target.uqff                                ? uqff
+               : q->target.edges && q->target.fmt->spec.method ? &mlx
+                                                               : &pytorch;
+    c->n_values = q->target.gguf ? q->n_values : q->target.uqff ? 3 : 1;
+}
+
+/* Jobs are not divided among files. UQFF: what is no layer is in the first. */
 static sr_status list_files(sr_quantizer *q, sr_err *err) {
-    int n = 1;
+    int n = q->target.uqff ? 2 : 1;
     int64_t bytes = 0;
     q->part_file = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *q->part_file);
     q->part_at = sr_arena_small(&q->arena, (size_t)q->n_parts + 1, sizeof *q->part_at);
@@ -354,33 +390,26 @@ static sr_status list_files(sr_quantizer *q, sr_err *err) {
     for (int i = 0; i < q->n_jobs; i++) {
         const sr_job *j = &q->job[i];
         int64_t own = 0;
+        const bool rest = q->target.uqff && !j->entry;
         for (int p = 0; p < j->n_parts; p++) own += q->part[j->first_part + p].bytes;
-        if (bytes > 0 && bytes + own > q->shard_bytes && !q->target.gguf) n++, bytes = 0;
-        bytes += own;
-        for (int p = 0; p < j->n_parts; p++) q->part_file[j->first_part + p] = n - 1;
+        if (bytes > 0 && bytes + own > q->shard_bytes && !q->target.gguf && !rest) n++, bytes = 0;
+        bytes += rest ? 0 : own;
+        for (int p = 0; p < j->n_parts; p++) q->part_file[j->first_part + p] = rest ? 0 : n - 1;
     }
     q->out = sr_arena_alloc(&q->arena, (size_t)n, sizeof *q->out);
     sr_part *part = sr_arena_alloc(&q->arena, (size_t)q->n_parts + 1, sizeof *part);
-    static const sr_value pytorch = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"pt", 2}};
-    static const sr_value mlx = {.key = "format", .kind = SR_KIND_STRING, .v.s = {"mlx", 3}};
     if (!q->out || !part) return no_memory(err);
     q->n_out = n;
     for (int f = 0, at = 0; f < n; f++) {
-        char name[64] = "model.safetensors";
         sr_out_file *out = &q->out[f];
-        if (n > 1) snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", f + 1, n);
-        const char *own = q->target.gguf ? sr_path_base(q->result) : name;
-        out->name = sr_arena_strndup(&q->arena, own, strlen(own));
+        out->name = file_name(q, f, n);
         out->content = (sr_content){.gguf = q->target.gguf, .part = part + at};
         for (int p = 0; p < q->n_parts; p++)
             if (q->part_file[p] == f) {
                 q->part_at[p] = out->content.n_parts++;
                 part[at++] = q->part[p];
             }
-        out->content.value = q->target.gguf                                  ? q->value
-                             : q->target.edges && q->target.fmt->spec.method ? &mlx
-                                                                             : &pytorch;
-        out->content.n_values = q->target.gguf ? q->n_values : 1;
+        set_values(q, &out->content);
         sr_status s = out->name ? sr_content_lay(&out->content, err) : no_memory(err);
         if (s != SR_OK) return s;
     }
@@ -494,6 +523,22 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     return sr_fail(err, SR_INVALID, "--method: found '%.32s', expected rtn, imatrix, gptq, awq or hqq", o->method);
 }
 
+/* A copy is not what was asked for. */
+static sr_status check_any(const sr_quantizer *q, sr_err *err) {
+    int n = 0, same = 0;
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        if (j->fmt) return SR_OK;
+        n += j->n_from > 0;
+        same += j->n_from > 0 && j->was == q->target.fmt;
+    }
+    return sr_fail(
+        err, SR_INVALID,
+        "%s: there is nothing to convert to %s: of its %d matrices %d are %s already, and the others are left "
+        "as they are (embedding, head, router, or rows that it does not divide)",
+        sr_show_path(q->file->path), q->target.text, n, same, q->target.fmt->name);
+}
+
 static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_options *o, sr_err *err) {
     sr_status s = sr_target_parse(o->to, &q->target, err);
     sr_file_options file = {.format = o->format};
@@ -521,7 +566,9 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     const bool converts = q->target.gguf && !q->file->gguf;
     s = list_jobs(q, err);
     if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
+    if (s == SR_OK && q->target.uqff) s = sr_uqff_jobs(q, err);
     if (s == SR_OK) s = choose(q, err);
+    if (s == SR_OK) s = check_any(q, err);
     if (s == SR_OK) s = list_parts(q, err);
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
@@ -611,7 +658,8 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
         }
     }
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
-    info->memory = most + (int64_t)q->threads * SR_ENCODE_ROWS * most_columns(q) * (int64_t)sizeof(float);
+    const int64_t rows = sr_encode_scratch(q->target.fmt, &q->target.spec);
+    info->memory = most + (int64_t)q->threads * rows * most_columns(q) * (int64_t)sizeof(float);
     if (sr_method_calibrates(q->method)) info->memory += calibration_memory(q);
 }
 

@@ -26,11 +26,12 @@ static inline bool sr_method_calibrates(sr_method m) {
 /* What a --to says. */
 typedef struct sr_target {
     char text[SR_TARGET_TEXT]; /* as it was given, lower case */
-    bool gguf;                 /* the container; else a Hugging Face directory */
+    bool gguf, uqff;           /* the container; else a Hugging Face directory */
     const sr_format *fmt;      /* of most matrices */
     sr_qspec spec;
     const struct sr_mix *mix; /* GGUF's rules for single tensors, or NULL */
     bool edges;               /* embedding and head are quantized too (MLX) */
+    bool floats;              /* scales have the source's type, where it is one of 16 bits */
 } sr_target;
 /* "gguf:q4_k_m", "gptq:4,group=128,sym": SR_INVALID lists what there is. */
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err);
@@ -51,9 +52,15 @@ typedef struct sr_mix_model {
     bool tied, has_importance;
     const char *arch;
 } sr_mix_model;
-/* The type of the matrix in this role; i-th of n tensors of its kind (attn_v, ffn_down, ...), in the order of layers.
- * K columns: types whose blocks do not divide them are replaced. */
-const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, int i, int n, int64_t K);
+/* Roles that rules count together: of values (v, qkv, kv_b), all the ways down, ... */
+int sr_mix_kind(sr_role role);
+/* A tensor among those of its kind, in the order of layers, and in one by name. */
+typedef struct sr_mix_place {
+    int layer; /* -1: none */
+    int i, n;
+} sr_mix_place;
+/* The type of the matrix in this role. K columns: types whose blocks do not divide them are replaced. */
+const sr_format *sr_mix_type(const sr_mix *m, const sr_mix_model *model, sr_role role, sr_mix_place at, int64_t K);
 /* The type, or what replaces it where its blocks do not divide K. */
 const sr_format *sr_mix_fitting(const sr_format *fmt, int64_t K);
 /* Whether it is a type of GGUF's that this build writes; and general.file_type of a file of mostly this one. */
@@ -72,12 +79,22 @@ typedef struct sr_job {
     int layer, expert; /* -1: of none, or of all experts */
     const char **from; /* [n_from] modules whose rows become one matrix, one behind the other */
     int n_from;
-    float *by_col,
-        *by_row;          /* NULL or factors of columns [experts][K] and rows [N]; by_row also of a vector's numbers */
-    bool around1;         /* of a vector: its numbers are factors minus 1 */
-    int head_rows;        /* not 0: rows of each so many (a head) change from halves to pairs */
+    /* NULL or factors of columns [experts][K] and rows [N]; by_row also of a vector's numbers. */
+    float *by_col, *by_row;
+    bool around1;  /* of a vector: its numbers are factors minus 1 */
+    int64_t stack; /* experts that it is a stack of, else 0 */
+    bool entry;    /* UQFF: in the .uqff files, as a layer or a part of one */
+    /* Which rows of the source: of each `pitch` rows (an expert, a head) `take` of them from row0 on, `step` apart; 0:
+     * all. Or, not 0: of each `head_rows` rows (a head) the last rot_rows change from halves to pairs. */
+    int64_t pitch, take, row0;
+    int step, head_rows, rot_rows;
+    /* n pieces of so many rows, `pitch` apart: rows become columns first. n 0: they do not. */
+    struct {
+        int64_t n, pitch, rows;
+    } turn;
     int64_t N, K;         /* of all n_from */
     const sr_format *was; /* format of the source */
+    const char *floats;   /* "f16" or "bf16" where its weights or scales are stored so, else NULL */
     const sr_format *fmt; /* NULL: parts are copied */
     sr_qspec spec;
     int first_part, n_parts; /* of the plan's parts */
@@ -134,12 +151,15 @@ bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAM
 int sr_plan_ftype(const sr_quantizer *q);
 /* A vector's numbers as the model multiplies with them, out [n]; what `v` of them becomes once it is stored. */
 sr_status sr_job_vector(const sr_job *job, float *out, sr_err *err);
+int64_t sr_job_elements(const sr_job *job);
 const sr_format *sr_job_vector_format(const sr_job *job);
 float sr_job_stored(const sr_job *job, float v);
 /* Matrices that its rows are divided among evenly: experts, or 1. */
 int sr_job_experts(const sr_quantizer *q, const sr_job *job);
 /* The row of the source that becomes this one. */
 int64_t sr_job_row(const sr_job *job, int64_t row);
+/* A row of a weight with its columns in the order of x. */
+void sr_decode_in_order(const sr_weight *w, int64_t row, float *out);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
@@ -205,6 +225,46 @@ enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
  * makes up best for the errors of those before it, given factored moments. With m->order, w->perm is the same. */
 sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
                        sr_err *err);
+/* ---- error.c ---- */
+
+/* n rows of K, as they should be and as they are: row[.](ctx, i, out [K]), called from several threads. */
+typedef struct sr_rows_pair {
+    void (*row[2])(void *ctx, int64_t i, float *out);
+    void *ctx;
+    int64_t n, K;
+} sr_rows_pair;
+/* Sums of squared differences, and of squares of the first: the same for any number of threads. */
+sr_status sr_rows_compare(const sr_rows_pair *p, int threads, double *error, double *power, sr_err *err);
+
+/* ---- stacks.c ---- */
+
+/* Jobs of single experts become one for all of them, under the source's name of a stack. SR_CORRUPT: one is missing. */
+sr_status sr_stack_experts(sr_quantizer *q, sr_err *err);
+
+/* ---- tensors.c ---- */
+
+/* One of the tensors that a matrix becomes. */
+typedef struct sr_tensor {
+    char suffix[48]; /* behind the module's name and a dot; one that begins with '_' needs none */
+    const sr_stored *type;
+    int n_dims;
+    int64_t shape[4];
+    const void *data; /* of w; NULL: own */
+    int64_t bytes;
+    uint8_t own[32];
+} sr_tensor;
+/* The i-th one of a job whose matrix is w, of job->fmt, written or about to be. False: there are no more. */
+bool sr_job_tensor(const sr_job *job, const sr_weight *w, int i, sr_tensor *t);
+/* A plane as it is. */
+void sr_tensor_plane(const sr_weight *w, const sr_planes *planes, int p, sr_tensor *t);
+
+/* ---- uqff.c ---- */
+
+/* Stacks the experts, and adds what every reader looks for. */
+sr_status sr_uqff_jobs(sr_quantizer *q, sr_err *err);
+/* Formats and files, as mistral.rs chooses them. */
+void sr_uqff_choose(sr_quantizer *q);
+bool sr_uqff_tensor(const sr_job *job, const sr_weight *w, int i, sr_tensor *t);
 
 /* ---- imatrix.c ---- */
 

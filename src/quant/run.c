@@ -126,42 +126,33 @@ static sr_status put(struct run *r, int part, const void *data, int64_t n) {
     return sr_slab_write(&r->slab[f], r->path[f], q->out[f].content.offset[q->part_at[part]], data, (size_t)n, r->err);
 }
 
-struct error_pass {
+/* Rows of a source beside what was made of them: all, or SAMPLES from the first to the last. */
+struct made {
     const sr_source *from;
     const sr_weight *w;
-    float *scratch;   /* [threads][2][K] */
-    double (*sum)[2]; /* [N]: of a row's squared error, and of its squares */
+    bool samples;
 };
-
-static void row_error(void *ctx, int item, int thread) {
-    const struct error_pass *p = ctx;
-    const int64_t K = p->w->K;
-    float *want = p->scratch + (int64_t)thread * 2 * K, *got = want + K;
-    p->from->rows(p->from->ctx, item, 1, want);
-    p->w->fmt->decode(p->w, item, 0, K, got);
-    double error = 0, power = 0;
-    for (int64_t k = 0; k < K; k++) {
-        const double v = p->w->perm ? want[p->w->perm[k]] : want[k], e = v - (double)got[k];
-        error += e * e;
-        power += v * v;
-    }
-    p->sum[item][0] = error;
-    p->sum[item][1] = power;
+static int64_t row_of(const struct made *m, int64_t i) {
+    return m->samples ? i * (m->w->N - 1) / (SAMPLES - 1) : i;
+}
+static void row_wanted(void *ctx, int64_t i, float *out) {
+    const struct made *m = ctx;
+    m->from->rows(m->from->ctx, row_of(m, i), 1, out);
+}
+static void row_made(void *ctx, int64_t i, float *out) {
+    const struct made *m = ctx;
+    sr_decode_in_order(m->w, row_of(m, i), out);
+}
+static sr_status compare_made(struct made m, int threads, double *error, double *power, sr_err *err) {
+    const sr_rows_pair p = {{row_wanted, row_made}, &m, m.samples ? SAMPLES : m.w->N, m.w->K};
+    return sr_rows_compare(&p, threads, error, power, err);
 }
 
-/* Squared error relative to the squares: the same for any number of threads. */
+/* Squared error relative to the squares. */
 static sr_status measure(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err) {
-    struct error_pass p = {from, w, malloc((size_t)threads * 2 * (size_t)w->K * sizeof(float)),
-                           malloc((size_t)w->N * sizeof *p.sum)};
-    sr_status s = p.scratch && p.sum && w->N <= INT32_MAX ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to compare rows");
-    if (s == SR_OK) {
-        double e = 0, power = 0;
-        sr_pool_for(threads, (int)w->N, row_error, &p);
-        for (int64_t i = 0; i < w->N; i++) e += p.sum[i][0], power += p.sum[i][1];
-        *error = power > 0 ? e / power : 0;
-    }
-    free(p.scratch);
-    free(p.sum);
+    double power;
+    sr_status s = compare_made((struct made){from, w, false}, threads, error, &power, err);
+    if (s == SR_OK) *error = power > 0 ? *error / power : 0;
     return s;
 }
 
@@ -238,10 +229,33 @@ static sr_status with_scales(struct run *r, sr_job *j, sr_weight *to, const sr_s
 }
 
 static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena, sr_err *err) {
+    if (to->fmt->across && to->fmt->across(to)) return sr_encode(to, from, NULL, 0, r->q->threads, err);
     if (r->q->method == SR_HQQ && sr_hqq_fits(to->fmt, &j->spec)) return sr_hqq_encode(to, from, r->q->threads, err);
     const bool known = j->layer >= 0 && sr_calibration_knows(j->role);
     if (!r->calibration || !to->fmt->fit || !known) return with_importance(r->q, j, to, from, arena, err);
     return (r->q->method == SR_AWQ ? with_scales : with_moments)(r, j, to, from, err);
+}
+
+/* A matrix that is of its new format already: nothing but its bytes describes it, or both are grouped alike. */
+static bool is_kept(const sr_job *j, const sr_weight *w, const sr_weight *to, int n) {
+    if (n != 1 || w->fmt != j->fmt || w->perm || j->head_rows || j->pitch || j->turn.n || j->by_col || j->by_row)
+        return false;
+    if (!w->fmt->spec.method) return true;
+    bool same = j->entry && w->spec.axis == to->spec.axis && w->spec.group == to->spec.group;
+    for (int p = 0; p < SR_MAX_PLANES; p++)
+        same = same && w->plane[p].type == to->plane[p].type && w->plane[p].bytes == to->plane[p].bytes;
+    return same;
+}
+
+static sr_status write_tensors(struct run *r, const sr_job *j, const sr_weight *w) {
+    sr_tensor t;
+    sr_status s = SR_OK;
+    int i = 0;
+    for (; s == SR_OK && i < j->n_parts && sr_job_tensor(j, w, i, &t); i++)
+        s = put(r, j->first_part + i, t.data ? t.data : t.own, t.bytes);
+    return s != SR_OK || i == j->n_parts
+               ? s
+               : sr_fail(r->err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
 }
 
 static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
@@ -250,24 +264,20 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     sr_job *j = m->job;
     sr_arena arena = {0};
     sr_weight to;
-    sr_extra extra;
-    (void)w, (void)n;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
     const sr_device *ops = r->q->engine->dev->ops;
+    if (s == SR_OK && is_kept(j, w, &to, n)) {
+        sr_arena_free(&arena);
+        j->error = 0;
+        return write_tensors(r, j, w);
+    }
     if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(r->q->engine->dev, j->fmt) : NULL;
     if (s == SR_OK) s = encode(r, j, &to, from, &arena, err);
     if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
     if (s == SR_OK && !isfinite(j->error))
         s = sr_fail(err, SR_CORRUPT, "%s: its weights are not all finite numbers; nothing sensible can be made of them",
                     j->module);
-    int part = j->first_part;
-    const int end = j->first_part + j->n_parts;
-    for (int i = 0; i < SR_MAX_PLANES && s == SR_OK && part < end; i++)
-        if (to.plane[i].data) s = put(r, part, to.plane[i].data, r->q->part[part].bytes), part++;
-    for (int i = 0; s == SR_OK && part < end && j->fmt->extra && j->fmt->extra(&to, i, &extra); i++)
-        s = put(r, part++, extra.data, extra.bytes);
-    if (s == SR_OK && part != end)
-        s = sr_fail(err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
+    if (s == SR_OK) s = write_tensors(r, j, &to);
     sr_arena_free(&arena);
     return s;
 }
@@ -275,7 +285,7 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
 /* A vector that changes: its type, the order of what it has a head each, or its values. */
 static sr_status write_vector(struct run *r, const sr_job *j) {
     const sr_format *to = sr_job_vector_format(j);
-    const int64_t n = j->copy->n_elements, bytes = r->q->part[j->first_part].bytes;
+    const int64_t n = sr_job_elements(j), bytes = r->q->part[j->first_part].bytes;
     float *out = malloc((size_t)n * sizeof *out + 1);
     uint8_t *data = malloc((size_t)bytes + 1);
     sr_status s = out && data ? sr_job_vector(j, out, r->err)
@@ -425,21 +435,10 @@ static sr_status move_in(struct run *r) {
 static sr_status check_rows(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
     const sr_job *j = ((const struct check *)ctx)->job;
     const sr_weight *to = ((const struct check *)ctx)->to;
-    float *want = malloc(2 * (size_t)j->K * sizeof *want), *got = want ? want + j->K : NULL;
-    double error = 0, power = 0;
+    double error, power;
     (void)w, (void)n;
-    if (!want) return sr_fail(err, SR_NOMEM, "no memory to compare rows");
-    for (int i = 0; i < SAMPLES; i++) {
-        const int64_t row = i * (j->N - 1) / (SAMPLES - 1);
-        from->rows(from->ctx, row, 1, want);
-        to->fmt->decode(to, row, 0, j->K, got);
-        for (int64_t k = 0; k < j->K; k++) {
-            const double v = to->perm ? want[to->perm[k]] : want[k], e = v - (double)got[k];
-            error += e * e;
-            power += v * v;
-        }
-    }
-    free(want);
+    sr_status s = compare_made((struct made){from, to, true}, 1, &error, &power, err);
+    if (s != SR_OK) return s;
     const double limit = 16 * (j->error > 0 ? j->error : 0) + 0.01; /* what is misplaced has an error of 1 or 2 */
     /* A bit a weight may miss by more than the weights themselves. */
     const double most = 4 * j->error > 1 ? 4 * j->error : 1;
@@ -459,6 +458,7 @@ static sr_status check_result(struct run *r) {
     if (s == SR_OK && q->target.gguf && !q->file->gguf) s = sr_gguf_check(q, file, r->err);
     for (int i = 0; i < q->n_parts && s == SR_OK; i++) {
         const sr_part *want = &q->part[i], *got = sr_file_part(file, want->name);
+        if (q->target.uqff && q->part_file[i] > 0) continue; /* reads as the parts of other containers do */
         if (!got || got->type != want->type || got->bytes != want->bytes)
             s = sr_fail(r->err, SR_IO, "%s: what was written has no such tensor %s", r->stage, want->name);
     }

@@ -1,7 +1,7 @@
 /* The rows of a job, whatever they are stored as. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "arch/bind.h"
 #include "quant/quant.h"
 
 struct rows {
@@ -12,21 +12,24 @@ struct rows {
 
 /* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other. */
 int64_t sr_job_row(const sr_job *job, int64_t row) {
+    if (job->pitch) return row / job->take * job->pitch + job->row0 + row % job->take * job->step;
     if (!job->head_rows) return row;
-    const int64_t head = row / job->head_rows * job->head_rows, i = row - head;
-    return head + i / 2 + i % 2 * (job->head_rows / 2);
+    const int64_t first = row / job->head_rows * job->head_rows + job->head_rows - job->rot_rows, i = row - first;
+    return i < 0 ? row : first + i / 2 + i % 2 * (job->rot_rows / 2);
 }
 
-/* A row of columns in an order of their own. */
-static void turn_back(const sr_weight *w, float *out) {
-    float *sorted = malloc((size_t)w->K * sizeof *sorted);
-    if (!sorted) { /* what is written would be wrong: not a number, which the check of the result finds */
-        for (int64_t k = 0; k < w->K; k++) out[k] = 0.0f / 0.0f;
+void sr_decode_in_order(const sr_weight *w, int64_t row, float *out) {
+    const int64_t piece = SR_KC / w->fmt->block * w->fmt->block;
+    float some[SR_KC];
+    if (!w->perm) {
+        w->fmt->decode(w, row, 0, w->K, out);
         return;
     }
-    memcpy(sorted, out, (size_t)w->K * sizeof *sorted);
-    for (int64_t k = 0; k < w->K; k++) out[w->perm[k]] = sorted[k];
-    free(sorted);
+    for (int64_t k0 = 0, n; k0 < w->K; k0 += n) {
+        n = w->K - k0 < piece ? w->K - k0 : piece;
+        w->fmt->decode(w, row, k0, n, some);
+        for (int64_t k = 0; k < n; k++) out[w->perm[k0 + k]] = some[k];
+    }
 }
 
 /* What a method made of the rows' scales. */
@@ -43,8 +46,7 @@ static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i++, out += K) {
         const int64_t row = sr_job_row(r->job, row0 + i);
         const sr_weight *w = &r->w[row / each];
-        w->fmt->decode(w, row % each, 0, K, out);
-        if (w->perm) turn_back(w, out);
+        sr_decode_in_order(w, row % each, out);
         scale_row(r, row0 + i, out);
     }
 }
@@ -72,16 +74,30 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
     return true;
 }
 
+/* The matrix whose rows are columns of w, as a copy: each of its rows would need all of w's. */
+static sr_status turn(const sr_quantizer *q, const sr_job *job, sr_weight *w, sr_arena *arena, sr_err *err) {
+    struct sr_binder b = {.file = q->file, .arch = q->arch, .arena = arena, .err = err};
+    sr_weight to;
+    if (w->perm || w->N != job->turn.n * job->turn.pitch || job->turn.rows > job->turn.pitch)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "%s: found columns in another order (act-order), or %lld rows, expected %lld", job->from[0],
+                       (long long)w->N, (long long)(job->turn.n * job->turn.pitch));
+    sr_bind_turned(&b, job->from[0], w, (int)job->turn.n, job->turn.pitch, job->turn.rows, &to);
+    if (err->code == SR_OK) *w = to;
+    return err->code;
+}
+
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err) {
     sr_arena arena = {0};
     struct rows rows = {job, calloc((size_t)job->n_from, sizeof *rows.w), sr_job_experts(q, job)};
     sr_status s = rows.w ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to open %s", job->module);
+    const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, each = all / job->n_from;
     for (int i = 0; i < job->n_from && s == SR_OK; i++) {
         s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, &rows.w[i], err);
-        if (s == SR_OK && (rows.w[i].N != job->N / job->n_from || rows.w[i].K != job->K))
+        if (s == SR_OK && job->turn.n) s = turn(q, job, &rows.w[i], &arena, err);
+        if (s == SR_OK && (rows.w[i].N != each || rows.w[i].K != job->K))
             s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i],
-                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)(job->N / job->n_from),
-                        (long long)job->K);
+                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)job->K);
     }
     if (s == SR_OK) {
         const sr_source source = {decode_rows, &rows, grid_of};

@@ -55,6 +55,28 @@ static const struct family {
     {"compressed-tensors", "nvfp4", "ct_nvfp4", false, 0},
     {"mxfp4", "", "ct_mxfp4", false, 0},
     {"nvfp4", "", "ct_nvfp4", false, 0},
+    {"uqff", "q4_0", "q4_0", true, 0},
+    {"uqff", "q4_1", "q4_1", true, 0},
+    {"uqff", "q5_0", "q5_0", true, 0},
+    {"uqff", "q5_1", "q5_1", true, 0},
+    {"uqff", "q8_0", "q8_0", true, 0},
+    {"uqff", "q8_1", "q8_1", true, 0},
+    {"uqff", "q2k", "q2_k", true, 0},
+    {"uqff", "q3k", "q3_k", true, 0},
+    {"uqff", "q4k", "q4_k", true, 0},
+    {"uqff", "q5k", "q5_k", true, 0},
+    {"uqff", "q6k", "q6_k", true, 0},
+    {"uqff", "q8k", "q8_k", true, 0},
+    {"uqff", "hqq4", "hqq4", true, 0},
+    {"uqff", "hqq8", "hqq8", true, 0},
+    {"uqff", "fp8", "fp8_e4m3", true, 0},
+    {"uqff", "afq2", "mlx2", true, 0},
+    {"uqff", "afq3", "mlx3", true, 0},
+    {"uqff", "afq4", "mlx4", true, 0},
+    {"uqff", "afq6", "mlx6", true, 0},
+    {"uqff", "afq8", "mlx8", true, 0},
+    {"uqff", "f8q8", "f8q8", true, 0},
+    {"uqff", "mxfp4", "mlx_mxfp4", true, 0},
     {"f32", "", "f32", true, 0},
     {"f16", "", "f16", true, 0},
     {"bf16", "", "bf16", true, 0},
@@ -65,10 +87,14 @@ static bool is(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
 
-static sr_status unknown(const char *text, sr_err *err) {
+/* A family's types where it is known, else those of most. */
+static sr_status unknown(const char *text, const char *family, sr_err *err) {
     char list[176] = "";
     size_t at = 0;
+    bool known = false;
+    for (int i = 0; i < N_FAMILIES; i++) known = known || is(families[i].name, family);
     for (int i = 0; i < N_FAMILIES; i++) {
+        if (known ? !is(families[i].name, family) : is(families[i].name, "uqff")) continue;
         const bool again = i && is(families[i].name, families[i - 1].name);
         const int n = snprintf(list + at, sizeof list - at, "%s%s%s",
                                again ? "|"
@@ -82,8 +108,8 @@ static sr_status unknown(const char *text, sr_err *err) {
         }
         if (at >= sizeof list) break;
     }
-    return sr_fail(err, SR_INVALID, "--to '%.40s' is unknown; expected gguf:TYPE (as gguf:q4_k_m) or one of %s", text,
-                   list);
+    return sr_fail(err, SR_INVALID, "--to '%.40s' is unknown; expected %s%s", text,
+                   known ? "" : "gguf:TYPE (as gguf:q4_k_m), uqff:TYPE or one of ", list);
 }
 
 static sr_status option(sr_target *t, int has, const char *key, const char *value, sr_err *err) {
@@ -115,7 +141,7 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
     *t = (sr_target){0};
     const size_t n = strlen(text);
     int has = 0;
-    if (n >= sizeof t->text) return unknown(text, err);
+    if (n >= sizeof t->text) return unknown(text, "", err);
     for (size_t i = 0; i < n; i++) t->text[i] = (char)tolower((unsigned char)text[i]);
     char copy[SR_TARGET_TEXT], *rest = copy;
     memcpy(copy, t->text, n + 1);
@@ -137,21 +163,26 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
         if (is(family, families[i].name) && is(word ? word : "", families[i].word)) {
             t->fmt = sr_format_by_name(families[i].row);
             t->edges = families[i].edges;
+            t->floats = is(family, "mlx") || is(family, "compressed-tensors");
             has = families[i].options;
             t->spec = t->fmt ? t->fmt->spec : (sr_qspec){0};
             if (word && is(word, "block")) t->spec.group = 128, t->spec.group_n = 128;
+            t->uqff = is(family, "uqff");
+            if (t->uqff && is(word, "fp8")) t->spec.group = -1, t->spec.group_n = INT32_MAX; /* one scale */
+            if (t->uqff && t->fmt->across) t->spec.axis = 0, t->spec.floats = "f32";
         }
-    if (!t->fmt) return unknown(text, err);
+    if (!t->fmt) return unknown(text, family, err);
     if (!sr_format_writable(t->fmt))
         return sr_fail(err, SR_UNSUPPORTED, "--to '%.40s': this build cannot write %s", text, t->fmt->name);
-    while (options) {
+    sr_status s = SR_OK;
+    while (options && s == SR_OK) {
         char *key = options, *value;
         options = strchr(key, ',');
         if (options) *options++ = 0;
         value = strchr(key, '=');
         if (value) *value++ = 0;
-        sr_status s = option(t, has, key, value, err);
-        if (s != SR_OK) return s;
+        s = option(t, has, key, value, err);
     }
-    return SR_OK;
+    if (t->spec.layout && is(t->spec.layout, "gptq") && !t->spec.sym) t->spec.layout = "gptq_v2";
+    return s;
 }

@@ -91,7 +91,10 @@ static void add_rotation(sr_quantizer *q) {
         if (!linear) {
             add_real(q, "rope.scaling.yarn_beta_fast", t->beta_fast);
             add_real(q, "rope.scaling.yarn_beta_slow", t->beta_slow);
-            add_real(q, "rope.scaling.yarn_attn_factor", t->mscale[0]);
+            if (q->arch->latent)
+                add_real(q, "rope.scaling.yarn_log_multiplier", (h->latent.mscale - 1) / log(t->factor));
+            else
+                add_real(q, "rope.scaling.yarn_attn_factor", t->mscale[0]);
         }
     }
     if (t->scaling == SR_SCALE_LONGROPE) {
@@ -116,12 +119,12 @@ static void add_experts(sr_quantizer *q) {
         add_int(q, "expert_group_count", g->groups);
         add_int(q, "expert_group_used_count", g->groups_used);
     }
-    add_flag(q, "expert_weights_norm", g->norm);
+    if (g->norm || !q->arch->latent) add_flag(q, "expert_weights_norm", g->norm); /* its presence tells V3 from V2 */
     add_real(q, "expert_weights_scale", g->scale);
     if (g->kind == SR_GATE_SOFTMAX || g->kind == SR_GATE_SIGMOID)
         add_int(q, "expert_gating_func", g->kind == SR_GATE_SIGMOID ? 2 : 1);
     while (dense < h->n_layer && !h->kind[dense].sparse) dense++;
-    if (dense) add_int(q, "leading_dense_block_count", dense);
+    if (dense || q->arch->latent) add_int(q, "leading_dense_block_count", dense);
 }
 
 static void add_hparams(sr_quantizer *q) {
@@ -133,8 +136,15 @@ static void add_hparams(sr_quantizer *q) {
     add_by_layer(q, "feed_forward_length", FF);
     add_by_layer(q, "attention.head_count", HEADS);
     add_by_layer(q, "attention.head_count_kv", KV_HEADS);
-    add_int(q, "attention.key_length", h->head_dim);
-    add_int(q, "attention.value_length", h->head_dim);
+    const sr_latent *l = &h->latent;
+    add_int(q, "attention.key_length", q->arch->latent ? l->rank + h->n_rot : h->head_dim);
+    add_int(q, "attention.value_length", q->arch->latent ? l->rank : h->head_dim);
+    if (q->arch->latent) { /* one key for all heads, of which each makes its own */
+        add_int(q, "attention.key_length_mla", h->head_dim);
+        add_int(q, "attention.value_length_mla", l->d_v);
+        add_int(q, "attention.kv_lora_rank", l->rank);
+        if (l->q_rank) add_int(q, "attention.q_lora_rank", l->q_rank);
+    }
     add_real(q, q->arch->hf_eps ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", h->eps);
     add_rotation(q);
     add_experts(q);
@@ -253,13 +263,6 @@ static sr_status cannot(const sr_quantizer *q, const char *what, sr_err *err) {
     return sr_fail(err, SR_UNSUPPORTED, "%s: %s is not converted to GGUF yet (%s)", q->file->path, what, q->arch->name);
 }
 
-/* The job that the rows of this one go to, behind others: the stack of a layer's experts. */
-static sr_job *stack_of(sr_quantizer *q, const sr_job *j, int n) {
-    for (int i = 0; i < n; i++)
-        if (q->job[i].n_from && q->job[i].role == j->role && q->job[i].layer == j->layer) return &q->job[i];
-    return NULL;
-}
-
 static char *named(sr_quantizer *q, sr_role role, int layer, const char *suffix, sr_err *err) {
     const sr_naming gguf = {q->arch, true, "", ""};
     char name[SR_NAME];
@@ -272,43 +275,97 @@ static char *named(sr_quantizer *q, sr_role role, int layer, const char *suffix,
     return copy;
 }
 
-static sr_status matrix_job(sr_quantizer *q, sr_job *j, int *n, int expert, sr_err *err) {
-    const bool one = j->role == SR_EXPERT_GATE || j->role == SR_EXPERT_UP || j->role == SR_EXPERT_DOWN;
-    j->role = sr_role_stacked(j->role);
-    sr_job *stack = one ? stack_of(q, j, *n) : NULL;
-    if (stack) {
-        if (expert != stack->n_from || expert >= q->h.gating.n)
-            return cannot(q, "a mixture whose experts are not in order", err);
-        stack->from[stack->n_from++] = j->from[0];
-        stack->N += j->N;
-        return SR_OK;
-    }
-    if (one) {
-        const char **from = sr_arena_small(&q->arena, (size_t)q->h.gating.n + 1, sizeof *from);
-        if (!from) return sr_fail(err, SR_NOMEM, "no memory for a plan");
-        from[0] = j->from[0];
-        j->from = from;
-        j->expert = -1;
-        if (expert != 0) return cannot(q, "a mixture whose experts are not in order", err);
-    }
-    if (q->h.rope != q->arch->gguf_rope && (j->role == SR_Q || j->role == SR_K)) {
-        if (q->h.n_rot != q->h.head_dim) return cannot(q, "a rotation of a part of each head", err);
-        j->head_rows = q->h.head_dim;
-    }
-    if (q->h.rope != q->arch->gguf_rope && j->role == SR_QKV) return cannot(q, "a fused matrix of queries", err);
-    j->module = named(q, j->role, j->layer, "", err);
-    if (!j->module) return err->code;
-    q->job[(*n)++] = *j;
+static sr_status add_job(sr_quantizer *q, const sr_job *j, sr_err *err) {
+    sr_job *to = &q->job[q->n_jobs];
+    *to = *j;
+    to->module = named(q, j->role, j->layer, j->copy ? ".bias" : "", err);
+    q->n_jobs += to->module != NULL;
+    return err->code;
+}
+
+/* Rows row0, row0 + step, ... of each `pitch`, as a matrix of their own. */
+static sr_status add_rows(sr_quantizer *q, const sr_job *j, sr_role role, int64_t pitch, int64_t take, int64_t row0,
+                          int step, sr_err *err) {
+    sr_job part = *j;
+    part.role = role;
+    part.pitch = pitch;
+    part.take = take;
+    part.row0 = row0;
+    part.step = step;
+    part.N = j->N / pitch * take;
+    return add_job(q, &part, err);
+}
+
+/* Gate and up, which are one behind the other or in turns. n: of each. */
+static sr_status add_halves(sr_quantizer *q, const sr_job *j, sr_role gate, sr_role up, int64_t n, sr_err *err) {
+    const bool turns = q->h.act == SR_ACT_SWIGLU_PAIRS;
+    sr_status s = add_rows(q, j, gate, 2 * n, n, 0, turns ? 2 : 1, err);
+    return s == SR_OK ? add_rows(q, j, up, 2 * n, n, turns ? 1 : n, turns ? 2 : 1, err) : s;
+}
+
+/* What a head makes keys and values of, in one matrix: two stacks, keys turned around. */
+static sr_status add_heads(sr_quantizer *q, const sr_job *j, sr_err *err) {
+    const sr_latent *l = &q->h.latent;
+    sr_job k = *j;
+    k.role = SR_K_B;
+    k.stack = q->h.n_head;
+    k.turn.n = q->h.n_head;
+    k.turn.pitch = l->d_nope + l->d_v;
+    k.turn.rows = k.K = l->d_nope;
+    k.N = (int64_t)q->h.n_head * l->rank;
+    sr_status s = add_job(q, &k, err);
+    k = *j;
+    k.stack = q->h.n_head;
+    return s == SR_OK ? add_rows(q, &k, SR_V_B, l->d_nope + l->d_v, l->d_v, l->d_nope, 1, err) : s;
+}
+
+/* A stack whose rows are columns, or one of the packed kind, which is as it should be. */
+static void turn_stack(const sr_quantizer *q, sr_job *j) {
+    const bool down = j->role == SR_EXPERTS_DOWN;
+    const int64_t out = down ? q->h.d_model : 2 * (int64_t)q->h.d_expert, in = down ? q->h.d_expert : q->h.d_model;
+    if (!q->arch->turned_experts || j->was->spec.method || !sr_file_part(q->file, j->from[0])) return;
+    j->turn.n = j->stack;
+    j->turn.pitch = j->turn.rows = j->K = in;
+    j->N = j->stack * out;
+}
+
+/* Features that rotate change from halves to pairs: of all of a head, or of its end. */
+static sr_status pair_rows(sr_quantizer *q, sr_job *j, sr_err *err) {
+    const bool latent = q->arch->latent;
+    if (q->h.rope == q->arch->gguf_rope) return SR_OK;
+    if (j->role == SR_QKV) return cannot(q, "a fused matrix of queries", err);
+    if (j->role != SR_Q && j->role != SR_K && j->role != SR_Q_B && j->role != SR_KV_A) return SR_OK;
+    if (q->h.n_rot != q->h.head_dim && !latent) return cannot(q, "a rotation of a part of each head", err);
+    j->head_rows = j->role == SR_KV_A ? (int)j->N : q->h.head_dim;
+    j->rot_rows = q->h.n_rot;
     return SR_OK;
 }
 
+static sr_status matrix_job(sr_quantizer *q, sr_job *j, sr_err *err) {
+    sr_status s = pair_rows(q, j, err);
+    if (s != SR_OK) return s;
+    if (j->stack > 1) turn_stack(q, j);
+    if (j->role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
+    if (j->role == SR_SHARED_GATE_UP) return add_halves(q, j, SR_SHARED_GATE, SR_SHARED_UP, q->h.d_shared, err);
+    if (j->role == SR_KV_B) return add_heads(q, j, err);
+    if (j->role == SR_K_B || j->role == SR_V_B) j->stack = q->h.n_head;
+    return add_job(q, j, err);
+}
+
 /* Vectors and routers are f32 there. */
-static sr_status vector_job(sr_quantizer *q, sr_job *j, int *n, sr_err *err) {
+static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_role role;
     int layer, expert;
     const char *suffix;
-    char full[32];
-    if (!sr_name_parse(&q->naming, j->module, &role, &layer, &expert, &suffix)) {
+    char module[SR_NAME];
+    snprintf(module, sizeof module, "%s", j->module);
+    const size_t n = strlen(module);
+    bool known = sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix);
+    if (!known && n > 5 && sr_ends_with(module, "_bias")) { /* of a stack that is a parameter */
+        module[n - 5] = '.';
+        known = sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix);
+    }
+    if (!known) {
         if (!strstr(j->module, "inv_freq")) sr_log(SR_LOG_WARNING, "%s: GGUF has no place for it: left out", j->module);
         return SR_OK;
     }
@@ -316,15 +373,16 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, int *n, sr_err *err) {
     if (suffix[0] && strcmp(suffix, ".weight") && strcmp(suffix, ".bias")) return SR_OK; /* of how it was packed */
     const bool plain = sr_format_by_name(j->copy->type->name) && sr_format_by_name(j->copy->type->name)->block == 1;
     if (!plain) return cannot(q, j->module, err);
-    if ((role == SR_Q || role == SR_K) && q->h.rope != q->arch->gguf_rope) j->head_rows = q->h.head_dim;
     j->as_f32 = true;
-    j->plus1 = is_norm(role) && q->arch->norm_plus1 && strcmp(suffix, ".weight") == 0;
-    snprintf(full, sizeof full, "%s", suffix);
     j->role = role;
     j->layer = layer;
-    j->module = named(q, role, layer, full, err);
+    sr_status s = pair_rows(q, j, err);
+    if (s != SR_OK) return s;
+    if (role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
+    j->plus1 = is_norm(role) && q->arch->norm_plus1 && strcmp(suffix, ".weight") == 0;
+    j->module = named(q, role, layer, suffix, err);
     if (!j->module) return err->code;
-    q->job[(*n)++] = *j;
+    q->job[q->n_jobs++] = *j;
     return SR_OK;
 }
 
@@ -364,24 +422,21 @@ static sr_status rotation_jobs(sr_quantizer *q, sr_err *err) {
 }
 
 sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err) {
-    int n = 0;
     if (!q->arch->gguf_name) return cannot(q, "this family", err);
-    if (q->arch->latent) return cannot(q, "latent attention", err);
-    for (int i = 0; i < q->n_jobs; i++) {
-        sr_job j = q->job[i];
-        sr_role role;
-        int layer, expert = -1;
-        const char *suffix;
-        if (j.n_from) sr_name_parse(&q->naming, j.module, &role, &layer, &expert, &suffix);
-        if (j.role == SR_EXPERTS_GATE_UP || (j.n_from && q->arch->turned_experts && expert < 0 &&
-                                             j.role >= SR_EXPERTS_GATE && j.role <= SR_EXPERTS_DOWN))
-            return cannot(q, "a stack of experts of this kind", err);
-        if (j.n_from && j.role == SR_HEAD && q->h.tied) continue;
-        sr_status s = j.n_from ? matrix_job(q, &j, &n, expert, err) : vector_job(q, &j, &n, err);
-        if (s != SR_OK) return s;
-    }
-    q->n_jobs = n;
-    return rotation_jobs(q, err);
+    sr_status s = sr_stack_experts(q, err);
+    if (s != SR_OK) return s;
+    const int n = q->n_jobs;
+    sr_job *from = q->job,
+           *to = sr_arena_alloc(&q->arena, 2 * (size_t)n + 2, sizeof *to); /* two of one; two made ones */
+    if (!to) return sr_fail(err, SR_NOMEM, "no memory for a plan");
+    q->job = to;
+    q->n_jobs = 0;
+    for (int i = 0; i < n && s == SR_OK; i++)
+        if (from[i].n_from == 0)
+            s = vector_job(q, &from[i], err);
+        else if (from[i].role != SR_HEAD || !q->h.tied)
+            s = matrix_job(q, &from[i], err);
+    return s == SR_OK ? rotation_jobs(q, err) : s;
 }
 
 /* ---------------------------------------------------------------- the check */
@@ -406,7 +461,12 @@ sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err)
             g.gating.used != h->gating.used || g.gating.kind != h->gating.kind || g.gating.norm != h->gating.norm ||
             !near(g.gating.scale, h->gating.scale))
             what = "experts";
-        if (g.act != h->act || g.tied != h->tied || !near(g.eps, h->eps)) what = "activation, norm or head";
+        if (g.latent.rank != h->latent.rank || g.latent.q_rank != h->latent.q_rank || g.latent.d_v != h->latent.d_v ||
+            g.latent.d_nope != h->latent.d_nope || !near(g.latent.mscale, h->latent.mscale))
+            what = "latents";
+        const bool pairs = h->act == SR_ACT_SWIGLU_PAIRS; /* apart there */
+        if (g.act != (pairs ? SR_ACT_SWIGLU : h->act) || g.tied != h->tied || !near(g.eps, h->eps))
+            what = "activation, norm or head";
         if (!near(g.attn_scale, h->attn_scale) || !near(g.attn_cap, h->attn_cap) || !near(g.logit_cap, h->logit_cap) ||
             !near(g.embed_scale, h->embed_scale) || !near(g.residual_scale, h->residual_scale) ||
             !near(g.logit_scale, h->logit_scale) || !near(g.stretch, h->stretch))

@@ -5,6 +5,10 @@ const sr_format *sr_job_vector_format(const sr_job *j) {
     return sr_format_by_name(j->as_f32 ? "f32" : j->copy->type->name);
 }
 
+int64_t sr_job_elements(const sr_job *j) {
+    return j->pitch ? j->copy->n_elements / j->pitch * j->take : j->copy->n_elements;
+}
+
 sr_status sr_job_vector(const sr_job *j, float *out, sr_err *err) {
     const sr_part *p = j->copy;
     const sr_format *fmt = sr_format_by_name(p->type->name);
@@ -13,11 +17,12 @@ sr_status sr_job_vector(const sr_job *j, float *out, sr_err *err) {
     sr_weight w = {.fmt = fmt, .N = 1, .K = p->n_elements};
     w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
     w.plane[0].stride = w.plane[0].bytes = p->bytes;
-    if (j->head_rows) { /* a bias of rows that change places */
-        for (int64_t i = 0; i < p->n_elements; i++) fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
+    const int64_t n = sr_job_elements(j);
+    if (j->head_rows || j->pitch) { /* a bias of rows that change places */
+        for (int64_t i = 0; i < n; i++) fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
     } else
-        fmt->decode(&w, 0, 0, p->n_elements, out);
-    for (int64_t i = 0; i < p->n_elements && (j->plus1 || j->around1); i++) out[i] += 1;
+        fmt->decode(&w, 0, 0, n, out);
+    for (int64_t i = 0; i < n && (j->plus1 || j->around1); i++) out[i] += 1;
     return SR_OK;
 }
 

@@ -3,7 +3,7 @@
     python make_mixes.py > mixes.tsv      # needs llama-cpp-python and gguf; versions in README.md
 
 Lines, in columns: `model NAME ARCH LAYERS HEADS KV_HEADS EXPERTS`; its tensors, `tensor NAME K N [EXPERTS]` with * for
-each layer; and `types FILE_TYPE ...`, one column a tensor: the types of its layers as TYPE*COUNT,TYPE*COUNT.
+each layer, or the first and last that have it; and `types FILE_TYPE ...`, one column a tensor: the types of its layers as TYPE*COUNT,TYPE*COUNT.
 """
 
 import ctypes
@@ -37,6 +37,17 @@ def moe(k=256, e=8):
     return [t for t in dense(1) if "ffn" not in t[0]] + experts
 
 
+def latent(layers, dense_layers, split, k=256, e=16):
+    """DeepSeek's: latent attention, keys and values in one matrix or split by head, dense layers before the others."""
+    b = [("attn_k_b", k, 2, 8), ("attn_v_b", k, 2, 8)] if split else [("attn_kv_b", k, 2)]
+    attn = [("attn_q_a", k, 2), ("attn_q_b", k, 2), ("attn_kv_a_mqa", k, 2), *b, ("attn_output", k, 2)]
+    first, rest = f"blk.0-{dense_layers - 1}.", f"blk.{dense_layers}-{layers - 1}."
+    ffn = [(first + f"ffn_{n}", k, 2) for n in ("down", "gate", "up")]
+    ffn += [(rest + f"ffn_{n}_exps", k, 2, e) for n in ("down", "gate", "up")]
+    ffn += [(rest + f"ffn_{n}_shexp", k, 2) for n in ("down", "gate", "up")]
+    return [("output", k, 2), ("token_embd", k, 2)] + [("blk.*." + n, *s) for n, *s in attn] + ffn
+
+
 # name: architecture, layers, heads, key-value heads, experts, tensors
 MODELS = {
     "plain": ("llama", 16, 8, 8, 0, dense(8)),
@@ -51,11 +62,17 @@ MODELS = {
     "many": ("qwen3moe", 16, 8, 8, 16, moe(e=16)),
     "fused": ("phi3", 16, 8, 8, 0, dense(8, qkv=True)),
     "odd": ("llama", 16, 8, 8, 0, dense(8, k=288)),
+    "shared": ("qwen2moe", 24, 8, 8, 16, moe(e=16) + [(f"blk.*.ffn_{n}_shexp", 256, 2) for n in ("down", "gate", "up")]),
+    "latent": ("deepseek2", 27, 8, 8, 16, latent(27, 3, False)),
+    "latent1": ("deepseek2", 27, 8, 1, 16, latent(27, 1, True)),
     "odder": ("llama", 16, 8, 8, 0, dense(8, k=272, tied=True)),
 }
 
 
 def expand(name, layers):
+    some = re.match(r"blk\.(\d+)-(\d+)(\..*)", name)
+    if some:
+        return [f"blk.{i}{some[3]}" for i in range(int(some[1]), int(some[2]) + 1)]
     return [name.replace("*", str(i)) for i in range(layers)] if "*" in name else [name]
 
 
@@ -75,6 +92,14 @@ def write(path, arch, layers, heads, kv, experts, tensors):
         w.add_expert_count(experts)
         w.add_expert_used_count(2)
         w.add_expert_feed_forward_length(k)
+    if arch == "deepseek2":
+        w.add_leading_dense_block_count(1)
+        w.add_q_lora_rank(k)
+        w.add_kv_lora_rank(k)
+        w.add_key_length(k)
+        w.add_value_length(k)
+        w.add_expert_shared_count(1)
+        w.add_expert_weights_scale(1.0)
     if arch == "phi3":
         w.add_sliding_window(64)
     w.add_tokenizer_model("no_vocab")
