@@ -112,8 +112,8 @@ static void hostile_patterns_end(void **state) {
     put(&b, "", 1);
     r = read_recipe(state, "a", (char *)b.data);
     sr_status s = SR_OK;
-    memset(name, 'a', 24);
-    name[24] = 0;
+    memset(name, 'a', 18);
+    name[18] = 0;
     for (int i = 0; i < 100 && s == SR_OK; i++) s = sr_recipe_find(r, name, NULL, 0, &fmt, NULL);
     assert_int_equal(s, SR_LIMIT);
     sr_recipe_free(r);
