@@ -54,7 +54,7 @@ static bool improve(const sr_costs *c, const struct limit *limit, int *choice) {
             if (m->bytes[t] < 0 || t == choice[i]) continue;
             const int64_t more = m->bytes[t] - m->bytes[choice[i]];
             const double worse = m->sense * (double)(m->error[t] - m->error[choice[i]]) * c->scale;
-            if (bytes > limit->bytes - more || kld + worse > limit->kld) continue;
+            if (bytes + more > limit->bytes || kld + worse > limit->kld) continue;
             if (shrinks ? more >= 0 : worse >= 0) continue;
             const double gain = shrinks ? (double)-more / fmax(worse, 1e-300) : -worse / (double)(more > 0 ? more : 1);
             if (gain > best) best = gain, at = i, to = t;
