@@ -75,6 +75,7 @@ static int memory_error(const char *path, const char *isq, int32_t n_ctx) {
     printf("%s as %s, %d tokens: %.2f MB, expected %.2f MB (%+.1f %%)\n", path, isq ? isq : "stored", n_ctx, got / 1e6,
            (double)f.memory / 1e6, 100 * error);
     fflush(stdout);
+    if (fabs((double)f.memory - got) < 1.5e6) return 0; /* what libraries keep for themselves, with a model of 6 MB */
     return fabs(error) < 0.25 ? (int)(1000 * fabs(error)) : 254;
 }
 
