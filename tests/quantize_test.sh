@@ -7,7 +7,8 @@ set -euo pipefail
 
 sirocco=$(realpath "$1")
 synthetic=$(realpath "$2")
-story=$(realpath "$3")/models/story-6m
+root=$(realpath "$3")
+story=$root/models/story-6m
 kills=${4:-2}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-quantize.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -29,8 +30,8 @@ began=$(date +%s%N)
 "$sirocco" quantize big.gguf --to gguf:q8_0 -o want.gguf >log 2>&1
 took=$((($(date +%s%N) - began) / 1000000))
 # Calibrated: what was read before the end is read again.
-calibrated=(--to gptq:4 --method gptq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 4 --ctx 128)
-scaled=(--to awq:4 --method awq --calibration-file "$3/tests/data/heldout-100k.txt" --chunks 2 --ctx 64)
+calibrated=(--to gptq:4 --method gptq --calibration-file "$root/tests/data/heldout-100k.txt" --chunks 4 --ctx 128)
+scaled=(--to awq:4 --method awq --calibration-file "$root/tests/data/heldout-100k.txt" --chunks 2 --ctx 64)
 solves=true
 "$sirocco" quantize "$story" "${calibrated[@]}" -o want.gptq/made >log 2>&1 || solves=false
 $solves || grep -q OpenBLAS log || fail "gptq: $(tail -1 log)"
