@@ -63,7 +63,7 @@ row() { # target (and method), environment, kind
     echo "| $target | $(packages "$2" | cut -d' ' -f1 | sed 's/==/ /') | $theirs | $ours | $result |"
 }
 
-for t in bf16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transformers; done
+for t in f16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transformers; done
 for t in compressed-tensors:w4a16 compressed-tensors:w8a16 compressed-tensors:w8a8 mxfp4 nvfp4; do
     row "$t" ct transformers
 done
