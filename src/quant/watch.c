@@ -12,7 +12,7 @@ struct sr_watch {
     sr_watch_fn fn;
     void *ctx;
     sr_watched *item;
-    int n;
+    int n, cap, n_experts;
 };
 
 static const struct sr_watch *watch_of(const sr_dev *dev) {
@@ -47,48 +47,33 @@ static void see_experts(sr_dev *dev, const sr_experts *const *w, int n, const sr
     watch->inner->matmul_experts(dev, w, n, c, x, ld_x, by_choice, y, ld_y);
 }
 
-enum { MOST = 13 }; /* matrices of one layer */
-
-static void add(struct sr_watch *to, sr_role role, int layer, const sr_weight *w, int n, int64_t K) {
-    if (w->N) to->item[to->n++] = (sr_watched){w, role, layer, n, K};
-}
-
-static void add_layer(struct sr_watch *to, const sr_arch *arch, const sr_layer *l, int i) {
-    static const sr_role qkv[] = {SR_Q, SR_K, SR_V}, latent[] = {SR_Q, SR_KV_A};
-    for (int j = 0; j < l->n_qkv; j++)
-        add(to,
-            l->latent       ? (j == 0 && l->latent->q_b.N ? SR_Q_A : latent[j])
-            : l->n_qkv == 1 ? SR_QKV
-                            : qkv[j],
-            i, &l->qkv[j], 1, l->qkv[j].K);
-    if (l->latent) add(to, SR_Q_B, i, &l->latent->q_b, 1, l->latent->q_b.K);
-    add(to, SR_ATTN_OUT, i, &l->attn_out, 1, l->attn_out.K);
-    const bool shared = l->mixture != NULL;
-    if (l->n_up == 1)
-        add(to, shared ? SR_SHARED_GATE_UP : arch->ungated ? SR_UP : SR_GATE_UP, i, &l->up[0], 1, l->up[0].K);
-    for (int j = 0; j < 2 && l->n_up == 2; j++)
-        add(to, shared ? (j ? SR_SHARED_UP : SR_SHARED_GATE) : j ? SR_UP : SR_GATE, i, &l->up[j], 1, l->up[j].K);
-    if (l->n_up) add(to, shared ? SR_SHARED_DOWN : SR_DOWN, i, &l->down, 1, l->down.K);
-    const sr_mixture *m = l->mixture;
-    if (!m) return;
-    const int E = (int)m->router.N;
-    add(to, SR_ROUTER, i, &m->router, 1, m->router.K);
-    if (m->n_up == 1) add(to, SR_EXPERTS_GATE_UP, i, m->up[0].w, E, m->up[0].K);
-    for (int j = 0; j < 2 && m->n_up == 2; j++)
-        add(to, j ? SR_EXPERTS_UP : SR_EXPERTS_GATE, i, m->up[j].w, E, m->up[j].K);
-    add(to, SR_EXPERTS_DOWN, i, m->down.w, E, m->down.K);
+/* Of experts that are a weight each the first stands for all: the device is called with it. */
+static sr_status add(void *ctx, sr_role role, int layer, int expert, sr_weight *w, sr_err *err) {
+    struct sr_watch *to = ctx;
+    const bool experts = role >= SR_EXPERTS_GATE && role <= SR_EXPERTS_DOWN;
+    if (layer < 0 || expert > 0 || role == SR_K_B || role == SR_V_B || role == SR_SHARED_SHARE) return SR_OK;
+    if (to->n == to->cap) {
+        const int cap = 2 * to->cap + 64;
+        sr_watched *more = realloc(to->item, (size_t)cap * sizeof *more);
+        if (!more) return sr_fail(err, SR_NOMEM, "no memory to watch a model");
+        to->item = more;
+        to->cap = cap;
+    }
+    to->item[to->n++] = (sr_watched){w, role, layer, experts ? to->n_experts : 1, w->K};
+    return SR_OK;
 }
 
 sr_status sr_watch_open(sr_model *m, sr_watch_fn fn, void *ctx, sr_watch **out, sr_err *err) {
-    const sr_decoder *dec = &m->dec;
-    sr_watch *w = *out = calloc(1, sizeof *w);
-    if (w) w->item = calloc((size_t)dec->h.n_layer * MOST, sizeof *w->item);
-    if (!w || !w->item) {
+    struct sr_watch *w = *out = calloc(1, sizeof *w);
+    if (!w) return sr_fail(err, SR_NOMEM, "no memory to watch a model");
+    w->n_experts = m->dec.h.gating.n;
+    sr_status s = sr_decoder_each(&m->dec, add, w, err);
+    if (s != SR_OK) {
+        free(w->item);
         free(w);
         *out = NULL;
-        return sr_fail(err, SR_NOMEM, "no memory to watch a model");
+        return s;
     }
-    for (int i = 0; i < dec->h.n_layer; i++) add_layer(w, dec->arch, &dec->layer[i], i);
     w->fn = fn;
     w->ctx = ctx;
     w->dev = m->engine->dev;
