@@ -4,8 +4,8 @@
 #   bench/quality.sh BUILD [MODEL [TEXT]]
 #
 # The second half of the text (tests/data/heldout-100k.txt) is what importances and moments come of, the first half what
-# is scored, with exact arithmetic. Types below 3 bits and the lattices want importances: they have
-# none of the methods without. Other variables: TYPES, MORE_TYPES, METHODS, CHUNKS (windows of 512 that are scored).
+# is scored, with exact arithmetic. The lattices want importances: they have
+# none of the methods without. Other variables: TYPES, METHODS, CHUNKS (windows of 512 that are scored).
 set -eu
 
 [ $# -ge 1 ] || {
@@ -14,9 +14,8 @@ set -eu
 }
 here=$(cd "$(dirname "$0")/.." && pwd)
 sirocco=$1/sirocco model=${2:-$here/models/story-6m} text=${3:-$here/tests/data/heldout-100k.txt}
-: "${CHUNKS:=16}" "${METHODS:=rtn imatrix hqq awq gptq}"
-: "${TYPES:=gguf:q6_k gguf:q5_k gguf:q4_k gguf:q4_0 gguf:q4_1 gguf:iq4_xs gguf:q3_k gguf:iq3_xxs gguf:q2_k gguf:iq2_xxs}"
-TYPES="$TYPES ${MORE_TYPES-gptq:8 gptq:4 gptq:3 gptq:2 awq:4 hqq:4 mlx:4 mlx:3 mlx:2 bnb:nf4 mxfp4 nvfp4}"
+: "${CHUNKS:=8}" "${METHODS:=rtn imatrix hqq awq gptq}"
+: "${TYPES:=gguf:q6_k gguf:q5_k gguf:q4_k gguf:q4_0 gguf:iq4_xs gguf:q3_k gguf:q2_k gguf:iq3_xxs gguf:iq2_xxs gptq:4 awq:4 gptq:3 hqq:4 mlx:4 bnb:nf4 nvfp4}"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-quality.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
