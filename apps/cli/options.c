@@ -256,12 +256,12 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
 }
 
 void cli_release(cli_args *args) {
-    free(args->logit_bias.at);
-    free(args->stop.at);
-    free(args->dry_breaker.at);
-    free(args->var.at);
-    free(args->compare_isq.at);
-    args->logit_bias = args->stop = args->dry_breaker = args->var = args->compare_isq = (cli_texts){0};
+    for (const cli_option *o = cli_options; o->name; o++)
+        if (o->kind == CLI_TEXTS) { /* an option may have several rows */
+            cli_texts *list = (cli_texts *)(void *)((char *)args + o->field);
+            free(list->at);
+            *list = (cli_texts){0};
+        }
 }
 
 bool cli_given_at(const cli_args *args, size_t field) {
