@@ -320,6 +320,7 @@ for name, text in (
     save("qconfig", name, json.dumps({"quantization_config": text}).encode())
 
 save("recipe", "lines", b"# types\nattn_v = q6_k   # values\n0-2 = 4\n^blk\\.(0|12)\\.ffn_down\\.weight$ = iq4_xs\n(?=x)y=Q5K\n")
+save("recipe", "huge_layer", b"77777777777777777777(=q4_k\n9223372036854775807 = q4_k\n")
 save("recipe", "slip", b"a(b = q4_k\n")
 save("recipe", "backtracking", b"(a|aa)+(l|a|y)+(e|r)+[!] = q4_k\n")
 save("recipe", "zero", b"x = q4_k\0y = 2\n")

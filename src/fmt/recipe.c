@@ -1,6 +1,7 @@
 #include "fmt/recipe.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ bool sr_recipe_layers(const char *text, int *first, int *end) {
     char *rest;
     if (!isdigit((unsigned char)*text)) return false;
     const long from = strtol(text, &rest, 10);
-    long to = from + 1;
+    long to = from < LONG_MAX ? from + 1 : from; /* beyond every layer */
     if (*rest == '-' && isdigit((unsigned char)rest[1])) to = strtol(rest + 1, &rest, 10);
     *first = from < MOST_LAYERS ? (int)from : MOST_LAYERS;
     *end = to < MOST_LAYERS ? (int)to : MOST_LAYERS;
