@@ -38,19 +38,6 @@ static void fails(const char *from, const char *to, const char *result, sr_statu
     sr_quantizer_free(q);
 }
 
-static char *read_all(const char *path, size_t *n) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("%s: cannot be opened", path);
-    assert_int_equal(fseek(f, 0, SEEK_END), 0);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    char *text = malloc(*n + 1);
-    assert_non_null(text);
-    assert_int_equal(fread(text, 1, *n, f), *n);
-    text[*n] = 0;
-    fclose(f);
-    return text;
-}
 static void same_file(const char *a, const char *b) {
     size_t n, m;
     char *x = read_all(a, &n), *y = read_all(b, &m);

@@ -322,19 +322,6 @@ static void minimums_move(void **state) {
     check_error("hqq", sr_quantizer_plan(from, "x", &o, &q, &err), &err, SR_INVALID, "gptq4", "mlx", NULL);
 }
 
-static char *read_all(const char *path, size_t *n) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("%s: cannot be opened", path);
-    assert_int_equal(fseek(f, 0, SEEK_END), 0);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    char *text = malloc(*n + 1);
-    assert_non_null(text);
-    assert_int_equal(fread(text, 1, *n, f), *n);
-    fclose(f);
-    return text;
-}
-
 /* Experts that no token chose are rounded to nearest, and said to be; threads make no difference. */
 static void experts_need_not_be_chosen(void **state) {
     int32_t ids[WINDOWS * WINDOW];

@@ -151,6 +151,21 @@ static inline void write_text(const char *path, const char *text) {
     write_file(path, text, strlen(text));
 }
 
+/* All of a file and a zero; owned by the caller. */
+static inline char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("%s: cannot be opened", path);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *text = malloc(*n + 1);
+    assert_non_null(text);
+    assert_int_equal(fread(text, 1, *n, f), *n);
+    text[*n] = 0;
+    fclose(f);
+    return text;
+}
+
 /* ---------------------------------------------------------------- errors */
 
 /* The status, and every one of the zero-terminated words (up to a NULL) in the message. */

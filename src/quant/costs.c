@@ -363,11 +363,7 @@ static sr_status identity(const sr_costs *c, char hex[SR_DIGEST_HEX], sr_err *er
     sr_digest d = sr_sha256();
     const sr_quantizer *q = c->plan;
     sr_digest_add(&d, SR_VERSION, sizeof SR_VERSION);
-    for (int i = 0; i < q->file->n_shards; i++) {
-        const sr_map *m = &q->file->shard[i].map;
-        sr_digest_add(&d, &m->size, sizeof m->size);
-        sr_digest_add(&d, m->data, m->size < 1 << 16 ? m->size : 1 << 16);
-    }
+    sr_digest_source(q, &d);
     for (int t = 0; t < c->n_types; t++) sr_digest_add(&d, c->type[t]->name, strlen(c->type[t]->name) + 1);
     for (int i = 0; i < c->n; i++) {
         sr_arena arena = {0};

@@ -4,6 +4,7 @@
 #define SR_QUANT_QUANT_H
 
 #include "arch/arch.h"
+#include "base/digest.h"
 #include "fmt/fmt.h"
 #include "fmt/recipe.h"
 #include "sirocco.h"
@@ -154,6 +155,8 @@ sr_status sr_job_vector(const sr_job *job, float *out, sr_err *err);
 int64_t sr_job_elements(const sr_job *job);
 const sr_format *sr_job_vector_format(const sr_job *job);
 float sr_job_stored(const sr_job *job, float v);
+/* Sizes and beginnings of the source's files: what work on it that is kept depends on. */
+void sr_digest_source(const sr_quantizer *q, sr_digest *d);
 /* Matrices that its rows are divided among evenly: experts, or 1. */
 int sr_job_experts(const sr_quantizer *q, const sr_job *job);
 /* The row of the source that becomes this one. */

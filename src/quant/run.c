@@ -46,11 +46,7 @@ static void identity(const sr_quantizer *q, char hex[SR_DIGEST_HEX]) {
                       (size_t)(q->calibration.n_windows * q->calibration.n_ctx) * sizeof *q->calibration.ids);
     }
     for (int f = 0; f < q->n_out; f++) sr_digest_add(&d, q->out[f].content.head, q->out[f].content.n_head);
-    for (int i = 0; i < q->file->n_shards; i++) {
-        const sr_map *m = &q->file->shard[i].map;
-        sr_digest_add(&d, &m->size, sizeof m->size);
-        sr_digest_add(&d, m->data, m->size < 1 << 16 ? m->size : 1 << 16);
-    }
+    sr_digest_source(q, &d);
     sr_digest_hex(&d, hex);
 }
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "arch/bind.h"
+#include "base/map.h"
 #include "quant/quant.h"
 
 struct rows {
@@ -106,4 +107,12 @@ sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, v
     free(rows.w);
     sr_arena_free(&arena);
     return s;
+}
+
+void sr_digest_source(const sr_quantizer *q, sr_digest *d) {
+    for (int i = 0; i < q->file->n_shards; i++) {
+        const sr_map *m = &q->file->shard[i].map;
+        sr_digest_add(d, &m->size, sizeof m->size);
+        sr_digest_add(d, m->data, m->size < 1 << 16 ? m->size : 1 << 16);
+    }
 }
