@@ -48,6 +48,7 @@ static void cpu_close(sr_dev *dev) {
     sr_pages_free(cpu->x8.dealt, cpu->x8_block[3]);
     sr_pages_free(cpu->residual_of, cpu->residual_bytes);
     sr_pages_free(cpu->packed_f32, cpu->f32_bytes);
+    sr_pages_free(cpu->packed_bf16, cpu->bf16_bytes);
     sr_pages_free(cpu->packed, cpu->packed_bytes);
     sr_pages_free(cpu->gathered, cpu->gathered_bytes);
     sr_pages_free(cpu->chosen, cpu->chosen_bytes);
@@ -105,9 +106,14 @@ static sr_status cpu_reserve(sr_dev *dev, int64_t max_k, int64_t max_n, int n_he
     ok = ok && grow(&cpu->x8.sum, &cpu->x8_block[2], T * blocks * (SR_KC / SR_SUM) * sizeof(int16_t));
     ok = ok && grow(&cpu->x8.dealt, &cpu->x8_block[3], 2 * SR_FEW_COLUMNS * blocks * SR_KC);
     ok = ok && grow(&cpu->residual_of, &cpu->residual_bytes, T * sizeof(int32_t));
-    size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks);
+    const sr_kern *few = cpu->kern->few;
+    size_t packed = cpu->kern->packed_bytes(2 * cpu->batch, (int64_t)blocks),
+           packed_few = few ? few->packed_bytes(cpu->kern->few_columns, (int64_t)blocks) : 0;
+    packed = packed > packed_few ? packed : packed_few;
     ok = ok && grow(&cpu->packed, &cpu->packed_bytes, packed);
     ok = ok && grow(&cpu->packed_f32, &cpu->f32_bytes, (size_t)cpu->batch * blocks * SR_KC * sizeof(float));
+    if (cpu->kern->gemm_bf16)
+        ok = ok && grow(&cpu->packed_bf16, &cpu->bf16_bytes, cpu->kern->bf16_bytes(cpu->batch, max_k));
     size_t rows = most * (size_t)max_k * sizeof(float);
     ok = ok && grow(&cpu->gathered, &cpu->gathered_bytes, rows);
     ok = ok && grow(&cpu->chosen, &cpu->chosen_bytes, rows);

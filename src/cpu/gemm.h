@@ -70,6 +70,11 @@ void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed);
 void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                          bool first, float *acc, sr_ahead next);
 void sr_gemm_amx_probe(int64_t n);
+bool sr_gemm_amx_bf16_usable(void);
+size_t sr_gemm_amx_bf16_bytes(int T, int64_t K);
+void sr_gemm_amx_bf16_pack_x(const float *x, int64_t ld_x, int T, int64_t K, int item, void *packed);
+void sr_gemm_amx_bf16(const float (*panel)[SR_TILE_KC], const uint8_t *stored, int64_t stride, const void *packed,
+                      int T, int64_t k0, bool first, float *acc);
 
 /* AArch64: dot products of bytes, and products of matrices of bytes. */
 void sr_gemm_neon_pack_w(const sr_panel *panel, int half, int group, bool has_min, void *tile);

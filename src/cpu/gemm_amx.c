@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "cpu/amx.h"
 #include "cpu/gemm.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -71,30 +72,6 @@ bool sr_gemm_amx_usable(void) {
 }
 
 /* ---- pack ---- */
-
-/* Lane l of the result is 16 bytes of row 4l. */
-INLINE __m512i four_rows(const char *p, size_t pitch) {
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 4 * pitch)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 8 * pitch)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 12 * pitch)), 3);
-}
-
-/* n dwords of 16 rows, rounded up to multiples of four: a panel has room for them. */
-INLINE void transpose(const void *src, size_t pitch, int n, void *dst) {
-    for (int i = 0; i < n; i += 4) {
-        const char *p = (const char *)src + 4 * i;
-        char *to = (char *)dst + 4 * MR * i;
-        __m512i a = four_rows(p, pitch), b = four_rows(p + pitch, pitch);
-        __m512i c = four_rows(p + 2 * pitch, pitch), d = four_rows(p + 3 * pitch, pitch);
-        __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-        __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-        _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab0, cd0));
-        _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi64(ab0, cd0));
-        _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi64(ab1, cd1));
-        _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi64(ab1, cd1));
-    }
-}
 
 /* The smallest and the largest code of each row of a block. */
 struct range {
@@ -228,26 +205,6 @@ void sr_gemm_amx_pack_x(const sr_x8 *x, int item, void *packed) {
 
 /* ---- kernels ---- */
 
-/* The compilers' own intrinsics differ in what they say about memory, so: asm. */
-#define TILE_LOAD(reg, p) __asm__ volatile("tileloadd (%0,%1,1), %%" reg : : "r"(p), "r"((int64_t)64) : "memory")
-#define TILE_STORE(p, reg) __asm__ volatile("tilestored %%" reg ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
-#define TILE_ZERO(reg) __asm__ volatile("tilezero %%" reg:)
-#define TILE_DOT(sum, x, w) __asm__ volatile("tdpbssd %%" w ", %%" x ", %%" sum:)
-#define TILE_DOT_LO(sum, x, w) __asm__ volatile("tdpbsud %%" w ", %%" x ", %%" sum:)
-
-/* Registers 0 to 3 are sums, 4 and 5 x, 6 and 7 w. */
-static void configure(void) {
-    static const struct {
-        uint8_t palette, start_row, zero[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } c = {.palette = 1,
-           .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-           .rows = {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE}};
-    _Static_assert(sizeof c == 64, "as the processor reads it");
-    __asm__ volatile("ldtilecfg %0" : : "m"(c));
-}
-
 struct job {
     const struct tile *w;
     const sr_x8 *x;
@@ -371,16 +328,15 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
     if (rest > 0 && !first) memcpy(edge, acc + (size_t)whole * SR_PAIR, rest);
     struct job j = {tile, x, packed, k0 / KC, n_block, first, acc, edge};
     sr_prefetch(next, 0, 1);
-    configure();
+    tiles_begin();
     (planes_of(group, has_min) == 1 ? run_codes : run_planes)(&j);
-    /* Else every switch to another thread saves the tile registers. */
-    __asm__ volatile("tilerelease" :);
+    tiles_end();
     if (rest > 0) memcpy(acc + (size_t)whole * SR_PAIR, edge, rest);
 }
 
 void sr_gemm_amx_probe(int64_t n) {
     enum { OPS = 2 * TILE * MR * STEP, STEPS = sr_gemm_amx_probe_ops / (4 * OPS) };
-    configure();
+    tiles_begin();
     for (; n > 0; n--)
         for (int i = 0; i < STEPS; i++) {
             TILE_DOT("tmm0", "tmm4", "tmm6");
@@ -388,7 +344,7 @@ void sr_gemm_amx_probe(int64_t n) {
             TILE_DOT("tmm2", "tmm5", "tmm6");
             TILE_DOT("tmm3", "tmm5", "tmm7");
         }
-    __asm__ volatile("tilerelease" :);
+    tiles_end();
 }
 
 #if defined(__clang__)

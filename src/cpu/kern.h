@@ -21,7 +21,8 @@ enum {
     SR_DOT_ROWS = 1024,  /* most rows a call of fast->dot gets */
     SR_FEW_ROWS = 256,   /* and as many as it gets mostly: see sr_fast.wide */
     SR_FEW_COLUMNS = 64, /* of x, that the dots of one parallel loop take, of all experts together */
-    SR_SUM = 16          /* columns of a sum of x */
+    SR_SUM = 16,         /* columns of a sum of x */
+    SR_BF16_COLUMNS = 32 /* of x, that one pack_bf16 item takes */
 };
 
 /* Quantized activations, row-major. K is padded with zeros to whole blocks. x ~ scale * code. */
@@ -165,6 +166,8 @@ typedef struct sr_kern {
     void (*coarse)(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
                    float *out_scale);
 
+    const struct sr_kern *few; /* whose GEMM is faster for up to few_columns columns of x; or NULL, and 0 */
+    int few_columns;
     bool tiles; /* sr_fast.tile makes the tiles of this row */
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes;                                                                    /* of a pair of tiles */
@@ -185,6 +188,14 @@ typedef struct sr_kern {
      * no better tile. A token's sums do not depend on T. */
     void (*gemm_f32)(const float (*panel)[SR_TILE_KC], int64_t n, const float *x, int64_t ld_x, int T, bool first,
                      float *acc);
+
+    /* The same in bfloat16: x as pack_bf16 leaves it, rounded; a weight that is none as the sum of two. k0 is a
+     * multiple of SR_TILE_KC, and the panel zero behind K; or the weights lie in `stored` as bfloat16, SR_PAIR rows
+     * `stride` bytes apart, SR_TILE_KC columns. NULL: gemm_f32 serves. */
+    size_t (*bf16_bytes)(int T, int64_t K);
+    void (*pack_bf16)(const float *x, int64_t ld_x, int T, int64_t K, int item, void *packed);
+    void (*gemm_bf16)(const float (*panel)[SR_TILE_KC], const uint8_t *stored, int64_t stride, const void *packed,
+                      int T, int64_t k0, bool first, float *acc);
 
     /* y[i] = row . x[i * ld_x] for n_x vectors. */
     void (*dot_f32)(const float *row, const float *x, int64_t ld_x, int n_x, int64_t K, float *y);
@@ -262,7 +273,8 @@ typedef struct sr_cpu {
     size_t x8_block[4]; /* bytes behind its arrays */
     void *packed;
     float *packed_f32; /* [ceil(K / SR_TILE_KC)][T][SR_TILE_KC] */
-    size_t packed_bytes, f32_bytes;
+    void *packed_bf16;
+    size_t packed_bytes, f32_bytes, bf16_bytes;
     float *gathered; /* [batch][max_k]: x in the order of a weight's columns */
     size_t gathered_bytes;
     float *chosen; /* [batch][max_k]: x of one expert's tokens, or of several few ones */

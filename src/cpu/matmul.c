@@ -17,6 +17,7 @@ enum way {
     BY_CODES, /* the same for formats without a dot: a row is unpacked block by block */
     BY_FLOAT, /* fast->dot_float: plain rows against f32 x */
     BY_GEMM,  /* int8 tiles */
+    BY_BF16,  /* bfloat16 tiles of decoded rows */
     BY_F32    /* f32 tiles of decoded rows: --exact, and what has no other */
 };
 
@@ -53,8 +54,8 @@ static size_t round64(size_t n) {
 }
 
 size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k) {
-    size_t gemm =
-        round64(sizeof(sr_panel)) + round64(kern->tile_bytes) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
+    const size_t few = kern->few ? kern->few->tile_bytes : 0, tile = kern->tile_bytes > few ? kern->tile_bytes : few;
+    size_t gemm = round64(sizeof(sr_panel)) + round64(tile) + 2 * (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
     size_t f32 = sizeof(float[SR_PAIR][SR_TILE_KC]) + (size_t)batch * MAX_PAIRS * SR_PAIR * sizeof(float);
     size_t row = round64((size_t)max_k * sizeof(float)); /* of residuals */
     gemm = gemm > f32 ? gemm : f32;
@@ -63,7 +64,11 @@ size_t sr_cpu_matmul_thread_bytes(const sr_kern *kern, int batch, int64_t max_k)
 
 static enum way choose(const sr_cpu *cpu, const sr_weight *w, int T) {
     if (cpu->exact) return BY_F32;
-    if (w->tile != SR_TILE_I8) return T <= SR_DOT_MAX && w->fast && w->fast->dot_float ? BY_FLOAT : BY_F32;
+    if (w->tile != SR_TILE_I8) {
+        const bool halves = sr_weight_bytes(w) <= 2 * w->N * w->K; /* what is f32 is small, and meant to be exact */
+        if (T > SR_DOT_MAX) return cpu->kern->gemm_bf16 && halves ? BY_BF16 : BY_F32;
+        return w->fast && w->fast->dot_float ? BY_FLOAT : BY_F32;
+    }
     if (T > cpu->kern->dot_max_t) return BY_GEMM;
     return w->fast && w->fast->dot ? BY_DOT : BY_CODES;
 }
@@ -76,7 +81,7 @@ static int parts_of(const struct rows *r) {
 /* Rows of one item, of all parts. A short matrix is cut finer, so that every thread gets some. */
 static int rows_of(const sr_cpu *cpu, const struct rows *r) {
     const int64_t N = r->N;
-    if (r->way != BY_GEMM && r->way != BY_F32) {
+    if (r->way != BY_GEMM && r->way != BY_F32 && r->way != BY_BF16) {
         const bool wide = r->way == BY_DOT && r->w->fast->wide;
         int rows = wide ? SR_DOT_ROWS : SR_FEW_ROWS;
         while (rows > 64 && N < (int64_t)(wide ? 2 : 8) * cpu->threads * rows) rows /= 2;
@@ -115,6 +120,11 @@ static sr_ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
     const sr_weight *w = o->w;
     if (w->plane[0].bytes != w->N * w->plane[0].stride) return (sr_ahead){0};
     return (sr_ahead){w->plane[0].data + row0 * w->plane[0].stride, n_rows * w->plane[0].stride};
+}
+
+/* The row whose GEMM multiplies so many columns of x. */
+static const sr_kern *gemm_for(const sr_cpu *cpu, int columns) {
+    return columns <= cpu->kern->few_columns ? cpu->kern->few : cpu->kern;
 }
 
 static bool has_tile(const sr_kern *kern, const sr_weight *w) {
@@ -156,9 +166,9 @@ static int pairs_of(int n_rows) {
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
 static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
                       uint8_t *scratch) {
-    const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
     const sr_x8 *x = &cpu->x8;
+    const sr_kern *kern = gemm_for(cpu, x->T);
     const int T = o->x->T;
     const bool fine = is_fine(kern, w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
     const bool tiles = has_tile(kern, w) && (w->fast->tile_coarse || fine || !w->fmt->panel);
@@ -195,13 +205,14 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
     }
 }
 
-/* Pairs of f32 tiles, in the order of gemm_rows. */
-static void f32_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
+/* Pairs of tiles of decoded rows, in the order of gemm_rows. */
+static void float_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, uint8_t *scratch) {
     const sr_kern *kern = cpu->kern;
     const sr_weight *w = o->w;
     const int T = o->x->T, pairs = pairs_of(n_rows);
     const int64_t acc_n = (int64_t)T * SR_PAIR;
     const bool packed = T > SR_DOT_MAX;
+    const bool stored = o->way == BY_BF16 && w->tile == SR_TILE_BF16 && strcmp(w->plane[0].type->name, "bf16") == 0;
     const int64_t ld_x = packed ? SR_TILE_KC : o->x->ld_x, step = packed ? (int64_t)T * SR_TILE_KC : SR_TILE_KC;
     const float *x = packed ? cpu->packed_f32 : o->x->x;
     float(*panel)[SR_TILE_KC] = (void *)scratch, *acc = (float *)(void *)(scratch + sizeof *panel * SR_PAIR);
@@ -209,11 +220,23 @@ static void f32_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int 
         for (int p = 0; p < pairs; p++) {
             const int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
             const int rows = n_rows - p * SR_PAIR < SR_PAIR ? n_rows - p * SR_PAIR : SR_PAIR;
+            if (stored && rows == SR_PAIR && n == SR_TILE_KC) {
+                const int64_t stride = w->plane[0].stride;
+                const uint8_t *at = w->plane[0].data + (row0 + p * SR_PAIR) * stride + 2 * k0;
+                kern->gemm_bf16(NULL, at, stride, cpu->packed_bf16, T, k0, k0 == 0, acc + p * acc_n);
+                continue;
+            }
             if (rows < SR_PAIR) memset(panel, 0, sizeof *panel * SR_PAIR);
             for (int r = 0; r < rows; r++)
                 (w->fast && w->fast->decode ? w->fast->decode : w->fmt->decode)(w, row0 + p * SR_PAIR + r, k0, n,
                                                                                 panel[r]);
-            kern->gemm_f32((const float(*)[SR_TILE_KC])panel, n, x, ld_x, T, k0 == 0, acc + p * acc_n);
+            if (n < SR_TILE_KC && o->way == BY_BF16)
+                for (int r = 0; r < rows; r++) memset(panel[r] + n, 0, (size_t)(SR_TILE_KC - n) * sizeof *panel[r]);
+            if (o->way == BY_BF16)
+                kern->gemm_bf16((const float(*)[SR_TILE_KC])panel, NULL, 0, cpu->packed_bf16, T, k0, k0 == 0,
+                                acc + p * acc_n);
+            else
+                kern->gemm_f32((const float(*)[SR_TILE_KC])panel, n, x, ld_x, T, k0 == 0, acc + p * acc_n);
         }
     for (int p = 0; p < pairs; p++) {
         const int first = p * SR_PAIR, rows = n_rows - first < SR_PAIR ? n_rows - first : SR_PAIR;
@@ -291,8 +314,9 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
     case BY_GEMM:
         gemm_rows(cpu, o, row0, n_rows, next, scratch);
         break;
+    case BY_BF16:
     case BY_F32:
-        f32_rows(cpu, o, row0, n_rows, scratch);
+        float_rows(cpu, o, row0, n_rows, scratch);
         break;
     }
     if (w->bias && o->way != BY_GEMM)
@@ -426,7 +450,7 @@ static void quantize_all(struct job *j) {
 static void pack_columns(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     (void)thread;
-    j->cpu->kern->pack_x(&j->cpu->x8, item, j->cpu->packed);
+    gemm_for(j->cpu, j->cpu->x8.T)->pack_x(&j->cpu->x8, item, j->cpu->packed);
 }
 
 /* A token of [chunk of SR_TILE_KC columns][T][SR_TILE_KC]: what gemm_f32 reads at a time lies together. */
@@ -440,11 +464,17 @@ static void pack_f32(void *ctx, int t, int thread) {
         memcpy(to, x->x + t * x->ld_x + k, (size_t)(K - k < SR_TILE_KC ? K - k : SR_TILE_KC) * sizeof *to);
 }
 
+static void pack_bf16(void *ctx, int item, int thread) {
+    const struct job *j = ctx;
+    (void)thread;
+    j->cpu->kern->pack_bf16(j->x->x, j->x->ld_x, j->x->T, j->of[0].w->K, item, j->cpu->packed_bf16);
+}
+
 /* All weights want the columns of x in the same order. More than one x: each of up to SR_DOT_MAX tokens, fewer than
  * what gemm wants. */
 static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x, int n_x) {
     struct job j = {.cpu = cpu, .of = of, .n = n, .x = x, .n_x = n_x};
-    bool int8 = false, gemm = false, f32 = false;
+    bool int8 = false, gemm = false, bf16 = false, f32 = false;
     for (int i = 0; i < n; i++) {
         of[i].way = choose(cpu, of[i].w, of[i].x->T);
         const int parts = parts_of(&of[i]), rows = rows_of(cpu, &of[i]) / parts;
@@ -455,14 +485,16 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
             int8 = true;
         }
         gemm = gemm || of[i].way == BY_GEMM;
+        bf16 = bf16 || of[i].way == BY_BF16;
         f32 = f32 || (of[i].way == BY_F32 && of[i].x->T > SR_DOT_MAX);
     }
     if (int8) {
         quantize_all(&j);
-        if (gemm && cpu->kern->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
-            sr_pool_for(cpu->threads, (cpu->x8.T + cpu->kern->pack_columns - 1) / cpu->kern->pack_columns, pack_columns,
-                        &j);
+        const sr_kern *kern = gemm_for(cpu, cpu->x8.T);
+        if (gemm && kern->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
+            sr_pool_for(cpu->threads, (cpu->x8.T + kern->pack_columns - 1) / kern->pack_columns, pack_columns, &j);
     }
+    if (bf16) sr_pool_for(cpu->threads, (x->T + SR_BF16_COLUMNS - 1) / SR_BF16_COLUMNS, pack_bf16, &j);
     if (f32) sr_pool_for(cpu->threads, x->T, pack_f32, &j);
     sr_pool_for(cpu->threads, j.first[n], multiply, &j);
 }
