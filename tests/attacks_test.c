@@ -15,17 +15,6 @@
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
 #define TOKENIZERS SR_SOURCE_DIR "/tests/vectors/tokenizer/"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 enum { CPU_SECONDS = SANITIZED ? 30 : 5, MEMORY = 1 << 30, DIR_BYTES = 800 };
 
 static char scratch[256];

@@ -7,17 +7,6 @@
 #include "base/map.h"
 #include "core/core.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
-
 static const char story[] = SR_SOURCE_DIR "/models/story-6m";
 static const char mixtral[] = SR_SOURCE_DIR "/tests/vectors/tiny/mixtral";
 
