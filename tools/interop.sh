@@ -37,16 +37,20 @@ python_of() { # path of the environment's interpreter; fails where it cannot be 
 
 echo "| target | loader | its perplexity | sirocco's | ratio |"
 echo "|---|---|---|---|---|"
-row() { # target (and method), environment, kind
-    local target=$1 python name result ours theirs words
+row() { # target (and method), environment, kind, the GGUF type that the source is made of first
+    local target=$1 python name result ours theirs words source=models/story-6m from=${4:+gguf:$4 to }
     # shellcheck disable=SC2053 # a pattern is meant
     [[ $target == $only ]] || return 0
-    name=$work/${target//[:,= ]/-}
+    name=$work/${4:-}${target//[:,= ]/-}
+    if [ "${4:-}" ]; then
+        source=$work/$4.gguf
+        "$build/sirocco" quantize models/story-6m --to "gguf:$4" --overwrite -o "$source" >/dev/null 2>&1
+    fi
     read -r -a words <<<"$target"
     case $target in *--method*) words+=(--calibration-file "$text" --chunks 16) ;; esac
     case $target in gguf:*) name=$name.gguf ;; esac
-    "$build/sirocco" quantize models/story-6m --to "${words[@]}" -o "$name" >/dev/null 2>&1 || {
-        echo "| $target | | not written | | |"
+    "$build/sirocco" quantize "$source" --to "${words[@]}" -o "$name" >/dev/null 2>&1 || {
+        echo "| $from$target | | not written | | |"
         return
     }
     ours=$("$build/sirocco" eval "$name" --text "$text" --ctx "$ctx" --chunks "$chunks" --exact --json 2>/dev/null |
@@ -60,7 +64,7 @@ row() { # target (and method), environment, kind
     else
         result="failed: $(tail -n 1 "$work/log" | cut -c1-80)"
     fi
-    echo "| $target | $(packages "$2" | cut -d' ' -f1 | sed 's/==/ /') | $theirs | $ours | $result |"
+    echo "| $from$target | $(packages "$2" | cut -d' ' -f1 | sed 's/==/ /') | $theirs | $ours | $result |"
 }
 
 for t in f16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transformers; done
@@ -71,6 +75,10 @@ for t in gptq:4 gptq:8 gptq:3 gptq:2 gptq:4,asym,group=32 awq:4 "gptq:4 --method
     "awq:4 --method awq"; do
     row "$t" gptq gptqmodel
 done
+for pair in "bf16 bf16" "q8_0 f16" "q4_k_m f16"; do row "${pair#* }" bnb transformers "${pair% *}"; done
+row compressed-tensors:w4a16,group=32 ct transformers q4_0
+row gptq:4,group=32 gptq gptqmodel q4_0
+row mlx:4,group=32 mlxlm mlx q4_1
 for t in mlx:2 mlx:3 mlx:4 mlx:6 mlx:8 mlx:mxfp4; do row "$t" mlxlm mlx; done
 for t in f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k_m q4_k_m q5_k_m q6_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs \
     iq3_s iq4_nl iq4_xs tq1_0 tq2_0; do

@@ -158,6 +158,7 @@ typedef struct sr_reject {
 } sr_reject;
 
 enum { SR_BIAS_QKV = 1, SR_BIAS_ATTN_OUT = 2, SR_BIAS_MLP = 4, SR_BIAS_HEAD = 8 };
+enum { SR_FUSED_QKV = 1, SR_FUSED_GATE_UP = 2 };
 
 /* One row a family. Lists end with an element of zeros. */
 typedef struct sr_arch {
@@ -170,6 +171,7 @@ typedef struct sr_arch {
     const char *hf_eps;              /* its epsilon's key; NULL: rms_norm_eps */
     sr_act_kind act;                 /* where a config does not say */
     uint8_t bias;                    /* SR_BIAS_*: required; elsewhere they are used when present */
+    uint8_t fused;                   /* SR_FUSED_*: what Hugging Face's classes have in one matrix */
     bool norm_plus1;                 /* Hugging Face's norms multiply by 1 + weight */
     bool post_norms;                 /* what attention and MLP add is normalized first */
     bool parallel;                   /* attention and MLP share one norm and one addition */

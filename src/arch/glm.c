@@ -9,6 +9,7 @@ const sr_arch sr_arch_glm4 = {
     .hf = (const char *const[]){"Glm4ForCausalLM", "glm4", NULL},
     .gguf_rope = SR_ROPE_ADJACENT,
     .hf_rope = SR_ROPE_ADJACENT,
+    .fused = SR_FUSED_GATE_UP,
     .post_norms = true,
     .names = (const sr_name[]){{SR_ATTN_POST_NORM, "post_self_attn_layernorm", "post_attention_norm"},
                                {SR_FFN_POST_NORM, "post_mlp_layernorm", "post_ffw_norm"},

@@ -38,6 +38,7 @@ const sr_arch sr_arch_phi3 = {
     .hf = (const char *const[]){"Phi3ForCausalLM", "phi3", NULL},
     .gguf_rope = SR_ROPE_HALVES,
     .hf_rope = SR_ROPE_HALVES,
+    .fused = SR_FUSED_QKV | SR_FUSED_GATE_UP,
     .window = true,
     .check = check,
 };

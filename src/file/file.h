@@ -134,6 +134,8 @@ sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file
 void sr_file_close(sr_file *file); /* NULL is allowed */
 /* A JSON file alone, under the keys that tokenizer_config.json has: a directory without tensors. */
 sr_status sr_file_open_config(const char *path, sr_file **file, sr_err *err);
+/* The text of a config.json alone: a directory without tensors. `name` is for messages. */
+sr_status sr_file_from_config(const char *text, size_t n, const char *name, sr_file **file, sr_err *err);
 /* The same for the bytes of one GGUF, GGML, safetensors, PyTorch or UQFF (by its name) file in memory, borrowed until
  * sr_file_close. `name` is for messages. */
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **file, sr_err *err);

@@ -119,24 +119,36 @@ sr_status sr_file_open(const char *path, const sr_file_options *options, sr_file
     return SR_OK;
 }
 
-sr_status sr_file_open_config(const char *path, sr_file **out, sr_err *err) {
-    char *text;
-    size_t n;
-    sr_err own = {0};
+static sr_status from_config(const char *name, const char *prefix, const char *text, size_t n, sr_file **out,
+                             sr_err *err) {
     sr_file *file;
-    if (!err) err = &own;
-    *out = NULL;
-    sr_status s = sr_file_read(path, SR_CONFIG_CAP, &text, &n, err);
-    if (s != SR_OK) return s;
-    s = create(path, &file, err);
-    if (s == SR_OK) s = sr_config_flatten(file, "tokenizer_config.", text, n, sr_show_path(path), err);
+    sr_status s = create(name, &file, err);
+    if (s == SR_OK) s = sr_config_flatten(file, prefix, text, n, sr_show_path(name), err);
     if (s == SR_OK) s = sr_file_index(file, err);
-    free(text);
     if (s == SR_OK)
         *out = file;
     else
         sr_file_close(file);
     return s;
+}
+
+sr_status sr_file_open_config(const char *path, sr_file **out, sr_err *err) {
+    char *text;
+    size_t n;
+    sr_err own = {0};
+    if (!err) err = &own;
+    *out = NULL;
+    sr_status s = sr_file_read(path, SR_CONFIG_CAP, &text, &n, err);
+    if (s != SR_OK) return s;
+    s = from_config(path, "tokenizer_config.", text, n, out, err);
+    free(text);
+    return s;
+}
+
+sr_status sr_file_from_config(const char *text, size_t n, const char *name, sr_file **out, sr_err *err) {
+    sr_err own = {0};
+    *out = NULL;
+    return from_config(name, "", text, n, out, err ? err : &own);
 }
 
 sr_status sr_file_from_memory(const void *data, size_t n, const char *name, sr_file **out, sr_err *err) {

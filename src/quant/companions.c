@@ -42,10 +42,10 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
     for (int i = 0; i < q->n_jobs; i++) {
         const sr_job *j = &q->job[i];
         has_head = has_head || (j->n_from && j->role == SR_HEAD);
-        if (j->n_from && !j->fmt && j->role != SR_EMBED) kept[(*n)++] = j->module;
+        if (j->n_from && (!j->fmt || !j->fmt->spec.method) && j->role != SR_EMBED) kept[(*n)++] = j->module;
     }
     /* A head that is the embedding's is a module of its own to loaders. */
-    if (!has_head && sr_name_full(&q->naming, SR_HEAD, -1, "", head)) kept[(*n)++] = head;
+    if (!has_head && sr_name_full(&q->to, SR_HEAD, -1, "", head)) kept[(*n)++] = head;
     return kept;
 }
 
@@ -63,16 +63,12 @@ static sr_status add_quantization(struct place *p, const char *const *kept, int 
     return SR_OK;
 }
 
-/* The source's own text with another quantization config: every other member stays as it was written. */
-static sr_status write_config(struct place *p) {
+/* A text with another quantization config: every other member stays as it was written. */
+static sr_status put_config(struct place *p, const char *path, const char *text, size_t n) {
     const sr_quantizer *q = p->q;
-    char *text = NULL, *path = sr_path_join(&p->arena, p->from, "config.json");
-    size_t n = 0;
     int n_kept;
+    sr_status s;
     sr_buffer b = {0};
-    if (!path) return sr_fail(p->err, SR_NOMEM, "no memory for a path");
-    sr_status s = sr_file_read(path, CONFIG_CAP, &text, &n, p->err);
-    if (s != SR_OK) return s;
     sr_json j = sr_json_over(text, n, "config.json", p->err);
     sr_json_value key, v;
     bool comma = false;
@@ -99,9 +95,19 @@ static sr_status write_config(struct place *p) {
     if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");
     if (s == SR_OK && q->target.fmt->spec.method && !q->target.uqff) s = add_quantization(p, kept, n_kept, &b);
     sr_buffer_text(&b, "\n}\n");
-    free(text);
     if (s == SR_OK) return put_text(p, "config.json", &b);
     sr_buffer_free(&b);
+    return s;
+}
+
+/* The source's own. */
+static sr_status write_config(struct place *p) {
+    char *text = NULL, *path = sr_path_join(&p->arena, p->from, "config.json");
+    size_t n = 0;
+    if (!path) return sr_fail(p->err, SR_NOMEM, "no memory for a path");
+    sr_status s = sr_file_read(path, CONFIG_CAP, &text, &n, p->err);
+    if (s == SR_OK) s = put_config(p, path, text, n);
+    free(text);
     return s;
 }
 
@@ -228,11 +234,32 @@ static sr_status write_card(struct place *p) {
     return s;
 }
 
+sr_status sr_write_texts(const sr_quantizer *q, const char *stage, sr_err *err) {
+    struct place p = {.q = q, .stage = stage, .err = err};
+    const struct {
+        const char *name;
+        const sr_buffer *text;
+    } rest[] = {{"generation_config.json", &q->text.generation},
+                {"tokenizer.json", &q->text.tokenizer},
+                {"tokenizer_config.json", &q->text.tokenizer_config}};
+    sr_status s = put_config(&p, "config.json", q->text.config.at, q->text.config.n);
+    for (int i = 0; i < 3 && s == SR_OK; i++) {
+        sr_buffer copy = {0};
+        if (rest[i].text->n == 0) continue;
+        sr_buffer_add(&copy, rest[i].text->at, rest[i].text->n);
+        s = put_text(&p, rest[i].name, &copy);
+    }
+    sr_arena_free(&p.arena);
+    return s;
+}
+
 sr_status sr_write_companions(const sr_quantizer *q, const char *stage, sr_err *err) {
     struct place p = {.q = q, .stage = stage, .err = err};
+    sr_status s = SR_OK;
     p.from = sr_path_look(q->source) == SR_PATH_DIRECTORY ? q->source : sr_path_dir(&p.arena, q->source);
-    sr_status s = p.from ? write_config(&p) : sr_fail(err, SR_NOMEM, "no memory for a path");
-    if (s == SR_OK) s = sr_disk_walk(p.from, copy_one, &p, err);
+    if (!p.from) s = sr_fail(err, SR_NOMEM, "no memory for a path");
+    if (s == SR_OK && !q->from_gguf) s = write_config(&p); /* else they are there: sr_write_texts */
+    if (s == SR_OK && !q->from_gguf) s = sr_disk_walk(p.from, copy_one, &p, err);
     if (s == SR_OK) s = p.status;
     if (s == SR_OK && q->n_out > 1 && !q->target.uqff) s = write_index(&p);
     if (s == SR_OK) s = write_card(&p);

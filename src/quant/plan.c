@@ -247,7 +247,7 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
                    (long long)j->K, q->target.text, j->was->name);
             continue;
         }
-        if (j->was == q->target.fmt && !j->was->spec.method) continue;
+        if (j->was == q->target.fmt && !j->was->spec.method && !q->from_gguf) continue;
         j->fmt = q->target.fmt;
         j->spec = spec;
         if (q->target.floats) j->spec.floats = j->floats;
@@ -306,8 +306,9 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
     for (int i = 0; s == SR_OK && sr_job_tensor(j, &w, i, &t); i++)
         if (!add_part(q, j->module, t.suffix, t.type, t.n_dims, t.shape, err)) s = err->code;
     sr_arena_free(&arena);
-    if (q->target.gguf && s == SR_OK) { /* experts are one matrix to us, and a stack in the file */
-        const sr_part *was = sr_file_part(q->file, q->part[j->first_part].name);
+    const bool plain_stack = q->from_gguf && !q->target.uqff && j->stack > 1 && !j->fmt->spec.method;
+    if ((q->target.gguf || plain_stack) && s == SR_OK) { /* experts are one matrix to us, and a stack in the file */
+        const sr_part *was = q->target.gguf ? sr_file_part(q->file, q->part[j->first_part].name) : NULL;
         sr_part *p = &q->part[j->first_part];
         if (was && was->n_dims == 3) {
             p->n_dims = 3;
@@ -323,8 +324,10 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
 static sr_status copy_part(sr_quantizer *q, const char *name, const sr_part *from, const sr_job *j, sr_err *err) {
     int64_t shape[SR_MAX_DIMS];
     memcpy(shape, from->shape, sizeof shape);
+    int n_dims = from->n_dims;
+    if (j->as_row) shape[1] = from->n_elements, shape[0] = 1, n_dims = 2;
     if (j->pitch && from->n_dims > 0) shape[from->n_dims - 1] = shape[from->n_dims - 1] / j->pitch * j->take;
-    sr_part *p = add_part(q, name, "", j->as_f32 ? sr_stored_by_name("f32") : from->type, from->n_dims, shape, err);
+    sr_part *p = add_part(q, name, "", j->as ? sr_stored_by_name(j->as) : from->type, n_dims, shape, err);
     return p ? SR_OK : err->code;
 }
 
@@ -440,8 +443,9 @@ static sr_status copy_values(sr_quantizer *q, sr_err *err) {
 
 int sr_job_experts(const sr_quantizer *q, const sr_job *j) {
     const bool stack = j->expert < 0 && sr_calibration_place(j->role) >= sr_calibration_place(SR_EXPERTS_GATE);
-    const int n = j->n_from > 1 ? j->n_from : stack ? q->h.gating.n : 1;
-    return j->n_from > 1 || (n > 0 && j->N % n == 0) ? n : 1;
+    const bool apart = j->n_from > 1 && !j->weave[0];
+    const int n = apart ? j->n_from : stack ? q->h.gating.n : 1;
+    return apart || (n > 0 && j->N % n == 0) ? n : 1;
 }
 
 /* As tensors come, or for a calibration layer by layer, what is multiplied with the same one behind the other. */
@@ -548,9 +552,6 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
-    if (!q->target.gguf && q->file->gguf)
-        return sr_fail(err, SR_UNSUPPORTED, "%s is %s: --to %s would be another container, which is not written yet",
-                       q->file->path, q->file->container, q->target.text);
     if (q->recipe && !q->target.gguf)
         return sr_fail(err, SR_UNSUPPORTED,
                        "a recipe chooses among GGUF's types, and '%s' has one type: leave it out, "
@@ -561,16 +562,22 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
                        "--to %s takes its types from --recipe, --target-bpw, --target-size or "
                        "--target-kld: give one of them, or name a type, as gguf:q4_k_m",
                        q->target.text);
-    q->naming = sr_naming_of(q->file, q->arch);
+    q->naming = q->to = sr_naming_of(q->file, q->arch);
+    q->from_gguf = q->file->gguf && !q->target.gguf;
+    if (q->file->gguf != q->target.gguf && (q->from_gguf || q->target.gguf))
+        q->to = (sr_naming){q->arch, q->target.gguf, q->from_gguf ? "model." : "", ""};
     for (int i = 0; i < q->file->n_parts; i++) q->bytes_in += q->file->part[i].bytes;
     const bool converts = q->target.gguf && !q->file->gguf;
     s = list_jobs(q, err);
     if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
+    if (s == SR_OK && q->from_gguf) s = sr_hf_jobs(q, err);
     if (s == SR_OK && q->target.uqff) s = sr_uqff_jobs(q, err);
     if (s == SR_OK) s = choose(q, err);
     if (s == SR_OK) s = check_any(q, err);
+    if (s == SR_OK && q->from_gguf) s = sr_hf_choose(q, err);
     if (s == SR_OK) s = list_parts(q, err);
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
+    if (s == SR_OK && q->from_gguf) s = sr_hf_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
@@ -608,6 +615,8 @@ void sr_quantizer_free(sr_quantizer *q) {
     if (!q) return;
     for (int f = 0; f < q->n_out; f++) sr_content_free(&q->out[f].content);
     free(q->part);
+    sr_buffer *const texts[] = {&q->text.config, &q->text.generation, &q->text.tokenizer, &q->text.tokenizer_config};
+    for (int i = 0; i < 4; i++) sr_buffer_free(texts[i]);
     sr_file_close(q->file);
     sr_engine_free(q->engine);
     sr_arena_free(&q->arena);

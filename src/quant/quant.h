@@ -4,6 +4,7 @@
 #define SR_QUANT_QUANT_H
 
 #include "arch/arch.h"
+#include "base/buffer.h"
 #include "base/digest.h"
 #include "fmt/fmt.h"
 #include "fmt/recipe.h"
@@ -73,9 +74,11 @@ int sr_mix_ftype_of(const sr_format *fmt);
 /* Something that becomes one or more tensors of the result. */
 typedef struct sr_job {
     char *module;        /* source: name of the module, or of the tensor that is copied */
-    const sr_part *copy; /* not NULL: this tensor as it is, or as f32 where `as_f32` */
+    const sr_part *copy; /* not NULL: this tensor as it is, or in the type `as` */
     bool dropped;        /* it has no place in the result */
-    bool as_f32, plus1;  /* of a vector: f32, and 1 added */
+    const char *as;      /* of a vector: the type that it gets, */
+    bool plus1, minus1;  /* with 1 added or taken away, */
+    bool as_row;         /* and a matrix of one row */
     sr_role role;
     int layer, expert; /* -1: of none, or of all experts */
     const char **from; /* [n_from] modules whose rows become one matrix, one behind the other */
@@ -86,10 +89,12 @@ typedef struct sr_job {
     int64_t stack; /* experts that it is a stack of, else 0 */
     bool entry;    /* UQFF: in the .uqff files, as a layer or a part of one */
     /* Which rows of the source: of each `pitch` rows (an expert, a head) `take` of them from row0 on, `step` apart; 0:
-     * all. Or, not 0: of each `head_rows` rows (a head) the last rot_rows change from halves to pairs. */
+     * all. Or, not 0: of each `head_rows` rows (a head) the last rot_rows change from halves to pairs, or back. */
     int64_t pitch, take, row0;
     int step, head_rows, rot_rows;
-    /* n pieces of so many rows, `pitch` apart: rows become columns first. n 0: they do not. */
+    bool to_halves;
+    int64_t weave[3]; /* not 0: in turns so many rows of each of n_from, instead of one behind the other */
+    /* Of the first of n_from: n pieces of so many rows, `pitch` apart: rows become columns first. n 0: they do not. */
     struct {
         int64_t n, pitch, rows;
     } turn;
@@ -115,7 +120,12 @@ struct sr_quantizer {
     sr_qconfig *config;
     const sr_arch *arch;
     sr_hparams h;
-    sr_naming naming;
+    sr_naming naming, to;                                      /* of the source, and of the result */
+    bool from_gguf;                                            /* to a directory */
+    const char *floats;                                        /* of that: the type of what is not quantized */
+    struct {
+        sr_buffer config, generation, tokenizer, tokenizer_config;
+    } text; /* of that: its files; no tokenizer: empty ones */
     sr_arena arena;
     sr_job *job;
     int n_jobs;
@@ -276,6 +286,32 @@ bool sr_uqff_tensor(const sr_job *job, const sr_weight *w, int i, sr_tensor *t);
 sr_status sr_imatrix_of(const sr_imatrix *im, const char *name, int64_t K, int most, sr_arena *arena, float **values,
                         int *n, sr_err *err);
 
+/* ---- renamed.c: jobs of another container ---- */
+
+/* In the arena, as the result calls it; NULL: an error. */
+char *sr_job_name(sr_quantizer *q, sr_role role, int layer, int expert, const char *suffix, sr_err *err);
+/* Appends a copy of the job under that name. */
+sr_status sr_job_add(sr_quantizer *q, const sr_job *job, sr_err *err);
+/* The same of rows row0, row0 + step, ... of each `pitch`, as a matrix of their own in another role. */
+sr_status sr_job_add_rows(sr_quantizer *q, const sr_job *job, sr_role role, int64_t pitch, int64_t take, int64_t row0,
+                          int step, sr_err *err);
+/* The numbers of a norm, which Gemma's directories have minus 1. */
+bool sr_is_norm(sr_role role);
+/* What two checkpoints that should be of one model differ in ("heads"), or NULL. Fused gates that the other one has
+ * apart do not count, nor does a rotation that the other one has in a tensor. */
+const char *sr_hparams_differ(const sr_hparams *want, const sr_hparams *got);
+
+/* ---- to_hf.c, hf_config.c: from GGUF to a directory of Hugging Face's, as if it had never been converted ---- */
+
+/* Jobs under the directory's names. */
+sr_status sr_hf_jobs(sr_quantizer *q, sr_err *err);
+/* Types of what the target leaves as it is. */
+sr_status sr_hf_choose(sr_quantizer *q, sr_err *err);
+/* The texts. SR_UNSUPPORTED: config.json cannot say what the model is. */
+sr_status sr_hf_values(sr_quantizer *q, sr_err *err);
+/* Whether the directory's hyper-parameters and tokens are the source's; `file` has no weights perhaps. */
+sr_status sr_hf_check(const sr_quantizer *q, const sr_file *file, sr_err *err);
+
 /* ---- to_gguf.c: from a directory of Hugging Face's to GGUF ---- */
 
 /* Jobs under GGUF's names, experts stacked. */
@@ -342,5 +378,7 @@ sr_status sr_costs_try(sr_costs *c, const int *choice, double *kld, sr_err *err)
 
 /* config.json, tokenizer, template, README.md, index: into the directory `stage`. */
 sr_status sr_write_companions(const sr_quantizer *q, const char *stage, sr_err *err);
+/* Of a directory that is made of GGUF: those that say what the model and its tokens are. */
+sr_status sr_write_texts(const sr_quantizer *q, const char *stage, sr_err *err);
 
 #endif

@@ -290,7 +290,8 @@ static sr_status write_vector(struct run *r, const sr_job *j) {
         sr_weight w = {.fmt = to, .N = 1, .K = n};
         w.plane[0].data = data;
         w.plane[0].stride = w.plane[0].bytes = bytes;
-        for (int64_t i = 0; i < n; i++) out[i] = out[i] * (j->by_row ? j->by_row[i] : 1) - (j->around1 ? 1 : 0);
+        for (int64_t i = 0; i < n; i++)
+            out[i] = out[i] * (j->by_row ? j->by_row[i] : 1) - (j->around1 || j->minus1 ? 1 : 0);
         to->encode(&w, 0, out, NULL);
         s = put(r, j->first_part, data, bytes);
     }
@@ -304,7 +305,7 @@ static sr_status write_job(struct run *r, int i) {
     sr_job *j = &q->job[i];
     sr_status s = SR_OK;
     if (j->dropped) return SR_OK;
-    if (j->copy && (j->as_f32 || j->by_row))
+    if (j->copy && (j->as || j->by_row))
         s = write_vector(r, j);
     else if (j->copy)
         s = put(r, j->first_part, j->copy->data, j->copy->bytes);
@@ -443,6 +444,16 @@ static sr_status check_rows(void *ctx, const sr_source *from, const sr_weight *w
                    power > 0 ? error / power : error);
 }
 
+/* Before hours of work: whether the texts of a directory that is made of GGUF say the same. */
+static sr_status check_texts(struct run *r) {
+    sr_file *file = NULL;
+    sr_status s = sr_write_texts(r->q, r->stage, r->err);
+    if (s == SR_OK) s = sr_file_open(r->stage, &(sr_file_options){.no_weights = true}, &file, r->err);
+    if (s == SR_OK) s = sr_hf_check(r->q, file, r->err);
+    sr_file_close(file);
+    return s;
+}
+
 /* Opens what was written: every tensor is there, and three rows of each matrix are near those of the source. */
 static sr_status check_result(struct run *r) {
     const sr_quantizer *q = r->q;
@@ -452,6 +463,7 @@ static sr_status check_result(struct run *r) {
     sr_status s = sr_file_open(q->target.gguf ? r->path[0] : r->stage, &(sr_file_options){0}, &file, r->err);
     if (s == SR_OK) s = sr_qconfig_read(file, &arena, &config, r->err);
     if (s == SR_OK && q->target.gguf && !q->file->gguf) s = sr_gguf_check(q, file, r->err);
+    if (s == SR_OK && q->from_gguf) s = sr_hf_check(q, file, r->err);
     for (int i = 0; i < q->n_parts && s == SR_OK; i++) {
         const sr_part *want = &q->part[i], *got = sr_file_part(file, want->name);
         if (q->target.uqff && q->part_file[i] > 0) continue; /* reads as the parts of other containers do */
@@ -491,6 +503,7 @@ sr_status sr_quantizer_run(sr_quantizer *q, bool resume, sr_err *err) {
     if (sr_path_look(q->result) != SR_PATH_ABSENT && !q->overwrite)
         return sr_fail(r.err, SR_INVALID, "%s exists already; choose another name, or --overwrite it", q->result);
     sr_status s = open_stage(&r, resume);
+    if (s == SR_OK && q->from_gguf) s = check_texts(&r);
     double total = 1, done = 0;
     for (int i = 0; i < q->n_jobs; i++) total += (double)q->job[i].N * (double)q->job[i].K;
     int layer = -1;

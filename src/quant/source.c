@@ -11,12 +11,14 @@ struct rows {
     int experts;
 };
 
-/* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other. */
+/* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other, or back. */
 int64_t sr_job_row(const sr_job *job, int64_t row) {
     if (job->pitch) return row / job->take * job->pitch + job->row0 + row % job->take * job->step;
     if (!job->head_rows) return row;
     const int64_t first = row / job->head_rows * job->head_rows + job->head_rows - job->rot_rows, i = row - first;
-    return i < 0 ? row : first + i / 2 + i % 2 * (job->rot_rows / 2);
+    const int64_t half = job->rot_rows / 2;
+    if (i < 0) return row;
+    return first + (job->to_halves ? i % half * 2 + i / half : i / 2 + i % 2 * half);
 }
 
 void sr_decode_in_order(const sr_weight *w, int64_t row, float *out) {
@@ -41,21 +43,39 @@ static void scale_row(const struct rows *r, int64_t row, float *out) {
     for (int64_t k = 0; k < j->K && (col || by != 1); k++) out[k] *= col ? by * col[k] : by;
 }
 
+static int64_t weave_of(const sr_job *j) {
+    return j->weave[0] + j->weave[1] + j->weave[2];
+}
+
+/* Where a row of the result comes from. */
+static const sr_weight *place_of(const struct rows *r, int64_t row, int64_t *in) {
+    const int64_t each = r->w[0].N, turn = weave_of(r->job);
+    if (turn) {
+        int64_t at = row % turn;
+        int i = 0;
+        for (; at >= r->job->weave[i]; i++) at -= r->job->weave[i];
+        *in = row / turn * r->job->weave[i] + at;
+        return &r->w[i];
+    }
+    row = sr_job_row(r->job, row);
+    *in = row % each;
+    return &r->w[row / each];
+}
+
 static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     const struct rows *r = ctx;
-    const int64_t each = r->w[0].N, K = r->w[0].K;
-    for (int64_t i = 0; i < n; i++, out += K) {
-        const int64_t row = sr_job_row(r->job, row0 + i);
-        const sr_weight *w = &r->w[row / each];
-        sr_decode_in_order(w, row % each, out);
+    for (int64_t i = 0; i < n; i++, out += r->w[0].K) {
+        int64_t row;
+        const sr_weight *w = place_of(r, row0 + i, &row);
+        sr_decode_in_order(w, row, out);
         scale_row(r, row0 + i, out);
     }
 }
 /* Of rows that are unpacked to codes: one scale for all the columns asked for. */
 static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low) {
     const struct rows *r = ctx;
-    const int64_t from = sr_job_row(r->job, row), each = r->w[0].N;
-    const sr_weight *w = &r->w[from / each];
+    int64_t from;
+    const sr_weight *w = place_of(r, row, &from);
     const int64_t step = w->group > w->fmt->block ? w->group : w->fmt->block;
     int8_t code[SR_KC];
     float scales[SR_MAX_GROUPS], mins[SR_MAX_GROUPS] = {0};
@@ -64,7 +84,7 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
     const int64_t first = k0 / step * step, end = (k0 + n + step - 1) / step * step;
     const int64_t cols = (end < w->K ? end : w->K) - first;
     if (cols > SR_KC) return false;
-    w->fmt->unpack(w, from % each, first, cols, code, scales, mins);
+    w->fmt->unpack(w, from, first, cols, code, scales, mins);
     const int64_t g0 = (k0 - first) / w->group, g1 = (k0 + n - 1 - first) / w->group;
     for (int64_t g = g0 + 1; g <= g1; g++)
         if (scales[g] != scales[g0] || (w->fmt->has_min && mins[g] != mins[g0])) return false;
@@ -92,10 +112,11 @@ sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, v
     sr_arena arena = {0};
     struct rows rows = {job, calloc((size_t)job->n_from, sizeof *rows.w), sr_job_experts(q, job)};
     sr_status s = rows.w ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to open %s", job->module);
-    const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, each = all / job->n_from;
+    const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, turns = weave_of(job);
     for (int i = 0; i < job->n_from && s == SR_OK; i++) {
         s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, &rows.w[i], err);
-        if (s == SR_OK && job->turn.n) s = turn(q, job, &rows.w[i], &arena, err);
+        const int64_t each = turns ? job->N / turns * job->weave[i] : all / job->n_from;
+        if (s == SR_OK && job->turn.n && (i == 0 || !turns)) s = turn(q, job, &rows.w[i], &arena, err);
         if (s == SR_OK && (rows.w[i].N != each || rows.w[i].K != job->K))
             s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i],
                         (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)job->K);

@@ -242,65 +242,15 @@ sr_status sr_gguf_values(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- tensors */
 
-static bool is_norm(sr_role role) {
-    switch (role) {
-    case SR_OUT_NORM:
-    case SR_ATTN_NORM:
-    case SR_Q_A_NORM:
-    case SR_KV_A_NORM:
-    case SR_Q_NORM:
-    case SR_K_NORM:
-    case SR_ATTN_POST_NORM:
-    case SR_FFN_NORM:
-    case SR_FFN_POST_NORM:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static sr_status cannot(const sr_quantizer *q, const char *what, sr_err *err) {
     return sr_fail(err, SR_UNSUPPORTED, "%s: %s is not converted to GGUF yet (%s)", q->file->path, what, q->arch->name);
-}
-
-static char *named(sr_quantizer *q, sr_role role, int layer, const char *suffix, sr_err *err) {
-    const sr_naming gguf = {q->arch, true, "", ""};
-    char name[SR_NAME];
-    if (!sr_name_full(&gguf, role, layer, suffix, name)) {
-        sr_fail(err, SR_UNSUPPORTED, "GGUF has no name for a tensor of %s", q->arch->name);
-        return NULL;
-    }
-    char *copy = sr_arena_strndup(&q->arena, name, strlen(name));
-    if (!copy) sr_fail(err, SR_NOMEM, "no memory for a name");
-    return copy;
-}
-
-static sr_status add_job(sr_quantizer *q, const sr_job *j, sr_err *err) {
-    sr_job *to = &q->job[q->n_jobs];
-    *to = *j;
-    to->module = named(q, j->role, j->layer, j->copy ? ".bias" : "", err);
-    q->n_jobs += to->module != NULL;
-    return err->code;
-}
-
-/* Rows row0, row0 + step, ... of each `pitch`, as a matrix of their own. */
-static sr_status add_rows(sr_quantizer *q, const sr_job *j, sr_role role, int64_t pitch, int64_t take, int64_t row0,
-                          int step, sr_err *err) {
-    sr_job part = *j;
-    part.role = role;
-    part.pitch = pitch;
-    part.take = take;
-    part.row0 = row0;
-    part.step = step;
-    part.N = j->N / pitch * take;
-    return add_job(q, &part, err);
 }
 
 /* Gate and up, which are one behind the other or in turns. n: of each. */
 static sr_status add_halves(sr_quantizer *q, const sr_job *j, sr_role gate, sr_role up, int64_t n, sr_err *err) {
     const bool turns = q->h.act == SR_ACT_SWIGLU_PAIRS;
-    sr_status s = add_rows(q, j, gate, 2 * n, n, 0, turns ? 2 : 1, err);
-    return s == SR_OK ? add_rows(q, j, up, 2 * n, n, turns ? 1 : n, turns ? 2 : 1, err) : s;
+    sr_status s = sr_job_add_rows(q, j, gate, 2 * n, n, 0, turns ? 2 : 1, err);
+    return s == SR_OK ? sr_job_add_rows(q, j, up, 2 * n, n, turns ? 1 : n, turns ? 2 : 1, err) : s;
 }
 
 /* What a head makes keys and values of, in one matrix: two stacks, keys turned around. */
@@ -313,10 +263,10 @@ static sr_status add_heads(sr_quantizer *q, const sr_job *j, sr_err *err) {
     k.turn.pitch = l->d_nope + l->d_v;
     k.turn.rows = k.K = l->d_nope;
     k.N = (int64_t)q->h.n_head * l->rank;
-    sr_status s = add_job(q, &k, err);
+    sr_status s = sr_job_add(q, &k, err);
     k = *j;
     k.stack = q->h.n_head;
-    return s == SR_OK ? add_rows(q, &k, SR_V_B, l->d_nope + l->d_v, l->d_v, l->d_nope, 1, err) : s;
+    return s == SR_OK ? sr_job_add_rows(q, &k, SR_V_B, l->d_nope + l->d_v, l->d_v, l->d_nope, 1, err) : s;
 }
 
 /* A stack whose rows are columns, or one of the packed kind, which is as it should be. */
@@ -349,7 +299,7 @@ static sr_status matrix_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     if (j->role == SR_SHARED_GATE_UP) return add_halves(q, j, SR_SHARED_GATE, SR_SHARED_UP, q->h.d_shared, err);
     if (j->role == SR_KV_B) return add_heads(q, j, err);
     if (j->role == SR_K_B || j->role == SR_V_B) j->stack = q->h.n_head;
-    return add_job(q, j, err);
+    return sr_job_add(q, j, err);
 }
 
 /* Vectors and routers are f32 there. */
@@ -373,14 +323,14 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     if (suffix[0] && strcmp(suffix, ".weight") && strcmp(suffix, ".bias")) return SR_OK; /* of how it was packed */
     const bool plain = sr_format_by_name(j->copy->type->name) && sr_format_by_name(j->copy->type->name)->block == 1;
     if (!plain) return cannot(q, j->module, err);
-    j->as_f32 = true;
+    j->as = "f32";
     j->role = role;
     j->layer = layer;
     sr_status s = pair_rows(q, j, err);
     if (s != SR_OK) return s;
     if (role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
-    j->plus1 = is_norm(role) && q->arch->norm_plus1 && strcmp(suffix, ".weight") == 0;
-    j->module = named(q, role, layer, suffix, err);
+    j->plus1 = sr_is_norm(role) && q->arch->norm_plus1 && strcmp(suffix, ".weight") == 0;
+    j->module = sr_job_name(q, role, layer, -1, suffix, err);
     if (!j->module) return err->code;
     q->job[q->n_jobs++] = *j;
     return SR_OK;
@@ -441,57 +391,16 @@ sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- the check */
 
-static bool near(double a, double b) {
-    return fabs(a - b) <= 1e-6 * (fabs(a) + fabs(b));
-}
-
 sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err) {
     const sr_arch *arch;
-    const sr_hparams *h = &q->h;
     sr_hparams g;
     sr_arena arena = {0};
-    const char *what = NULL;
     sr_status s = sr_arch_find(file, &arch, err);
     if (s == SR_OK) s = sr_arch_read(file, arch, &arena, &g, err);
-    if (s == SR_OK) {
-        if (g.n_layer != h->n_layer || g.d_model != h->d_model || g.n_vocab != h->n_vocab) what = "sizes";
-        if (g.head_dim != h->head_dim || g.n_rot != h->n_rot || g.n_head != h->n_head || g.n_kv_head != h->n_kv_head)
-            what = "heads";
-        if (g.d_expert != h->d_expert || g.d_shared != h->d_shared || g.gating.n != h->gating.n ||
-            g.gating.used != h->gating.used || g.gating.kind != h->gating.kind || g.gating.norm != h->gating.norm ||
-            !near(g.gating.scale, h->gating.scale))
-            what = "experts";
-        if (g.latent.rank != h->latent.rank || g.latent.q_rank != h->latent.q_rank || g.latent.d_v != h->latent.d_v ||
-            g.latent.d_nope != h->latent.d_nope || !near(g.latent.mscale, h->latent.mscale))
-            what = "latents";
-        const bool pairs = h->act == SR_ACT_SWIGLU_PAIRS; /* apart there */
-        if (g.act != (pairs ? SR_ACT_SWIGLU : h->act) || g.tied != h->tied || !near(g.eps, h->eps))
-            what = "activation, norm or head";
-        if (!near(g.attn_scale, h->attn_scale) || !near(g.attn_cap, h->attn_cap) || !near(g.logit_cap, h->logit_cap) ||
-            !near(g.embed_scale, h->embed_scale) || !near(g.residual_scale, h->residual_scale) ||
-            !near(g.logit_scale, h->logit_scale) || !near(g.stretch, h->stretch))
-            what = "scales";
-        for (int i = 0; i < h->n_layer && i < g.n_layer; i++)
-            if (g.kind[i].n_head != h->kind[i].n_head || g.kind[i].n_kv_head != h->kind[i].n_kv_head ||
-                g.kind[i].d_ff != h->kind[i].d_ff || g.kind[i].sparse != h->kind[i].sparse ||
-                g.kind[i].window != h->kind[i].window || g.kind[i].rope != h->kind[i].rope)
-                what = "layers";
-        for (int i = 0; i < h->n_rotation; i++) {
-            const sr_rotation *a = &g.rotation[i < g.n_rotation ? i : 0], *b = &h->rotation[i];
-            const bool tensor = b->scaling == SR_SCALE_LLAMA3;
-            const bool yarn = b->scaling == SR_SCALE_YARN;
-            if (yarn && (a->truncate != b->truncate || !near(a->beta_fast, b->beta_fast) ||
-                         !near(a->beta_slow, b->beta_slow) || a->orig_ctx != b->orig_ctx))
-                what = "rotation";
-            if (!near(a->theta, b->theta) || (!tensor && a->scaling != b->scaling) ||
-                (!tensor && (!near(a->factor, b->factor) || !near(a->mscale[0], b->mscale[0]))))
-                what = "rotation";
-        }
-        if (what)
-            s = sr_fail(err, SR_UNSUPPORTED,
-                        "%s: GGUF's metadata cannot say what this model's %s are; nothing was written", q->file->path,
-                        what);
-    }
+    const char *what = s == SR_OK ? sr_hparams_differ(&q->h, &g) : NULL;
+    if (what)
+        s = sr_fail(err, SR_UNSUPPORTED, "%s: GGUF's metadata cannot say what this model's %s are; nothing was written",
+                    q->file->path, what);
     sr_arena_free(&arena);
     return s;
 }

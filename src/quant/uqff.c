@@ -172,7 +172,7 @@ static sr_status set_version(sr_quantizer *q, int i, const char *key, uint32_t v
 
 sr_status sr_uqff_jobs(sr_quantizer *q, sr_err *err) {
     enum { VERSION = 3 };
-    sr_status s = sr_stack_experts(q, err);
+    sr_status s = q->from_gguf ? SR_OK : sr_stack_experts(q, err); /* there they are stacks already */
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++)
         if (q->job[i].role == SR_EXPERTS_GATE_UP || (q->job[i].stack > 1 && q->arch->turned_experts))
             s = sr_fail(err, SR_UNSUPPORTED, "%s: stacks of experts like %s are not converted to UQFF yet (%s)",

@@ -2,7 +2,7 @@
 #include "quant/quant.h"
 
 const sr_format *sr_job_vector_format(const sr_job *j) {
-    return sr_format_by_name(j->as_f32 ? "f32" : j->copy->type->name);
+    return sr_format_by_name(j->as ? j->as : j->copy->type->name);
 }
 
 int64_t sr_job_elements(const sr_job *j) {
@@ -30,11 +30,11 @@ float sr_job_stored(const sr_job *j, float v) {
     const sr_format *fmt = sr_job_vector_format(j);
     uint8_t data[8];
     sr_weight w = {.fmt = fmt, .N = 1, .K = 1};
-    const float x = v - (j->around1 ? 1 : 0);
+    const float less = j->around1 || j->minus1 ? 1 : 0, x = v - less;
     float out;
     w.plane[0].data = data;
     w.plane[0].stride = w.plane[0].bytes = sizeof data;
     fmt->encode(&w, 0, &x, NULL);
     fmt->decode(&w, 0, 0, 1, &out);
-    return out + (j->around1 ? 1 : 0);
+    return out + less;
 }

@@ -466,6 +466,12 @@ sr_status sr_load_frame(sr_loader *l, bool add_bos, bool add_eos) {
 
 /* ---------------------------------------------------------------- small things */
 
+bool sr_is_byte_level(const sr_tokenizer *t) {
+    for (int i = 0; i < t->pre_tokenizers.n; i++)
+        if (t->pre_tokenizers.v[i].kind == SR_STAGE_BYTES) return true;
+    return false;
+}
+
 int sr_byte_token(const char *s, size_t n) {
     if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>') return -1;
     int high = hex_digit(s[3]), low = hex_digit(s[4]);

@@ -121,6 +121,8 @@ sr_status sr_load_frame(sr_loader *l, bool add_bos, bool add_eos);
 sr_status sr_load_split(sr_loader *l, const char *name, size_t n, bool *add_bos);
 /* The name of a split that is the tokenizer's own, *n bytes; NULL: there is none. */
 const char *sr_split_called(const sr_tokenizer *t, size_t *n);
+/* Whether its pieces are spelled in GPT-2's alphabet of bytes. */
+bool sr_is_byte_level(const sr_tokenizer *t);
 /* Value of "<0xHH>", -1 when the text is not exactly that. */
 int sr_byte_token(const char *text, size_t n);
 /* Fills byte_id from the pieces called <0xHH>. */

@@ -655,6 +655,11 @@ bool sr_regex_is(const sr_regex *re, const char *pattern) {
     return re->code && re->n == strlen(pattern) && !memcmp(re->pattern, pattern, re->n);
 }
 
+const char *sr_regex_pattern(const sr_regex *re, bool *literal) {
+    *literal = !re->code;
+    return re->pattern;
+}
+
 static bool start(sr_scan *scan) {
     if (scan->started) return true;
     scan->match = pcre2_match_data_create(1, NULL);

@@ -29,6 +29,8 @@ sr_status sr_regex_compile_scripts(sr_regex **re, sr_err *err);
 void sr_regex_free(sr_regex *re);
 /* Whether it was compiled from this text. */
 bool sr_regex_is(const sr_regex *re, const char *pattern);
+/* That text, zero-terminated; *literal: it stands for itself. */
+const char *sr_regex_pattern(const sr_regex *re, bool *literal);
 /* What \w stands for in these patterns. */
 bool sr_regex_is_word(uint32_t cp);
 

@@ -32,6 +32,16 @@ typedef struct sr_gguf_vocab {
 sr_status sr_tokenizer_to_gguf(const sr_tokenizer *tokenizer, int32_t n_vocab, sr_gguf_vocab *vocab, sr_err *err);
 void sr_gguf_vocab_free(sr_gguf_vocab *vocab);
 
+/* What tokenizer.json holds, and what stands beside it in tokenizer_config.json. */
+typedef struct sr_json_vocab {
+    sr_buffer text;        /* of tokenizer.json */
+    int32_t bos, eos, unk; /* -1: none */
+    bool add_bos, add_eos;
+} sr_json_vocab;
+/* SR_UNSUPPORTED: a kind of tokenizer that is not written. */
+sr_status sr_tokenizer_to_json(const sr_tokenizer *tokenizer, sr_json_vocab *vocab, sr_err *err);
+void sr_json_vocab_free(sr_json_vocab *vocab);
+
 /* Sampling on a caller's logits; see sr_sampler_* in sirocco.h for the options and their order. */
 
 #endif

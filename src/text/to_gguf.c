@@ -4,22 +4,6 @@
 
 #include "text/load.h"
 
-/* Merges by rank. */
-static int by_rank(const void *a, const void *b) {
-    const sr_merge *x = a, *y = b;
-    return (x->rank > y->rank) - (x->rank < y->rank);
-}
-
-static sr_merge *sorted_merges(const sr_tokenizer *t, size_t *n) {
-    *n = 0;
-    if (!t->merges.slot) return NULL;
-    sr_merge *m = malloc(((size_t)t->merges.mask + 1) * sizeof *m);
-    for (size_t i = 0; m && i <= t->merges.mask; i++)
-        if (t->merges.slot[i].pair != UINT64_MAX) m[(*n)++] = t->merges.slot[i];
-    if (m) qsort(m, *n, sizeof *m, by_rank);
-    return m;
-}
-
 static void put_text(sr_buffer *b, const char *text, size_t n) {
     sr_buffer_uint(b, n, 8);
     sr_buffer_add(b, text, n);
@@ -97,22 +81,17 @@ static bool has_space_prefix(const sr_tokenizer *t) {
     return false;
 }
 
-static bool is_byte_level(const sr_tokenizer *t) {
-    for (int i = 0; i < t->pre_tokenizers.n; i++)
-        if (t->pre_tokenizers.v[i].kind == SR_STAGE_BYTES) return true;
-    return false;
-}
-
 sr_status sr_tokenizer_to_gguf(const sr_tokenizer *t, int32_t n_vocab, sr_gguf_vocab *v, sr_err *err) {
     *v = (sr_gguf_vocab){.n = n_vocab, .bos = t->bos, .eos = t->eos, .unk = t->unk};
-    const bool spm = t->encode == sr_spm || (t->encode == sr_bpe && t->byte_fallback && !is_byte_level(t));
+    const bool spm = t->encode == sr_spm || (t->encode == sr_bpe && t->byte_fallback && !sr_is_byte_level(t));
     const bool bpe = t->encode == sr_bpe && !spm;
     if (!spm && !bpe && t->encode != sr_unigram)
         return sr_fail(err, SR_UNSUPPORTED,
                        "its tokenizer is of a kind that is not written to GGUF yet: byte pair "
                        "encoding, SentencePiece and Unigram are");
     size_t n_merges;
-    sr_merge *m = sorted_merges(t, &n_merges);
+    sr_merge *m = sr_merges_sorted(&t->merges, &n_merges);
+    if (!m && n_merges) return sr_fail(err, SR_NOMEM, "no memory for %zu merges", n_merges);
     v->model = bpe ? "gpt2" : spm ? "llama" : "t5";
     put_tokens(t, n_vocab, !bpe, v);
     if (bpe) {

@@ -100,6 +100,22 @@ void sr_merges_add(sr_merges *m, const sr_merge *merge, bool replace) {
     }
 }
 
+static int by_rank(const void *a, const void *b) {
+    const sr_merge *x = a, *y = b;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+sr_merge *sr_merges_sorted(const sr_merges *m, size_t *n) {
+    *n = 0;
+    for (size_t i = 0; m->slot && i <= m->mask; i++) *n += m->slot[i].pair != UINT64_MAX;
+    sr_merge *out = *n ? malloc(*n * sizeof *out) : NULL;
+    if (!out) return NULL;
+    for (size_t i = 0, at = 0; i <= m->mask; i++)
+        if (m->slot[i].pair != UINT64_MAX) out[at++] = m->slot[i];
+    qsort(out, *n, sizeof *out, by_rank);
+    return out;
+}
+
 /* Tables for so many nodes, a power of two; that of edges stays at most half full. */
 static bool resize(sr_trie *t, uint32_t cap) {
     int32_t *value = cap > 2 * (uint32_t)SR_TRIE_MAX ? NULL : realloc(t->value, cap * sizeof *value);

@@ -65,6 +65,8 @@ static inline int32_t sr_vocab_find(const sr_vocab *v, const char *text, size_t 
 bool sr_merges_init(sr_merges *m, size_t n, sr_arena *a);
 /* A pair that is there already is overwritten when `replace`. */
 void sr_merges_add(sr_merges *m, const sr_merge *merge, bool replace);
+/* All of them by rank, owned by the caller; NULL when there are none, or no memory (then *n is not 0). */
+sr_merge *sr_merges_sorted(const sr_merges *m, size_t *n);
 
 static inline uint64_t sr_mix(uint64_t a, uint64_t b) {
     uint64_t h = (a ^ b) * 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio, odd */

@@ -1,0 +1,329 @@
+/* GGUF files become Hugging Face directories: what was made of a directory comes back to the bit, with the same logits
+ * and tokens; or a refusal says why. */
+#include "support.h"
+
+#include <math.h>
+
+#include "arch/arch.h"
+#include "base/path.h"
+#include "text/text.h"
+#include "tokenizer_vectors.h"
+
+enum { T = 24, MOST = 160 };
+#define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
+
+static sr_status convert(const char *from, const char *to, const char *target, sr_err *err) {
+    sr_quantizer *q = NULL;
+    *err = (sr_err){0};
+    sr_status s =
+        sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
+    if (s == SR_OK) s = sr_quantizer_run(q, false, err);
+    sr_quantizer_free(q);
+    return s;
+}
+static void converts(const char *from, const char *to, const char *target) {
+    sr_err err;
+    if (convert(from, to, target, &err) != SR_OK) fail_msg("%s to %s: %s", from, target, err.msg);
+}
+
+struct list {
+    char name[MOST][64];
+    int n;
+};
+static bool add_name(void *ctx, const char *name) {
+    struct list *l = ctx;
+    if (l->n < MOST && strlen(name) < sizeof l->name[0]) strcpy(l->name[l->n++], name);
+    return true;
+}
+
+/* Every tensor of a is in b, and the other way round: name, type, shape, bytes. */
+static void same_tensors(const char *name, const char *path_a, const char *path_b) {
+    sr_file *a, *b;
+    OK(sr_file_open(path_a, NULL, &a, e_));
+    OK(sr_file_open(path_b, NULL, &b, e_));
+    for (int i = 0; i < a->n_parts; i++) {
+        const sr_part *x = &a->part[i], *y = sr_file_part(b, x->name);
+        if (!y) fail_msg("%s: %s is missing", name, x->name);
+        if (x->type != y->type) fail_msg("%s: %s is %s, was %s", name, x->name, y->type->name, x->type->name);
+        if (x->n_dims != y->n_dims || memcmp(x->shape, y->shape, sizeof *x->shape * (size_t)x->n_dims) != 0)
+            fail_msg("%s: %s has another shape", name, x->name);
+        if (memcmp(x->data, y->data, (size_t)x->bytes) != 0) fail_msg("%s: %s has other bytes", name, x->name);
+    }
+    for (int i = 0; i < b->n_parts; i++)
+        if (!sr_file_part(a, b->part[i].name)) fail_msg("%s: %s is new", name, b->part[i].name);
+    sr_file_close(a);
+    sr_file_close(b);
+}
+
+static void same_logits(const char *name, const char *a, const char *b, float within) {
+    int32_t ids[T], V, V_got;
+    sr_file *file;
+    const sr_arch *arch;
+    sr_hparams h;
+    sr_arena arena = {0};
+    OK(sr_file_open(b, NULL, &file, e_)); /* a directory says how many tokens there are */
+    OK(sr_arch_find(file, &arch, e_));
+    OK(sr_arch_read(file, arch, &arena, &h, e_));
+    for (int i = 0; i < T; i++) ids[i] = (i * 37 + 5) % h.n_vocab;
+    sr_arena_free(&arena);
+    sr_file_close(file);
+    float *want = logits_of(a, ids, T, &V), *got = logits_of(b, ids, T, &V_got);
+    assert_int_equal(V, V_got);
+    for (int k = 0; k < T * V; k++)
+        if (!(fabsf(want[k] - got[k]) <= within))
+            fail_msg("%s: logit %d at %d is %g, was %g", name, k % V, k / V, (double)got[k], (double)want[k]);
+    free(want), free(got);
+}
+
+static bool has(const char *dir, const char *name, const char *tail) {
+    char path[512];
+    snprintf(path, sizeof path, "%s%s%s", dir, name, tail);
+    return sr_path_look(path) == SR_PATH_FILE;
+}
+
+/* Families whose GGUF a directory's class cannot be made of yet, and what GGUF itself cannot hold. */
+static const struct {
+    const char *name, *why;
+} refused[] = {{"gpt_oss", "turned around"}, {"gpt_oss_whole", "turned around"}, {"by_layer", "layers"}};
+
+static const char *refusal(const char *name) {
+    for (size_t r = 0; r < sizeof refused / sizeof *refused; r++)
+        if (strcmp(refused[r].name, name) == 0) return refused[r].why;
+    return NULL;
+}
+
+static bool is_f32(const char *dir) {
+    sr_file *f;
+    OK(sr_file_open(dir, NULL, &f, e_));
+    const bool is = strcmp(f->part[0].type->name, "f32") == 0;
+    sr_file_close(f);
+    return is;
+}
+
+static void directories_come_back_from_gguf(void **state) {
+    struct list all = {.n = 0};
+    int n = 0;
+    assert_int_equal(sr_path_list(TINY, add_name, &all, NULL), SR_OK);
+    for (int i = 0; i < all.n; i++) {
+        const char *name = all.name[i];
+        char from[512];
+        if (!has(TINY, name, "/config.json") || !has(TINY, name, ".gguf") || refusal(name)) continue;
+        snprintf(from, sizeof from, "%s%s", TINY, name);
+        const bool f32 = is_f32(from);
+        converts(from, in(*state, "middle.gguf"), f32 ? "gguf:f32" : "gguf:bf16");
+        converts(in(*state, "middle.gguf"), in(*state, "back"), f32 ? "f32" : "bf16");
+        same_tensors(name, from, in(*state, "back"));
+        same_logits(name, from, in(*state, "back"), 1e-6f);
+        n++;
+    }
+    assert_true(n > 25);
+}
+
+/* Those that were written by another hand, with keys and tensors as older converters have them. */
+static void files_of_every_family_keep_their_logits(void **state) {
+    struct list all = {.n = 0};
+    int n = 0, n_refused = 0;
+    assert_int_equal(sr_path_list(TINY, add_name, &all, NULL), SR_OK);
+    for (int i = 0; i < all.n; i++) {
+        char from[512], name[64];
+        const size_t len = strlen(all.name[i]);
+        sr_err err;
+        if (len < 6 || strcmp(all.name[i] + len - 5, ".gguf") != 0) continue;
+        snprintf(name, sizeof name, "%.*s", (int)len - 5, all.name[i]);
+        snprintf(from, sizeof from, "%s%s", TINY, all.name[i]);
+        remove_tree(in(*state, "made"));
+        sr_status s = convert(from, in(*state, "made"), "f32", &err);
+        if (refusal(name)) {
+            check_error(name, s, &err, SR_UNSUPPORTED, refusal(name), NULL);
+            assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
+            n_refused++;
+            continue;
+        }
+        if (s != SR_OK) fail_msg("%s: %s", name, err.msg);
+        same_logits(name, from, in(*state, "made"), 2e-5f); /* of about 2: sums change their order */
+        n++;
+    }
+    assert_true(n > 28);
+    assert_int_equal(n_refused, (int)(sizeof refused / sizeof *refused));
+}
+
+/* ---------------------------------------------------------------- tokenizers */
+
+/* Every text of the vectors becomes the same tokens, and they the same text. */
+static void same_tokens(const char *name, const sr_tokenizer *a, const sr_tokenizer *b) {
+    struct texts texts = read_texts();
+    assert_int_equal(sr_tokenizer_bos(a), sr_tokenizer_bos(b));
+    assert_int_equal(sr_tokenizer_eos(a), sr_tokenizer_eos(b));
+    assert_int_equal(sr_tokenizer_adds_bos(a), sr_tokenizer_adds_bos(b));
+    for (int32_t id = 0; id < sr_tokenizer_n_vocab(a); id++) {
+        assert_int_equal(sr_token_is_special(a, id), sr_token_is_special(b, id));
+        assert_int_equal(sr_tokenizer_is_end(a, id), sr_tokenizer_is_end(b, id));
+    }
+    for (size_t i = 0; i < texts.n; i++)
+        for (unsigned flags = 0; flags < 2; flags++) {
+            const unsigned f = flags ? SR_TOKENIZE_NO_SPECIAL : 0;
+            struct ids want = tokenize(a, texts.v[i].s, texts.v[i].n, f), got = tokenize(b, texts.v[i].s, texts.v[i].n, f);
+            check_ids(name, texts.v[i], got, want.v, want.n);
+            struct text plain = decode(a, want.v, want.n), again = decode(b, got.v, got.n);
+            check_text(name, got.v, got.n, again, plain.s, plain.n);
+            free(plain.s), free(again.s), free(want.v), free(got.v);
+        }
+    free_texts(&texts);
+}
+
+static void put_ends(const sr_tokenizer *t, struct bytes *b) {
+    char number[16];
+    put(b, "{\"eos_token_id\": [-1", 19);
+    for (int32_t id = 0; id < sr_tokenizer_n_vocab(t); id++)
+        if (sr_tokenizer_is_end(t, id)) put(b, number, (size_t)snprintf(number, sizeof number, ", %d", id));
+    put(b, "]}", 2);
+}
+
+static void tokenizers_divide_texts_as_gguf_does(void **state) {
+    static const char *const kept[] = {"pre-deepseek-coder", "pre-deepseek-llm",   "pre-deepseek-v3", "pre-default",
+                                       "pre-falcon",         "pre-gpt-2",          "pre-gpt-4o",      "pre-llama-bpe",
+                                       "pre-qwen2",          "pre-starcoder",      "pre-tekken",      "spm",
+                                       "spm_naive",          "spm_naive_no_prefix"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        char path[64], text[256];
+        struct bytes ends = {0};
+        sr_json_vocab v;
+        snprintf(path, sizeof path, "%s.gguf", kept[i]);
+        sr_tokenizer *a = open_tokenizer(path), *b;
+        OK(sr_tokenizer_to_json(a, &v, e_));
+        write_file(in(*state, "tokenizer.json"), v.text.at, v.text.n);
+        const int n =
+            snprintf(text, sizeof text, "{\"add_bos_token\": %s, \"add_eos_token\": %s", v.add_bos ? "true" : "false",
+                     v.add_eos ? "true" : "false");
+        char *at = text + n;
+        if (v.bos >= 0) at += sprintf(at, ", \"bos_token\": \"%s\"", sr_token_piece(a, v.bos));
+        if (v.eos >= 0) at += sprintf(at, ", \"eos_token\": \"%s\"", sr_token_piece(a, v.eos));
+        sprintf(at, "}");
+        write_text(in(*state, "tokenizer_config.json"), text);
+        put_ends(a, &ends);
+        write_file(in(*state, "generation_config.json"), ends.data, ends.n);
+        OK(sr_tokenizer_open(*state, &b, e_));
+        same_tokens(kept[i], a, b);
+        drop(&ends);
+        sr_json_vocab_free(&v);
+        sr_tokenizer_free(a), sr_tokenizer_free(b);
+    }
+}
+
+static void other_kinds_of_tokenizers_are_refused(void **state) {
+    static const char *const names[] = {"bert.gguf", "gemma4.gguf", "rwkv.gguf"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        sr_json_vocab v;
+        sr_err err = {0};
+        sr_tokenizer *t = open_tokenizer(names[i]);
+        sr_status s = sr_tokenizer_to_json(t, &v, &err);
+        check_error(names[i], s, &err, SR_UNSUPPORTED, "tokenizer.json", "SentencePiece", NULL);
+        sr_tokenizer_free(t);
+    }
+}
+
+/* ---------------------------------------------------------------- the bundled model */
+
+static void the_bundled_model_comes_back(void **state) {
+    static const char model[] = SR_SOURCE_DIR "/models/story-6m";
+    sr_tokenizer *a, *b;
+    size_t n;
+    converts(model, in(*state, "story.gguf"), "gguf:bf16");
+    converts(in(*state, "story.gguf"), in(*state, "story"), "bf16");
+    same_tensors("story", model, in(*state, "story"));
+    same_logits("story", model, in(*state, "story"), 0);
+    OK(sr_tokenizer_open(model, &a, e_));
+    OK(sr_tokenizer_open(in(*state, "story"), &b, e_));
+    same_tokens("story", a, b);
+    char *text = read_all(SR_SOURCE_DIR "/tests/data/heldout-100k.txt", &n);
+    struct ids want = tokenize(a, text, n, 0), got = tokenize(b, text, n, 0);
+    check_ids("story", (struct text){text, 20}, got, want.v, want.n);
+    free(want.v), free(got.v), free(text);
+    sr_tokenizer_free(a), sr_tokenizer_free(b);
+}
+
+/* Blocks whose codes and scales the other format can hold: not a bit changes. */
+static void what_can_be_held_is_not_rounded_again(void **state) {
+    static const struct {
+        const char *from, *to, *type;
+    } pairs[] = {{"gguf:q4_0", "gptq:4,group=32", "q4_0"},
+                 {"gguf:q4_0", "compressed-tensors:w4a16,group=32", "q4_0"},
+                 {"gguf:q4_1", "mlx:4,group=32", "q4_1"},
+                 {"gguf:q8_0", "gptq:8,group=32", "q8_0"},
+                 {"gguf:q4_0", "uqff:q4_0", "q4_0"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        sr_quantizer *q;
+        sr_quantize_tensor t;
+        int exact = 0;
+        converts(SR_SOURCE_DIR "/models/story-6m", in(*state, "middle.gguf"), pairs[i].from);
+        const sr_quantize_options options = {.to = pairs[i].to, .overwrite = true};
+        OK(sr_quantizer_plan(in(*state, "middle.gguf"), in(*state, "made"), &options, &q, e_));
+        OK(sr_quantizer_run(q, false, e_));
+        for (int k = 0; sr_quantizer_tensor(q, k, &t); k++) {
+            if (strcmp(t.from, pairs[i].type) != 0 || !t.to || t.N == 4096) continue; /* the embedding is finer */
+            if (t.error != 0) fail_msg("%s to %s: %s has the error %g", pairs[i].from, pairs[i].to, t.name, t.error);
+            exact++;
+        }
+        sr_quantizer_free(q);
+        assert_int_equal(exact, 42);
+        remove_tree(in(*state, "made"));
+    }
+}
+
+/* Experts are matrices of their own again in every format, and one stack in UQFF. */
+static void experts_are_divided(void **state) {
+    static const struct {
+        const char *from, *to;
+        float within;
+    } pairs[] = {{"qwen3_moe", "mlx:8,group=16", 0.2f},
+                 {"mixtral", "fp8", 0.4f},
+                 {"mixtral_by_expert", "bf16", 2e-5f},
+                 {"qwen3_moe", "uqff:q8_0", 0.2f},
+                 {"mixtral_by_expert", "uqff:q8_0", 0.2f},
+                 {"deepseek_v3", "uqff:q8_0", 0.4f}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char from[512];
+        snprintf(from, sizeof from, "%s%s.gguf", TINY, pairs[i].from);
+        converts(from, in(*state, "made"), pairs[i].to);
+        same_logits(pairs[i].from, from, in(*state, "made"), pairs[i].within);
+        remove_tree(in(*state, "made"));
+    }
+}
+
+/* ---------------------------------------------------------------- */
+
+/* A file of tests/vectors/tiny with the first float of a tensor changed. */
+static void rotations_that_no_numbers_give_are_refused(void **state) {
+    sr_file *f;
+    size_t n;
+    sr_err err;
+    char *data = read_all(TINY "llama.gguf", &n);
+    const float odd = 1.37f;
+    OK(sr_file_open(TINY "llama.gguf", NULL, &f, e_));
+    const sr_part *p = sr_file_part(f, "rope_freqs.weight");
+    assert_non_null(p);
+    memcpy(data + (p->data - f->shard[0].map.data) + 2 * sizeof odd, &odd, sizeof odd);
+    sr_file_close(f);
+    write_file(in(*state, "odd.gguf"), data, n);
+    free(data);
+    sr_status s = convert(in(*state, "odd.gguf"), in(*state, "made"), "bf16", &err);
+    check_error("odd", s, &err, SR_UNSUPPORTED, "rope_freqs.weight", "Llama 3", "nothing was written", NULL);
+    assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(directories_come_back_from_gguf),
+        TEST(files_of_every_family_keep_their_logits),
+        TEST(tokenizers_divide_texts_as_gguf_does),
+        cmocka_unit_test(other_kinds_of_tokenizers_are_refused),
+        TEST(the_bundled_model_comes_back),
+        TEST(what_can_be_held_is_not_rounded_again),
+        TEST(experts_are_divided),
+        TEST(rotations_that_no_numbers_give_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
