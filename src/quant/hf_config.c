@@ -209,13 +209,12 @@ static sr_status put_rotation(const sr_quantizer *q, sr_buffer *config, sr_err *
         put_real(b, "llama_4_scaling_beta", h->stretch);
     } else
         put_real(config, "rope_theta", t->theta);
-    const bool any = own.n > 1;
-    sr_buffer_text(b, "}");
     put_key(config, new_object ? "rope_parameters" : "rope_scaling");
-    if (any)
-        sr_buffer_add(config, own.at, own.n);
-    else
-        sr_buffer_text(config, "null");
+    for (size_t i = 0; i < own.n && own.n > 1; i++) { /* one level deeper */
+        sr_buffer_add(config, own.at + i, 1);
+        if (own.at[i] == '\n') sr_buffer_text(config, "  ");
+    }
+    sr_buffer_text(config, own.n > 1 ? "\n  }" : "null");
     config->failed = config->failed || own.failed;
     sr_buffer_free(&own);
     if (q->arch->local_rope) put_real(config, "rope_local_base_freq", h->rotation[h->n_rotation - 1].theta);
@@ -232,8 +231,8 @@ static void put_windows(const sr_quantizer *q, sr_buffer *b) {
     const sr_hparams *h = &q->h;
     int32_t window = 0;
     for (int i = 0; i < h->n_layer; i++) window = h->kind[i].window > window ? h->kind[i].window : window;
+    if (!q->arch->window) return;
     put_id(b, "sliding_window", window > 0 ? window : -1);
-    if (!q->arch->window) put_bool(b, "use_sliding_window", false);
     if (q->arch->window_period == 0) return;
     if (q->arch->local_rope) put_int(b, "sliding_window_pattern", q->arch->window_period);
     put_key(b, "layer_types");
