@@ -202,34 +202,57 @@ static void put_ends(const sr_tokenizer *t, struct bytes *b) {
     put(b, "]}", 2);
 }
 
-static void tokenizers_divide_texts_as_gguf_does(void **state) {
-    static const char *const kept[] = {"pre-deepseek-coder", "pre-deepseek-llm",   "pre-deepseek-v3", "pre-default",
-                                       "pre-falcon",         "pre-gpt-2",          "pre-gpt-4o",      "pre-llama-bpe",
-                                       "pre-qwen2",          "pre-starcoder",      "pre-tekken",      "spm"};
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-        char path[64], text[256];
-        struct bytes ends = {0};
-        sr_json_vocab v;
-        snprintf(path, sizeof path, "%s.gguf", kept[i]);
-        sr_tokenizer *a = open_tokenizer(path), *b;
-        OK(sr_tokenizer_to_json(a, &v, e_));
-        write_file(in(*state, "tokenizer.json"), v.text.at, v.text.n);
-        const int n =
-            snprintf(text, sizeof text, "{\"add_bos_token\": %s, \"add_eos_token\": %s", v.add_bos ? "true" : "false",
+/* Through the text of tokenizer.json, and what stands beside it. */
+static sr_tokenizer *written_and_read(const char *dir, const sr_tokenizer *a) {
+    char text[256];
+    struct bytes ends = {0};
+    sr_json_vocab v;
+    sr_tokenizer *b;
+    OK(sr_tokenizer_to_json(a, &v, e_));
+    write_file(in(dir, "tokenizer.json"), v.text.at, v.text.n);
+    int n = snprintf(text, sizeof text, "{\"add_bos_token\": %s, \"add_eos_token\": %s", v.add_bos ? "true" : "false",
                      v.add_eos ? "true" : "false");
-        char *at = text + n;
-        if (v.bos >= 0) at += sprintf(at, ", \"bos_token\": \"%s\"", sr_token_piece(a, v.bos));
-        if (v.eos >= 0) at += sprintf(at, ", \"eos_token\": \"%s\"", sr_token_piece(a, v.eos));
-        sprintf(at, "}");
-        write_text(in(*state, "tokenizer_config.json"), text);
-        put_ends(a, &ends);
-        write_file(in(*state, "generation_config.json"), ends.data, ends.n);
-        OK(sr_tokenizer_open(*state, &b, e_));
+    if (v.bos >= 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", \"bos_token\": \"%s\"", sr_token_piece(a, v.bos));
+    if (v.eos >= 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", \"eos_token\": \"%s\"", sr_token_piece(a, v.eos));
+    snprintf(text + n, sizeof text - (size_t)n, "}");
+    write_text(in(dir, "tokenizer_config.json"), text);
+    put_ends(a, &ends);
+    write_file(in(dir, "generation_config.json"), ends.data, ends.n);
+    OK(sr_tokenizer_open(dir, &b, e_));
+    drop(&ends);
+    sr_json_vocab_free(&v);
+    return b;
+}
+
+static void tokenizers_divide_texts_as_gguf_does(void **state) {
+    static const char *const kept[] = {"pre-deepseek-coder", "pre-deepseek-llm", "pre-deepseek-v3", "pre-default",
+                                       "pre-falcon",         "pre-gpt-2",        "pre-gpt-4o",      "pre-llama-bpe",
+                                       "pre-qwen2",          "pre-starcoder",    "pre-tekken",      "spm"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s.gguf", kept[i]);
+        sr_tokenizer *a = open_tokenizer(path), *b = written_and_read(*state, a);
         same_tokens(kept[i], a, b);
-        drop(&ends);
-        sr_json_vocab_free(&v);
         sr_tokenizer_free(a), sr_tokenizer_free(b);
     }
+}
+
+/* The package `tokenizers` replaces characters one by one, SentencePiece the longest strings that its map knows: six
+ * texts have such. */
+static void unigram_differs_where_its_map_has_strings(void **state) {
+    struct texts texts = read_texts();
+    sr_tokenizer *a = open_tokenizer("t5.gguf"), *b = written_and_read(*state, a);
+    int differ = 0;
+    for (size_t i = 0; i < texts.n; i++) {
+        struct ids want = tokenize(a, texts.v[i].s, texts.v[i].n, 0), got = tokenize(b, texts.v[i].s, texts.v[i].n, 0);
+        differ += want.n != got.n || memcmp(want.v, got.v, want.n * sizeof *want.v) != 0;
+        free(want.v), free(got.v);
+    }
+    assert_int_equal(differ, 6);
+    sr_tokenizer_free(a), sr_tokenizer_free(b);
+    free_texts(&texts);
 }
 
 static void other_kinds_of_tokenizers_are_refused(void **state) {
@@ -368,6 +391,7 @@ int main(void) {
         TEST(directories_come_back_from_gguf),
         TEST(files_of_every_family_keep_their_logits),
         TEST(tokenizers_divide_texts_as_gguf_does),
+        TEST(unigram_differs_where_its_map_has_strings),
         cmocka_unit_test(other_kinds_of_tokenizers_are_refused),
         TEST(the_bundled_model_comes_back),
         TEST(what_can_be_held_is_not_rounded_again),

@@ -33,4 +33,16 @@ static inline bool sr_base64_decode(const char *text, size_t n, uint8_t *out, si
     return true;
 }
 
+/* Encodes n bytes into `out`, which has room for 4 characters for every 3 bytes begun; how many it wrote. */
+static inline size_t sr_base64_encode(const uint8_t *data, size_t n, char *out) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n_out = 0;
+    for (size_t i = 0; i < n; i += 3) {
+        const uint32_t b1 = i + 1 < n ? data[i + 1] : 0, b2 = i + 2 < n ? data[i + 2] : 0;
+        const uint32_t bits = (uint32_t)data[i] << 16 | b1 << 8 | b2;
+        for (int k = 0; k < 4; k++) out[n_out++] = i + (size_t)k > n ? '=' : digits[bits >> (18 - 6 * k) & 63];
+    }
+    return n_out;
+}
+
 #endif

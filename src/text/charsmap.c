@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include "base/base64.h"
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
@@ -97,13 +98,24 @@ sr_status sr_charsmap_create(const uint8_t *data, size_t n, const char *where, s
         status = sr_fail(err, SR_CORRUPT, "%s: found replacements that are not UTF-8", where);
     } else {
         for (uint32_t i = 0; i < n_units; i++) unit[i] = sr_get_u32(data + 4 + 4 * i);
-        *map = (sr_charsmap){unit, text};
+        *map = (sr_charsmap){unit, text, n_units, n_text};
         status = check_paths(&(checker){where, err, unit, n_units, text, n_text + 1}, stack, seen);
     }
     free(stack);
     free(seen);
     if (status == SR_OK) *out = map;
     return status;
+}
+
+void sr_charsmap_base64(const sr_charsmap *map, sr_buffer *out) {
+    sr_buffer raw = {0};
+    sr_buffer_uint(&raw, 4 * (uint64_t)map->n_units, 4);
+    for (uint32_t i = 0; i < map->n_units; i++) sr_buffer_uint(&raw, map->unit[i], 4);
+    sr_buffer_add(&raw, map->text, map->n_text);
+    out->failed = out->failed || raw.failed;
+    if (!raw.failed && sr_buffer_reserve(out, (raw.n + 2) / 3 * 4))
+        out->n += sr_base64_encode((const uint8_t *)raw.at, raw.n, out->at + out->n);
+    sr_buffer_free(&raw);
 }
 
 const char *sr_charsmap_find(const sr_charsmap *map, const char *s, size_t n, bool shortest, size_t *len) {

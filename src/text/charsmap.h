@@ -12,12 +12,17 @@
 typedef struct sr_charsmap {
     uint32_t *unit;
     const char *text; /* of the replacements */
+    uint32_t n_units;
+    size_t n_text;
 } sr_charsmap;
 
 /* Copies the map into the arena and checks every path of it, so that searches check nothing. n = 0 gives NULL: no map.
  * `where`: file and key, for messages. SR_CORRUPT, SR_LIMIT (see the constants), SR_NOMEM. */
 sr_status sr_charsmap_create(const uint8_t *data, size_t n, const char *where, sr_arena *arena, sr_charsmap **map,
                              sr_err *err);
+
+/* Appends the map as it was given, in base64. */
+void sr_charsmap_base64(const sr_charsmap *map, sr_buffer *out);
 
 /* The replacement of the longest known string that s[0..n), n > 0, begins with and that ends with a character; of the
  * shortest when `shortest`. NULL: there is none. *len is the length of that string. */

@@ -105,8 +105,13 @@ static const char byte_level[] =
 
 /* False: there is no such stage that starts from text as it is. */
 static bool add_normalizer(const sr_stage *s, sequence *to) {
-    if (s->kind != SR_STAGE_SENTENCE || s->map || s->suffix || !s->escape || s->scheme == SR_PREPEND_FIRST)
-        return false;
+    if (s->kind != SR_STAGE_SENTENCE || s->suffix || !s->escape || s->scheme == SR_PREPEND_FIRST) return false;
+    if (s->map) {
+        sr_buffer *b = next_item(to);
+        sr_buffer_text(b, "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"");
+        sr_charsmap_base64(s->map, b);
+        sr_buffer_text(b, "\"}");
+    }
     if (s->strip) { /* spaces at both ends, and all but one of a run */
         add_replace(to, "Regex", "^ +| +$", "");
         add_replace(to, "Regex", " {2,}", " ");
