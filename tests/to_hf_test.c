@@ -124,7 +124,8 @@ static void same_tokens(const char *name, const sr_tokenizer *a, const sr_tokeni
     for (size_t i = 0; i < texts.n; i++)
         for (unsigned flags = 0; flags < 2; flags++) {
             const unsigned f = flags ? SR_TOKENIZE_NO_SPECIAL : 0;
-            struct ids want = tokenize(a, texts.v[i].s, texts.v[i].n, f), got = tokenize(b, texts.v[i].s, texts.v[i].n, f);
+            struct ids want = tokenize(a, texts.v[i].s, texts.v[i].n, f),
+                       got = tokenize(b, texts.v[i].s, texts.v[i].n, f);
             check_ids(name, texts.v[i], got, want.v, want.n);
             struct text plain = decode(a, want.v, want.n), again = decode(b, got.v, got.n);
             check_text(name, got.v, got.n, again, plain.s, plain.n);
@@ -292,17 +293,23 @@ static void the_bundled_model_comes_back(void **state) {
 static void what_can_be_held_is_not_rounded_again(void **state) {
     static const struct {
         const char *from, *to, *type;
-    } pairs[] = {{"gguf:q4_0", "gptq:4,group=32", "q4_0"},
-                 {"gguf:q4_0", "compressed-tensors:w4a16,group=32", "q4_0"},
-                 {"gguf:q4_1", "mlx:4,group=32", "q4_1"},
-                 {"gguf:q8_0", "gptq:8,group=32", "q8_0"},
+    } pairs[] = {{"gguf:mix", "mxfp4", "mxfp4"},           {"gguf:mix", "mlx:mxfp4", "mxfp4"},
+                 {"gguf:q4_0", "gptq:4,group=32", "q4_0"}, {"gguf:q4_0", "compressed-tensors:w4a16,group=32", "q4_0"},
+                 {"gguf:q4_1", "mlx:4,group=32", "q4_1"},  {"gguf:q8_0", "gptq:8,group=32", "q8_0"},
                  {"gguf:q4_0", "uqff:q4_0", "q4_0"}};
+    write_text(in(*state, "recipe"), ".* = mxfp4\n");
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         sr_quantizer *q;
         sr_quantize_tensor t;
         int exact = 0;
-        converts(SR_SOURCE_DIR "/models/story-6m", in(*state, "middle.gguf"), pairs[i].from);
-        const sr_quantize_options options = {.to = pairs[i].to, .overwrite = true};
+        const bool mix = strcmp(pairs[i].from, "gguf:mix") == 0;
+        sr_quantize_options options = {.to = pairs[i].from, .overwrite = true};
+        if (mix) OK(sr_recipe_read(in(*state, "recipe"), &options.recipe, e_));
+        OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", in(*state, "middle.gguf"), &options, &q, e_));
+        OK(sr_quantizer_run(q, false, e_));
+        sr_quantizer_free(q);
+        sr_recipe_free(options.recipe);
+        options = (sr_quantize_options){.to = pairs[i].to, .overwrite = true};
         OK(sr_quantizer_plan(in(*state, "middle.gguf"), in(*state, "made"), &options, &q, e_));
         OK(sr_quantizer_run(q, false, e_));
         for (int k = 0; sr_quantizer_tensor(q, k, &t); k++) {

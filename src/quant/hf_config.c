@@ -461,21 +461,24 @@ static void put_tokenizer_config(sr_quantizer *q, const sr_tokenizer *t, const s
     sr_buffer_text(b, "\n}\n");
 }
 
-/* All ids that end a generation, the usual one first. */
+/* All ids that end a generation, the usual one first; one alone is no list. */
 static void put_generation(sr_quantizer *q, const sr_tokenizer *t, int32_t bos, int32_t eos, int32_t pad) {
-    sr_buffer *b = &q->text.generation;
+    sr_buffer *b = &q->text.generation, list = {0};
+    int listed = 0;
+    if (eos >= 0) sr_buffer_int(&list, eos), listed++;
+    for (int32_t id = 0; id < sr_tokenizer_n_vocab(t) && id < q->h.n_vocab; id++)
+        if (id != eos && sr_tokenizer_is_end(t, id)) {
+            sr_buffer_text(&list, listed++ ? ", " : "");
+            sr_buffer_int(&list, id);
+        }
     sr_buffer_text(b, "{");
     put_id(b, "bos_token_id", bos);
     put_key(b, "eos_token_id");
-    sr_buffer_text(b, "[");
-    int listed = 0;
-    if (eos >= 0) sr_buffer_int(b, eos), listed++;
-    for (int32_t id = 0; id < sr_tokenizer_n_vocab(t) && id < q->h.n_vocab; id++)
-        if (id != eos && sr_tokenizer_is_end(t, id)) {
-            sr_buffer_text(b, listed++ ? ", " : "");
-            sr_buffer_int(b, id);
-        }
-    sr_buffer_text(b, "]");
+    sr_buffer_text(b, listed == 1 ? "" : "[");
+    sr_buffer_add(b, list.at, list.n);
+    sr_buffer_text(b, listed == 1 ? "" : "]");
+    b->failed = b->failed || list.failed;
+    sr_buffer_free(&list);
     put_id(b, "pad_token_id", pad);
     sr_buffer_text(b, "\n}\n");
 }

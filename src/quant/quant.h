@@ -120,9 +120,9 @@ struct sr_quantizer {
     sr_qconfig *config;
     const sr_arch *arch;
     sr_hparams h;
-    sr_naming naming, to;                                      /* of the source, and of the result */
-    bool from_gguf;                                            /* to a directory */
-    const char *floats;                                        /* of that: the type of what is not quantized */
+    sr_naming naming, to; /* of the source, and of the result */
+    bool from_gguf;       /* to a directory */
+    const char *floats;   /* of that: the type of what is not quantized */
     struct {
         sr_buffer config, generation, tokenizer, tokenizer_config;
     } text; /* of that: its files; no tokenizer: empty ones */
