@@ -190,6 +190,8 @@ static void files_of_every_family_keep_their_logits(void **state) {
         n++;
     }
     assert_true(n > 28);
+    converts(TINY "../ggml/ggjt_v3.bin", in(*state, "made"), "f32"); /* of before GGUF, which has its conventions */
+    same_logits("ggjt", TINY "../ggml/ggjt_v3.bin", in(*state, "made"), 2e-5f);
     assert_int_equal(n_refused, (int)(sizeof refused / sizeof *refused));
 }
 
