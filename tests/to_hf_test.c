@@ -391,6 +391,7 @@ static void vocabularies_that_merges_cannot_say_are_refused(void **state) {
     sr_status s = convert(in(*state, "equal.gguf"), in(*state, "made"), "bf16", &err);
     check_error("equal scores", s, &err, SR_UNSUPPORTED, "tokenizer.json", "other tokens", "nothing was written", NULL);
     assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
+    assert_int_equal(sr_path_look(in(*state, "made.part")), SR_PATH_ABSENT);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)

@@ -451,6 +451,8 @@ static sr_status check_texts(struct run *r) {
     if (s == SR_OK) s = sr_file_open(r->stage, &(sr_file_options){.no_weights = true}, &file, r->err);
     if (s == SR_OK) s = sr_hf_check(r->q, file, r->err);
     sr_file_close(file);
+    sr_err later = {0};
+    if (s == SR_UNSUPPORTED) sr_disk_remove_tree(r->stage, NULL, &later);
     return s;
 }
 
