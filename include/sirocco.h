@@ -103,6 +103,7 @@ typedef struct sr_matrix_info {
     int32_t group_n;    /* rows a stored scale, at least 1 */
     bool symmetric;     /* has no zero points or minimums */
     bool act_order;     /* columns belong to groups in an order of their own */
+    bool static_groups; /* they were rounded in one, and groups are of consecutive columns */
     bool excluded;      /* the config lists it among the modules that were not quantized */
     char why[256];
 } sr_matrix_info;

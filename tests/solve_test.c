@@ -126,7 +126,7 @@ static void solve(const struct problem *p, const char *format, bool act_order, i
     sr_qspec spec = fmt->spec;
     spec.act_order = act_order;
     OK(sr_weight_create(fmt, N, K, &spec, arena, w, e_));
-    if (p->m.order) OK(sr_weight_reorder(w, p->m.order, e_));
+    if (act_order) OK(sr_weight_reorder(w, p->m.order, e_));
     OK(sr_encode_begin(w, &from, threads, e_));
     OK(sr_gptq_rows(w, &from, 0, N, &p->m, threads, e_));
 }
@@ -150,7 +150,7 @@ static void feedback_pays(void **state) {
     (void)state;
     struct problem p;
     make_problem(&p, 1);
-    OK(sr_moments_factor(&p.m, false, 0.01, 2, e_));
+    OK(sr_moments_factor(&p.m, 0, 0.01, 2, e_));
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         const sr_source from = {rows_of, &p, NULL};
         sr_arena arena = {0};
@@ -173,7 +173,7 @@ static void without_correlation_codes_are_nearest(void **state) {
     (void)state;
     struct problem p;
     make_problem(&p, 0);
-    OK(sr_moments_factor(&p.m, false, 0, 2, e_));
+    OK(sr_moments_factor(&p.m, 0, 0, 2, e_));
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         const sr_source from = {rows_of, &p, NULL};
         sr_arena arena = {0};
@@ -196,8 +196,8 @@ static void columns_can_be_sorted(void **state) {
     sr_weight plain, sorted;
     make_problem(&p, 1);
     make_problem(&q, 1);
-    OK(sr_moments_factor(&p.m, false, 0.01, 2, e_));
-    OK(sr_moments_factor(&q.m, true, 0.01, 2, e_));
+    OK(sr_moments_factor(&p.m, 0, 0.01, 2, e_));
+    OK(sr_moments_factor(&q.m, 1, 0.01, 2, e_));
     for (int k = 1; k < K; k++) assert_true(p.h[q.m.order[k - 1] * (K + 1)] >= p.h[q.m.order[k] * (K + 1)]);
     solve(&p, "gptq4", false, 2, &arena, &plain);
     solve(&q, "gptq4", true, 2, &arena, &sorted);
@@ -208,6 +208,49 @@ static void columns_can_be_sorted(void **state) {
     sr_arena_free(&arena);
     free_problem(&p);
     free_problem(&q);
+}
+
+/* Columns in the order of their moments, lanes whole, and each where it was: for every format, with any number of
+ * threads; the same codes as ever where nothing can be made up for. */
+static void columns_stay_in_their_groups(void **state) {
+    (void)state;
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        const sr_format *fmt = sr_format_by_name(formats[f]);
+        const int lane = fmt->lane > 1 ? fmt->lane : 1;
+        struct problem p, q, flat;
+        const sr_source from = {rows_of, &p, NULL};
+        sr_arena arena = {0};
+        sr_weight nearest, in_order, again, plain;
+        make_problem(&p, 1);
+        make_problem(&q, 1);
+        make_problem(&flat, 0);
+        OK(sr_moments_factor(&p.m, lane, 0.01, 2, e_));
+        OK(sr_moments_factor(&q.m, 0, 0.01, 2, e_));
+        OK(sr_moments_factor(&flat.m, lane, 0, 2, e_));
+        for (int k = 0; k < K; k++) assert_int_equal(p.m.order[k] % lane, k % lane);
+        solve(&p, formats[f], false, 2, &arena, &in_order);
+        solve(&p, formats[f], false, 1, &arena, &again);
+        solve(&q, formats[f], false, 2, &arena, &plain);
+        assert_null(in_order.perm);
+        if (!same_planes(&in_order, &again)) fail_msg("%s: other codes with one thread", formats[f]);
+        if (same_planes(&in_order, &plain)) fail_msg("%s: the order makes no difference", formats[f]);
+        OK(sr_weight_create(fmt, N, K, &fmt->spec, &arena, &nearest, e_));
+        OK(sr_encode(&nearest, &from, NULL, 0, 2, e_));
+        const double rtn = cost(&p, &nearest), ordered = cost(&p, &in_order), gptq = cost(&q, &plain);
+        if (getenv("VERBOSE")) printf("%-10s %.3f, by units %.3f\n", formats[f], ordered / rtn, gptq / rtn);
+        if (!(ordered < 0.8 * rtn)) fail_msg("%s: %g, nearest codes %g", formats[f], ordered, rtn);
+        if (!(ordered < 1.1 * gptq)) fail_msg("%s: %g, by units %g", formats[f], ordered, gptq);
+        float importance[K];
+        for (int k = 0; k < K; k++) importance[flat.m.order[k]] = flat.m.d[k];
+        solve(&flat, formats[f], false, 2, &arena, &in_order);
+        OK(sr_encode_begin(&nearest, &from, 2, e_));
+        OK(sr_encode_rows(&nearest, &from, 0, N, importance, 2, e_));
+        if (!same_planes(&in_order, &nearest)) fail_msg("%s: not the nearest codes", formats[f]);
+        sr_arena_free(&arena);
+        free_problem(&p);
+        free_problem(&q);
+        free_problem(&flat);
+    }
 }
 
 /* ---------------------------------------------------------------- whole models */
@@ -303,6 +346,51 @@ static void methods_bring_models_nearer(void **state) {
     assert_true(distance(from, "order", ids) < 0.8 * rtn);
 }
 
+/* Files without an order of columns, whose config says how they were made; types of several lanes in one layer. */
+static void static_groups_are_named(void **state) {
+    static const char from[] = SR_SOURCE_DIR "/models/story-6m";
+    int32_t ids[WINDOWS * WINDOW];
+    sr_err err = {0};
+    sr_quantizer *q = NULL;
+    (void)state;
+    make_text(from, ids);
+    sr_quantizer_free(convert(from, "gptq:3", "rtn", "rtn", 2, NULL, 0));
+    const double rtn = distance(from, "rtn", ids);
+    static const struct {
+        const char *to, *config;
+    } made[] = {{"gptq:3,static_groups", "\"desc_act\": false, \"static_groups\": true"},
+                {"gptq:3,desc_act,static_groups", "\"desc_act\": false, \"static_groups\": true"},
+                {"compressed-tensors:w4a16,static_groups", "\"actorder\": \"weight\""}};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        sr_checkpoint *ck;
+        sr_matrix_info info;
+        int named = 0;
+        size_t n;
+        sr_quantizer_free(convert(from, made[i].to, "static", "gptq", 2, ids, WINDOWS));
+        assert_true(distance(from, "static", ids) < 0.8 * rtn);
+        char *config = read_all("static/config.json", &n);
+        assert_non_null(strstr(config, made[i].config));
+        free(config);
+        OK(sr_checkpoint_open("static", NULL, &ck, e_));
+        for (int k = 0; k < sr_checkpoint_n_matrices(ck); k++) {
+            sr_checkpoint_matrix(ck, k, &info);
+            named += info.static_groups;
+            assert_false(info.act_order);
+        }
+        assert_true(named > 0);
+        sr_checkpoint_close(ck);
+        remove_tree("static");
+    }
+    sr_quantizer_free(convert(from, "gguf:iq2_xxs,static_groups", "lanes.gguf", "gptq", 2, ids, WINDOWS));
+    sr_quantizer_free(convert(from, "gguf:iq2_xxs", "units.gguf", "gptq", 2, ids, WINDOWS));
+    const double lanes = distance(from, "lanes.gguf", ids), units = distance(from, "units.gguf", ids);
+    if (getenv("VERBOSE")) printf("iq2_xxs: lanes in order %g, units %g\n", lanes, units);
+    assert_true(lanes < 1.5 * units && lanes != units);
+    const sr_quantize_options o = {.to = "gguf:q4_k,static_groups"};
+    check_error("rtn", sr_quantizer_plan(from, "x", &o, &q, &err), &err, SR_INVALID, "static_groups", "--method gptq",
+                NULL);
+}
+
 /* HQQ's own rule, for its format and others with minimums; and no others. */
 static void minimums_move(void **state) {
     static const char from[] = SR_SOURCE_DIR "/models/story-6m";
@@ -372,8 +460,10 @@ int main(void) {
         cmocka_unit_test(feedback_pays),
         cmocka_unit_test(without_correlation_codes_are_nearest),
         cmocka_unit_test(columns_can_be_sorted),
+        cmocka_unit_test(columns_stay_in_their_groups),
         cmocka_unit_test_setup_teardown(scaled_models_compute_the_same, enter, leave),
         cmocka_unit_test_setup_teardown(methods_bring_models_nearer, enter, leave),
+        cmocka_unit_test_setup_teardown(static_groups_are_named, enter, leave),
         cmocka_unit_test_setup_teardown(minimums_move, enter, leave),
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),

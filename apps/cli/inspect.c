@@ -206,6 +206,7 @@ static void scheme_text(const sr_matrix_info *m, char *to, size_t cap) {
     if (m->group_n > 1 && n < cap) n += (size_t)snprintf(to + n, cap - n, " x %d rows", m->group_n);
     if (!m->symmetric && n < cap) n += (size_t)snprintf(to + n, cap - n, ", asymmetric");
     if (m->act_order && n < cap) n += (size_t)snprintf(to + n, cap - n, ", act-order");
+    if (m->static_groups && n < cap) n += (size_t)snprintf(to + n, cap - n, ", static groups");
     if (m->excluded && n < cap) snprintf(to + n, cap - n, ", listed as not quantized");
 }
 
@@ -376,6 +377,7 @@ static void print_json(sr_checkpoint *ck, const summary *s, bool tensors) {
             json_int(&j, "group_rows", m.group_n);
             json_bool(&j, "symmetric", m.symmetric);
             json_bool(&j, "act_order", m.act_order);
+            json_bool(&j, "static_groups", m.static_groups);
             json_bool(&j, "excluded", m.excluded);
             if (!m.format) json_text(&j, "why", m.why);
             json_close(&j, '}');

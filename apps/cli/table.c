@@ -328,8 +328,8 @@ const cli_option cli_options[] = {
 
     {"to", NULL, 0, "TARGET", CLI_TEXTS, QUANTIZE, SECTION_TARGET, FIELD(to), 0, 0, NULL,
      "gguf:TYPE, uqff:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
-     "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double; may be "
-     "repeated"},
+     "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double, "
+     "static_groups (of --method gptq); may be repeated"},
     {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE | IMATRIX, SECTION_TARGET, FIELD(output), 0, 0, NULL,
      "file (GGUF) or directory to write; with several targets a directory for all"},
     {"plan", "dry-run", 0, NULL, CLI_FLAG, QUANTIZE, SECTION_TARGET, FIELD(plan), 0, 0, NULL,

@@ -85,6 +85,7 @@ static void describe(const sr_weight *w, sr_matrix_info *info) {
     info->group = w->fmt->group ? w->fmt->group : told ? w->spec.group : 0;
     info->symmetric = told ? w->spec.sym : !w->fmt->has_min;
     info->act_order = told && w->spec.act_order;
+    info->static_groups = told && w->spec.static_groups;
     info->excluded = w->spec.skip;
     if (told && w->spec.group_n > 1) info->group_n = w->spec.group_n;
 }

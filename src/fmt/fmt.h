@@ -44,6 +44,7 @@ typedef struct sr_qspec {
     bool skip;          /* listed among the modules that were not converted. Informs: tensors decide */
     bool sym;           /* no zero points count */
     bool act_order;
+    bool static_groups; /* columns were rounded in an order, and belong to their groups as ever: how, not what */
     bool nested;        /* scales are quantized too: bitsandbytes' double quantization. Only written weights ask */
     uint8_t bits;       /* 0: not said */
     uint8_t axis;       /* of HQQ's groups */

@@ -186,6 +186,7 @@ static void read_gptq(sr_qconfig *c) {
     s->writer = writer_of(c);
     s->sym = bool_of(c, "sym", true);
     s->act_order = bool_of(c, "desc_act", false);
+    s->static_groups = bool_of(c, "static_groups", false);
     if (!s->group) s->group = -1;
     each_below(c, "dynamic.", gptq_rule);
 }
@@ -303,6 +304,7 @@ static void read_ct_group(sr_qconfig *c, const char *group, const char *common) 
     snprintf(key, sizeof key, "config_groups.%s.weights.actorder", group);
     const char *order = text_of(c, key);
     s.act_order = order && (!strcmp(order, "group") || !strcmp(order, "dynamic"));
+    s.static_groups = order && (!strcmp(order, "weight") || !strcmp(order, "static"));
     snprintf(key, sizeof key, "config_groups.%s.targets", group);
     sr_array a = sr_array_over(sr_file_value(c->file, full_key(c, key, full)));
     const char *text;

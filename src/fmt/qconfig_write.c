@@ -58,9 +58,11 @@ static void add_skipped(text *t, const request *r, const char *key) {
 
 static void write_gptq(text *t, const request *r) {
     add(t,
-        "\"bits\": %d, \"group_size\": %d, \"desc_act\": %s, \"sym\": %s, \"lm_head\": false, \"checkpoint_format\": "
+        "\"bits\": %d, \"group_size\": %d, \"desc_act\": %s, \"static_groups\": %s, \"sym\": %s, \"lm_head\": false, "
+        "\"checkpoint_format\": "
         "\"%s\", \"pack_dtype\": \"int32\", \"meta\": {\"quantizer\": \"sirocco\"}",
-        r->spec.bits, r->spec.group, yes(r->spec.act_order), yes(r->spec.sym), r->spec.layout);
+        r->spec.bits, r->spec.group, yes(r->spec.act_order), yes(r->spec.static_groups), yes(r->spec.sym),
+        r->spec.layout);
     if (!r->n_skip) return;
     add(t, ", \"dynamic\": {");
     for (int i = 0; i < r->n_skip; i++) {
@@ -134,7 +136,7 @@ static void write_ct(text *t, const request *r) {
     else
         add(t, ", \"group_size\": %d", s->group);
     if (nv || mx) add(t, ", \"scale_dtype\": \"%s\"", nv ? "torch.float8_e4m3fn" : "torch.uint8");
-    add(t, ", \"actorder\": %s}}}", s->act_order ? "\"group\"" : "null");
+    add(t, ", \"actorder\": %s}}}", s->act_order ? "\"group\"" : s->static_groups ? "\"weight\"" : "null");
     add_skipped(t, r, "ignore");
 }
 

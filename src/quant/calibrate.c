@@ -327,28 +327,35 @@ static sr_status permute(sr_moments *m, const int32_t *order, sr_err *err) {
     return SR_OK;
 }
 
-sr_status sr_moments_factor(sr_moments *m, bool sorted, double damp, int threads, sr_err *err) {
+/* Runs of `lane` columns by what they have on the diagonal together. */
+static sr_status sort_columns(sr_moments *m, int lane, sr_err *err) {
+    const int64_t K = m->K, n = K / lane;
+    int32_t *order = malloc((size_t)K * sizeof *order);
+    struct by_diagonal *by = calloc((size_t)n, sizeof *by);
+    if (!order || !by) {
+        free(order), free(by);
+        return sr_fail(err, SR_NOMEM, "no memory to sort %lld columns", (long long)K);
+    }
+    for (int64_t k = 0; k < n * lane; k++) {
+        by[k / lane].column = (int32_t)(k / lane * lane);
+        by[k / lane].d += m->h[k * K + k];
+    }
+    qsort(by, (size_t)n, sizeof *by, larger_first);
+    for (int64_t k = 0; k < K; k++) order[k] = k < n * lane ? by[k / lane].column + (int32_t)(k % lane) : (int32_t)k;
+    free(by);
+    free(m->order);
+    m->order = order;
+    return permute(m, order, err);
+}
+
+sr_status sr_moments_factor(sr_moments *m, int lane, double damp, int threads, sr_err *err) {
     const int64_t K = m->K;
     if (m->factored) return SR_OK;
     double mean = 0;
     for (int64_t k = 0; k < K; k++) mean += m->h[k * K + k] / (double)K;
     if (!(mean > 0)) mean = 1;
-    if (sorted) {
-        int32_t *order = malloc((size_t)K * sizeof *order);
-        struct by_diagonal *by = malloc((size_t)K * sizeof *by);
-        if (!order || !by) {
-            free(order), free(by);
-            return sr_fail(err, SR_NOMEM, "no memory to sort %lld columns", (long long)K);
-        }
-        for (int64_t k = 0; k < K; k++) by[k] = (struct by_diagonal){m->h[k * K + k], (int32_t)k};
-        qsort(by, (size_t)K, sizeof *by, larger_first);
-        for (int64_t k = 0; k < K; k++) order[k] = by[k].column;
-        free(by);
-        free(m->order);
-        m->order = order;
-        sr_status s = permute(m, order, err);
-        if (s != SR_OK) return s;
-    }
+    sr_status s = lane ? sort_columns(m, lane, err) : SR_OK;
+    if (s != SR_OK) return s;
     for (int64_t k = 0; k < K; k++) m->h[k * K + k] += (float)(damp * mean);
     sr_factor_upper(m->h, (int)K, m->d, threads);
     m->factored = true;

@@ -4,7 +4,10 @@
  * triangular, that is the sum over columns j of D_j (d_j + sum over i < j of d_i U_ij)^2: column by column, the best
  * code is the one nearest to w_j + sum d_i U_ij (Chee et al. 2023, arXiv 2307.13304, prove it equal to GPTQ). Scales
  * are fitted to where a unit's weights would go if no code rounded them, d_j = -sum over i < j of d_i U_ij, with D as
- * importance. */
+ * importance.
+ *
+ * Columns may be visited in the order of their moments while each stays in its place. A unit's weights are then met all
+ * over the row, so all scales are fitted first, to the weights as they are ("static groups"). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,29 +23,106 @@ struct solver {
     const sr_moments *m;
     int64_t row0, n, unit;
     sr_encoder by;
+    const int32_t *visit;    /* [K]: the stored column that is the i-th to be rounded; NULL: i */
     const float *importance; /* [K]: D, as stored columns */
     float *scratch;          /* [threads]: weights [STRIP][K], errors [STRIP][K], two of [STRIP][wide] */
-    int8_t *code;            /* [threads][unit] */
-    int64_t wide;            /* columns of one product */
+    int8_t *code;            /* [threads][codes] */
+    sr_grid *grid;           /* [threads][grids] */
+    int64_t codes, grids; /* of one unit and STRIP rows of it; where columns are visited in an order, of STRIP rows */
+    int64_t wide;         /* columns of one product */
 };
 
-/* The row's columns k0 .. k0 + n, whose products with the errors before are in p: codes, and their errors in d. */
-static void round_columns(const struct solver *s, const sr_grid *grid, int64_t unit0, int64_t k0, int n, const float *w,
+/* Rows row0 .. row0 + R; w, p and d count columns as they are visited. */
+struct strip {
+    int64_t row0;
+    int R;
+    float *w, *d, *p, *best;
+    int8_t *code;
+    sr_grid *grid;
+    float ms[STRIP];
+};
+
+/* A row's columns v0 .. v0 + n as they are visited, whose products with the errors before are in p: codes, and their
+ * errors in d. grid and code are of the units from stored column c0 on. */
+static void round_columns(const struct solver *s, const sr_grid *grid, int64_t c0, int64_t v0, int n, const float *w,
                           float *p, float *d, int8_t *code) {
     const int64_t K = s->w->K;
     const int lane = s->w->fmt->lane > 1 ? s->w->fmt->lane : 1;
     for (int j = 0; j < n; j += lane) {
+        const int64_t v = v0 + j, c = (s->visit ? s->visit[v] : v) - c0;
         float want[8], back[8];
         for (int a = 0; a < lane; a++) { /* inside a lane: as if nothing were rounded */
             float sum = p[j + a];
-            for (int b = 0; b < a; b++) sum += (w[k0 + j + b] - want[b]) * s->m->h[(k0 + j + b) * K + k0 + j + a];
-            want[a] = w[k0 + j + a] + sum;
+            for (int b = 0; b < a; b++) sum += (w[v + b] - want[b]) * s->m->h[(v + b) * K + v + a];
+            want[a] = w[v + a] + sum;
         }
-        s->by.snap(grid, (int)(k0 - unit0) + j, lane, want, code + (k0 - unit0) + j, back);
+        s->by.snap(&grid[c / s->unit], (int)(c % s->unit), lane, want, code + c, back);
         for (int a = 0; a < lane; a++) {
-            const float e = d[k0 + j + a] = w[k0 + j + a] - back[a];
+            const float e = d[v + a] = w[v + a] - back[a];
             const int i = j + a + 1;
-            sr_add_scaled(e, s->m->h + (k0 + j + a) * K + k0 + i, n - i, p + i);
+            sr_add_scaled(e, s->m->h + (v + a) * K + v0 + i, n - i, p + i);
+        }
+    }
+}
+
+static void fit(const struct solver *s, const struct strip *t, int r, int64_t c0, int cols, const float *x,
+                sr_grid *grid) {
+    const sr_fit in = {s->w, t->row0 + r, c0, cols, x, s->importance + c0, t->ms[r]};
+    s->by.fit(&in, grid);
+}
+
+/* All scales, then the columns in their order, then all codes to their places. The rows as they come are in d. */
+static void solve_in_order(const struct solver *s, struct strip *t) {
+    const int64_t K = s->w->K, units = s->grids / STRIP;
+    for (int r = 0; r < t->R; r++)
+        for (int64_t u = 0, c0 = 0; u < units; u++, c0 += s->unit)
+            fit(s, t, r, c0, (int)(K - c0 < s->unit ? K - c0 : s->unit), t->d + r * K + c0, &t->grid[r * units + u]);
+    for (int64_t v0 = 0; v0 < K; v0 += BLOCK) {
+        const int n = (int)(K - v0 < BLOCK ? K - v0 : BLOCK);
+        if (v0 > 0)
+            sr_multiply(t->d, K, s->m->h + v0, K, t->R, n, (int)v0, t->p, s->wide);
+        else
+            memset(t->p, 0, (size_t)STRIP * (size_t)s->wide * sizeof *t->p);
+        for (int r = 0; r < t->R; r++)
+            round_columns(s, t->grid + r * units, 0, v0, n, t->w + r * K, t->p + r * s->wide, t->d + r * K,
+                          t->code + r * K);
+    }
+    for (int r = 0; r < t->R; r++)
+        for (int64_t u = 0; u < units; u++) {
+            const int64_t end = (u + 1) * s->unit < K ? (u + 1) * s->unit : K;
+            for (int64_t c = u * s->unit; c < end; c += BLOCK)
+                s->by.store(s->w, t->row0 + r, c, (int)(end - c < BLOCK ? end - c : BLOCK), &t->grid[r * units + u],
+                            t->code + r * K + c);
+        }
+}
+
+static void solve_by_units(const struct solver *s, struct strip *t) {
+    const int64_t K = s->w->K;
+    for (int64_t k0 = 0; k0 < K; k0 += s->unit) {
+        const int cols = (int)(K - k0 < s->unit ? K - k0 : s->unit);
+        /* Where the whole unit would go: nothing moves the first one. */
+        if (k0 > 0) {
+            sr_multiply(t->d, K, s->m->h + k0, K, t->R, cols, (int)k0, t->best, s->wide);
+            if (cols <= BLOCK) memcpy(t->p, t->best, (size_t)t->R * (size_t)s->wide * sizeof *t->p);
+            sr_solve_upper(s->m->h + k0 * K + k0, K, cols, t->best, t->R, s->wide);
+        } else
+            memset(t->p, 0, (size_t)STRIP * (size_t)s->wide * sizeof *t->p);
+        for (int r = 0; r < t->R; r++) {
+            float *x = t->w + r * K + k0;
+            if (k0 > 0) {
+                for (int i = 0; i < cols; i++) t->best[r * s->wide + i] += x[i];
+                x = t->best + r * s->wide;
+            }
+            fit(s, t, r, k0, cols, x, &t->grid[r]);
+        }
+        for (int64_t b0 = k0; b0 < k0 + cols; b0 += BLOCK) {
+            const int n = (int)(k0 + cols - b0 < BLOCK ? k0 + cols - b0 : BLOCK);
+            if (b0 > 0 && (b0 > k0 || cols > BLOCK))
+                sr_multiply(t->d, K, s->m->h + b0, K, t->R, n, (int)b0, t->p, s->wide);
+            for (int r = 0; r < t->R; r++) {
+                round_columns(s, &t->grid[r], k0, b0, n, t->w + r * K, t->p + r * s->wide, t->d + r * K, t->code);
+                s->by.store(s->w, t->row0 + r, b0, n, &t->grid[r], t->code + (b0 - k0));
+            }
         }
     }
 }
@@ -50,63 +130,49 @@ static void round_columns(const struct solver *s, const sr_grid *grid, int64_t u
 static void solve_strip(void *ctx, int item, int thread) {
     const struct solver *s = ctx;
     const int64_t K = s->w->K, row0 = s->row0 + (int64_t)item * STRIP, left = s->row0 + s->n - row0;
-    const int R = left < STRIP ? (int)left : STRIP;
-    float *w = s->scratch + thread * STRIP * 2 * (K + s->wide), *d = w + STRIP * K, *p = d + STRIP * K,
-          *best = p + STRIP * s->wide;
-    int8_t *code = s->code + thread * s->unit;
-    sr_grid grid[STRIP];
-    float ms[STRIP];
-    s->from->rows(s->from->ctx, row0, R, d);
-    for (int r = 0; r < R; r++) {
+    struct strip t = {.row0 = row0, .R = left < STRIP ? (int)left : STRIP};
+    t.w = s->scratch + thread * STRIP * 2 * (K + s->wide);
+    t.d = t.w + STRIP * K;
+    t.p = t.d + STRIP * K;
+    t.best = t.p + STRIP * s->wide;
+    t.code = s->code + thread * s->codes;
+    t.grid = s->grid + thread * s->grids;
+    s->from->rows(s->from->ctx, row0, t.R, t.d);
+    for (int r = 0; r < t.R; r++) {
+        float *d = t.d + r * K;
         double sum = 0;
         for (int64_t k = 0; k < K; k++) {
-            const float v = sr_weight_finite(d[r * K + (s->m->order ? s->m->order[k] : k)]);
-            w[r * K + k] = v;
-            sum += (double)v * (double)v;
+            d[k] = sr_weight_finite(d[k]);
+            sum += (double)d[k] * (double)d[k];
         }
-        ms[r] = (float)(sum / (double)K);
+        for (int64_t k = 0; k < K; k++) t.w[r * K + k] = d[s->m->order ? s->m->order[k] : k];
+        t.ms[r] = (float)(sum / (double)K);
     }
-    for (int64_t k0 = 0; k0 < K; k0 += s->unit) {
-        const int cols = (int)(K - k0 < s->unit ? K - k0 : s->unit);
-        /* Where the whole unit would go: nothing moves the first one. */
-        if (k0 > 0) {
-            sr_multiply(d, K, s->m->h + k0, K, R, cols, (int)k0, best, s->wide);
-            if (cols <= BLOCK) memcpy(p, best, (size_t)R * (size_t)s->wide * sizeof *p);
-            sr_solve_upper(s->m->h + k0 * K + k0, K, cols, best, R, s->wide);
-        } else
-            memset(p, 0, (size_t)STRIP * (size_t)s->wide * sizeof *p);
-        for (int r = 0; r < R; r++) {
-            float *x = w + r * K + k0;
-            if (k0 > 0) {
-                for (int i = 0; i < cols; i++) best[r * s->wide + i] += x[i];
-                x = best + r * s->wide;
-            }
-            const sr_fit in = {s->w, row0 + r, k0, cols, x, s->importance + k0, ms[r]};
-            s->by.fit(&in, &grid[r]);
-        }
-        for (int64_t b0 = k0; b0 < k0 + cols; b0 += BLOCK) {
-            const int n = (int)(k0 + cols - b0 < BLOCK ? k0 + cols - b0 : BLOCK);
-            if (b0 > 0 && (b0 > k0 || cols > BLOCK)) sr_multiply(d, K, s->m->h + b0, K, R, n, (int)b0, p, s->wide);
-            for (int r = 0; r < R; r++) {
-                round_columns(s, &grid[r], k0, b0, n, w + r * K, p + r * s->wide, d + r * K, code);
-                s->by.store(s->w, row0 + r, b0, n, &grid[r], code + (b0 - k0));
-            }
-        }
-    }
+    (s->visit ? solve_in_order : solve_by_units)(s, &t);
 }
 
 sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
                        sr_err *err) {
     struct solver s = {.w = w, .from = from, .m = m, .row0 = row0, .n = n, .unit = sr_weight_unit(w)};
+    float *in_place = NULL;
     s.by = sr_weight_encoder(w);
     s.importance = m->d;
+    s.visit = w->perm ? NULL : m->order;
     s.unit = s.unit < w->K ? s.unit : w->K;
     s.wide = s.unit > BLOCK ? s.unit : BLOCK;
+    s.codes = s.visit ? STRIP * w->K : s.unit;
+    s.grids = s.visit ? STRIP * ((w->K - 1) / s.unit + 1) : STRIP;
     s.scratch = malloc((size_t)threads * STRIP * 2 * (size_t)(w->K + s.wide) * sizeof *s.scratch);
-    s.code = malloc((size_t)threads * (size_t)s.unit);
-    sr_status status = s.scratch && s.code ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to solve a matrix");
+    s.code = malloc((size_t)threads * (size_t)s.codes);
+    s.grid = malloc((size_t)threads * (size_t)s.grids * sizeof *s.grid);
+    if (s.visit) s.importance = in_place = malloc((size_t)w->K * sizeof *in_place);
+    sr_status status =
+        s.scratch && s.code && s.grid && s.importance ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to solve a matrix");
+    for (int64_t k = 0; in_place && k < w->K; k++) in_place[s.visit[k]] = m->d[k];
     if (status == SR_OK) sr_pool_for(threads, (int)((n + STRIP - 1) / STRIP), solve_strip, &s);
     free(s.scratch);
     free(s.code);
+    free(s.grid);
+    free(in_place);
     return status;
 }

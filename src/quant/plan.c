@@ -359,9 +359,10 @@ static sr_status list_parts(sr_quantizer *q, sr_err *err) {
 static char *file_name(sr_quantizer *q, int f, int n) {
     char name[SR_TARGET_TEXT + 32] = "model.safetensors";
     if (q->target.gguf) return sr_arena_strndup(&q->arena, sr_path_base(q->result), strlen(sr_path_base(q->result)));
-    if (q->target.uqff && f > 0)
-        snprintf(name, sizeof name, "%s-%d.uqff", strchr(q->target.text, ':') + 1, f - 1);
-    else if (q->target.uqff)
+    if (q->target.uqff && f > 0) {
+        const char *type = strchr(q->target.text, ':') + 1;
+        snprintf(name, sizeof name, "%.*s-%d.uqff", (int)strcspn(type, ","), type, f - 1);
+    } else if (q->target.uqff)
         snprintf(name, sizeof name, "residual.safetensors");
     else if (n > 1)
         snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", f + 1, n);
@@ -503,6 +504,11 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     q->calibration_bytes = (int64_t)256 << 20;
     q->damp = 0.01;
     q->method = o->importance ? SR_IMATRIX : SR_RTN;
+    if (q->target.spec.static_groups && (!o->method || strcmp(o->method, "gptq") != 0))
+        return sr_fail(err, SR_INVALID,
+                       "--to '%s': static_groups is an order in which method gptq rounds columns, and the method is "
+                       "%s: add --method gptq, or leave it out",
+                       q->target.text, o->method ? o->method : sr_method_name(q->method));
     if (!o->method) return SR_OK;
     for (int i = 0; i < N_METHODS; i++)
         if (strcmp(o->method, methods[i].name) == 0) {
@@ -644,7 +650,8 @@ static int64_t calibration_memory(const sr_quantizer *q) {
         most = sum > most ? sum : most;
     }
     if (most > q->calibration_bytes) most = q->calibration_bytes > one ? q->calibration_bytes : one;
-    return most + (int64_t)q->threads * 4 * SR_SOLVE_ROWS * K * (int64_t)sizeof(float);
+    const int rows = (q->target.spec.static_groups ? 8 : 4) * SR_SOLVE_ROWS; /* all codes and scales of a row, too */
+    return most + (int64_t)q->threads * rows * K * (int64_t)sizeof(float);
 }
 
 void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {

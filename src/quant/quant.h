@@ -214,9 +214,9 @@ void sr_calibration_close(sr_calibration *c);
  * known: another role, an expert that was never chosen, a layer before the last one asked for. It stays until the next
  * call, and for the same input as long as nothing else is asked for. */
 sr_status sr_calibration_moments(sr_calibration *c, int layer, sr_role role, int matrix, sr_moments **out, sr_err *err);
-/* Factors, once: `damp` times the diagonal's mean is added to it. sorted: columns by their diagonal, the largest first.
- */
-sr_status sr_moments_factor(sr_moments *m, bool sorted, double damp, int threads, sr_err *err);
+/* Factors, once: `damp` times the diagonal's mean is added to it. lane not 0: columns by their diagonal, the largest
+ * first, so many behind each other stay together. */
+sr_status sr_moments_factor(sr_moments *m, int lane, double damp, int threads, sr_err *err);
 
 /* ---- hqq.c ---- */
 
@@ -235,7 +235,8 @@ enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
 /* ---- gptq.c ---- */
 
 /* Rows row0 .. row0 + n of a weight that has begun (sr_encode_begin), from their source: each column is rounded to what
- * makes up best for the errors of those before it, given factored moments. With m->order, w->perm is the same. */
+ * makes up best for the errors of those before it, given factored moments. With m->order, w->perm is the same; or it is
+ * NULL, and columns are visited in that order, in whole lanes of the format, and stay where they are. */
 sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
                        sr_err *err);
 /* ---- error.c ---- */

@@ -174,6 +174,17 @@ static sr_status with_importance(const sr_quantizer *q, const sr_job *j, sr_weig
     return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
 }
 
+/* How columns are sorted (sr_moments_factor): those of all matrices that are multiplied with the same as this one. */
+static int lane_of(const sr_quantizer *q, const sr_job *job) {
+    int lane = job->spec.act_order || q->target.spec.static_groups;
+    for (int i = 0; i < q->n_jobs && lane; i++) {
+        const sr_job *j = &q->job[i];
+        if (j->fmt && j->layer == job->layer && sr_calibration_place(j->role) == sr_calibration_place(job->role))
+            lane = j->fmt->lane > lane ? j->fmt->lane : lane;
+    }
+    return lane;
+}
+
 /* By the moments of what its rows are multiplied with, an expert after the other. */
 static sr_status with_moments(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_err *err) {
     const sr_quantizer *q = r->q;
@@ -185,9 +196,9 @@ static sr_status with_moments(struct run *r, sr_job *j, sr_weight *to, const sr_
         sr_moments *m;
         s = sr_calibration_moments(r->calibration, j->layer, j->role, j->expert >= 0 ? j->expert : i, &m, err);
         if (s == SR_OK && m && m->K != j->K) m = NULL;
-        if (s == SR_OK && m) s = sr_moments_factor(m, j->spec.act_order, q->damp, q->threads, err);
+        if (s == SR_OK && m) s = sr_moments_factor(m, lane_of(q, j), q->damp, q->threads, err);
         if (s == SR_OK && i == 0) {
-            if (m && m->order) s = sr_weight_reorder(to, m->order, err);
+            if (m && m->order && j->spec.act_order) s = sr_weight_reorder(to, m->order, err);
             if (s == SR_OK) s = sr_encode_begin(to, from, q->threads, err);
         }
         if (s != SR_OK) break;

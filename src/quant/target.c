@@ -128,13 +128,14 @@ static sr_status option(sr_target *t, int has, const char *key, const char *valu
     if ((yes || no) && is(key, "asym") && has & SYM) return t->spec.sym = !yes, SR_OK;
     if ((yes || no) && (is(key, "desc_act") || is(key, "act_order")) && has & ORDER)
         return t->spec.act_order = yes, SR_OK;
+    if ((yes || no) && is(key, "static_groups") && t->fmt->fit) return t->spec.static_groups = yes, SR_OK;
     if ((yes || no) && (is(key, "double") || is(key, "nested")) && has & NESTED) return t->spec.nested = yes, SR_OK;
-    if (!has)
+    if (!has && !t->fmt->fit)
         return sr_fail(err, SR_INVALID, "--to: found the option '%.30s' of %s, which has none: leave it out", key,
                        t->fmt->name);
-    return sr_fail(err, SR_INVALID, "--to: found the option '%.30s%s%.30s'; %s has %s%s%s%s", key, value ? "=" : "",
-                   value ? value : "", t->fmt->name, "group=N", has & SYM ? ", sym, asym" : "",
-                   has & ORDER ? ", desc_act" : "", has & NESTED ? ", double" : "");
+    return sr_fail(err, SR_INVALID, "--to: found the option '%.30s%s%.30s': leave it out; %s has %s%s%s%sstatic_groups",
+                   key, value ? "=" : "", value ? value : "", t->fmt->name, has & GROUP ? "group=N, " : "",
+                   has & SYM ? "sym, asym, " : "", has & ORDER ? "desc_act, " : "", has & NESTED ? "double, " : "");
 }
 
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
@@ -183,6 +184,8 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
         if (value) *value++ = 0;
         s = option(t, has, key, value, err);
     }
+    /* AutoGPTQ's name for columns in an order and groups in their places is both. */
+    if (t->spec.static_groups) t->spec.act_order = false;
     if (t->spec.layout && is(t->spec.layout, "gptq") && !t->spec.sym) t->spec.layout = "gptq_v2";
     return s;
 }
