@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "cpu/kern.h"
 #include "fmt/fmt.h"
 #include "guard.h"
@@ -842,6 +843,55 @@ static void experts_are_encoded_by_importances_of_their_own(void **state) {
     free(rows);
 }
 
+/* ---------------------------------------------------------------- MXFP4 under four names */
+
+static bool bits_of(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
+    const sr_weight *w = ctx;
+    w->fmt->take_mxfp4(w, row, k0, out);
+    return true;
+}
+static void decoded_rows(void *ctx, int64_t row0, int64_t n, float *out) {
+    const sr_weight *w = ctx;
+    for (int64_t i = 0; i < n; i++) w->fmt->decode(w, row0 + i, 0, w->K, out + i * w->K);
+}
+/* From each to each: negative zeros, scales at both ends and blocks of small codes, which no encoder would choose. */
+static void mxfp4_keeps_its_bits(void **state) {
+    static const char *const names[] = {"mxfp4", "gptoss_mxfp4", "ct_mxfp4", "mlx_mxfp4"};
+    enum { ROWS = 9, COLS = 96, N_NAMES = 4 };
+    (void)state;
+    for (int a = 0; a < N_NAMES; a++)
+        for (int b = 0; b < N_NAMES; b++) {
+            sr_arena arena = {0};
+            sr_weight from, to;
+            sr_mxfp4 was, is;
+            float x[COLS], y[COLS];
+            uint64_t seed = 7;
+            assert_int_equal(sr_weight_create(sr_format_by_name(names[a]), ROWS, COLS, NULL, &arena, &from, NULL),
+                             SR_OK);
+            assert_int_equal(sr_weight_create(sr_format_by_name(names[b]), ROWS, COLS, NULL, &arena, &to, NULL), SR_OK);
+            for (int r = 0; r < ROWS; r++)
+                for (int k = 0; k < COLS; k += 32) {
+                    const uint8_t scale[] = {0, 1, 2, 127, 253, 254};
+                    for (int i = 0; i < 32; i++) was.element[i] = (uint8_t)(sr_random(&seed) >> 32) & (r % 3 ? 15 : 9);
+                    was.scale = scale[(3 * r + k / 32) % 6];
+                    from.fmt->put_mxfp4(&from, r, k, &was);
+                }
+            const sr_source source = {.rows = decoded_rows, .ctx = &from, .mxfp4 = bits_of};
+            assert_int_equal(sr_encode(&to, &source, NULL, 0, 2, NULL), SR_OK);
+            for (int r = 0; r < ROWS; r++) {
+                for (int k = 0; k < COLS; k += 32) {
+                    from.fmt->take_mxfp4(&from, r, k, &was);
+                    to.fmt->take_mxfp4(&to, r, k, &is);
+                    if (memcmp(&was, &is, sizeof was) != 0) fail_msg("%s to %s: row %d", names[a], names[b], r);
+                }
+                from.fmt->decode(&from, r, 0, COLS, x);
+                to.fmt->decode(&to, r, 0, COLS, y);
+                if (memcmp(x, y, sizeof x) != 0) fail_msg("%s to %s: values of row %d", names[a], names[b], r);
+            }
+            sr_arena_free(&arena);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(experts_are_encoded_by_importances_of_their_own),
@@ -863,6 +913,7 @@ int main(void) {
         cmocka_unit_test(units_across_rows_are_those_of_the_turned_matrix),
         cmocka_unit_test(plain_types_round_to_nearest_even_and_keep_nan),
         cmocka_unit_test(redundant_sums_are_those_of_the_codes),
+        cmocka_unit_test(mxfp4_keeps_its_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

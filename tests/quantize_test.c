@@ -102,7 +102,7 @@ static int same_numbers(const char *from, const char *to, const char *result, co
         if (got.fmt != fmt) fail_msg("%s: %s is %s", to, t.name, got.fmt->name);
         const sr_qspec *spec = target.gguf || fmt != target.fmt ? NULL : &target.spec;
         OK(sr_weight_create(fmt, was.N, was.K, spec, &arena, &want, e_));
-        OK(sr_encode(&want, &(sr_source){rows_of, &was, NULL}, NULL, 0, 1, e_));
+        OK(sr_encode(&want, &(sr_source){.rows = rows_of, .ctx = &was}, NULL, 0, 1, e_));
         float *a = malloc(2 * (size_t)was.K * sizeof *a), *b = a + was.K;
         assert_non_null(a);
         for (int64_t r = 0; r < was.N; r++) {

@@ -122,7 +122,7 @@ static double cost(const struct problem *p, const sr_weight *w) {
 static void solve(const struct problem *p, const char *format, bool act_order, int threads, sr_arena *arena,
                   sr_weight *w) {
     const sr_format *fmt = sr_format_by_name(format);
-    const sr_source from = {rows_of, (void *)(uintptr_t)p, NULL};
+    const sr_source from = {.rows = rows_of, .ctx = (void *)(uintptr_t)p};
     sr_qspec spec = fmt->spec;
     spec.act_order = act_order;
     OK(sr_weight_create(fmt, N, K, &spec, arena, w, e_));
@@ -152,7 +152,7 @@ static void feedback_pays(void **state) {
     make_problem(&p, 1);
     OK(sr_moments_factor(&p.m, 0, 0.01, 2, e_));
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
-        const sr_source from = {rows_of, &p, NULL};
+        const sr_source from = {.rows = rows_of, .ctx = &p};
         sr_arena arena = {0};
         sr_weight nearest, solved, again;
         solve(&p, formats[f], false, 2, &arena, &solved);
@@ -175,7 +175,7 @@ static void without_correlation_codes_are_nearest(void **state) {
     make_problem(&p, 0);
     OK(sr_moments_factor(&p.m, 0, 0, 2, e_));
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
-        const sr_source from = {rows_of, &p, NULL};
+        const sr_source from = {.rows = rows_of, .ctx = &p};
         sr_arena arena = {0};
         sr_weight nearest, solved;
         solve(&p, formats[f], false, 2, &arena, &solved);
@@ -218,7 +218,7 @@ static void columns_stay_in_their_groups(void **state) {
         const sr_format *fmt = sr_format_by_name(formats[f]);
         const int lane = fmt->lane > 1 ? fmt->lane : 1;
         struct problem p, q, flat;
-        const sr_source from = {rows_of, &p, NULL};
+        const sr_source from = {.rows = rows_of, .ctx = &p};
         sr_arena arena = {0};
         sr_weight nearest, in_order, again, plain;
         make_problem(&p, 1);

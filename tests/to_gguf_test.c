@@ -13,7 +13,11 @@
 #include <cmocka.h>
 
 #include "base/path.h"
+#include "base/random.h"
+#include "fmt/fmt.h"
 #include "sirocco.h"
+
+#include "draft.h"
 
 enum { T = 24, PATH = 512, MOST = 128 };
 
@@ -36,7 +40,7 @@ static bool add_name(void *ctx, const char *name) {
 }
 
 /* Logits behind T tokens, in exact arithmetic; owned by the caller. */
-static float *logits_of(const char *path, int *n) {
+static float *exact_logits(const char *path, int *n) {
     sr_engine *e;
     sr_model *m;
     sr_session *s;
@@ -69,7 +73,7 @@ static sr_status convert(const char *from, const char *to, const char *target, s
 
 static void same_logits(const char *name, const char *a, const char *b) {
     int n, n_got;
-    float *want = logits_of(a, &n), *got = logits_of(b, &n_got);
+    float *want = exact_logits(a, &n), *got = exact_logits(b, &n_got);
     assert_int_equal(n, n_got);
     for (int k = 0; k < n; k++)
         if (!(fabsf(want[k] - got[k]) <= 2e-5f)) /* of about 2: q and k change places, and sums their order */
@@ -204,12 +208,93 @@ static void what_can_be_held_is_not_rounded_again(void **state) {
     rmdir(dir);
 }
 
+static void bind(const sr_file *file, const sr_qconfig *config, const char *name, sr_arena *arena, sr_weight *w) {
+    sr_err err = {0};
+    if (sr_weight_bind(file, config, name, -1, -1, arena, w, &err) != SR_OK) fail_msg("%s: %s", name, err.msg);
+    assert_non_null(w->fmt->take_mxfp4);
+}
+/* Row r of a is row s of b, to the bit, as stored and as decoded. */
+static void same_row(const char *name, const sr_weight *a, int64_t r, const sr_weight *b, int64_t s) {
+    float x[64], y[64];
+    sr_mxfp4 was, is;
+    assert_true(a->K == b->K && a->K <= 64);
+    a->fmt->decode(a, r, 0, a->K, x);
+    b->fmt->decode(b, s, 0, b->K, y);
+    if (memcmp(x, y, (size_t)a->K * sizeof *x) != 0) fail_msg("%s: row %d has other values", name, (int)s);
+    for (int64_t k = 0; k < a->K; k += 32) {
+        a->fmt->take_mxfp4(a, r, k, &was);
+        b->fmt->take_mxfp4(b, s, k, &is);
+        if (memcmp(&was, &is, sizeof was) != 0) fail_msg("%s: row %d has other bits", name, (int)s);
+    }
+}
+
+/* The experts of gpt-oss with any bits at all: gates and ups, in turns there, are two stacks here. */
+static void mxfp4_changes_places_only(void **state) {
+    (void)state;
+    char dir[] = "/tmp/sirocco-test-XXXXXX", model[PATH], result[PATH], from[PATH];
+    sr_err err = {0};
+    sr_file *file[2];
+    sr_qconfig *config;
+    sr_arena arena = {0};
+    sr_quantizer *q;
+    sr_quantize_tensor t;
+    uint64_t seed = 3;
+    int exact = 0;
+    assert_non_null(mkdtemp(dir));
+    snprintf(model, sizeof model, "%s/model.safetensors", dir);
+    snprintf(result, sizeof result, "%s/result.gguf", dir);
+    snprintf(from, sizeof from, "%s/tests/vectors/tiny/gpt_oss/model.safetensors", SR_SOURCE_DIR);
+    struct draft d = draft_of(from);
+    for (int i = 0; i < d.n_parts; i++) {
+        const bool scales = strstr(d.part[i].name, "_scales") != NULL;
+        for (size_t k = 0; k < d.part[i].data.n && (scales || strstr(d.part[i].name, "_blocks")); k++) {
+            const uint8_t bits = (uint8_t)(sr_random(&seed) >> 32);
+            d.part[i].data.data[k] = scales ? 100 + bits % 32 : k / 16 % 3 ? bits : bits & 0x99; /* 0, -0 and halves */
+        }
+    }
+    draft_write_safetensors(&d, model);
+    draft_close(&d);
+    snprintf(from, sizeof from, "%s/tests/vectors/tiny/gpt_oss/config.json", SR_SOURCE_DIR);
+    snprintf(model, sizeof model, "%s/config.json", dir);
+    assert_int_equal(symlink(from, model), 0);
+    if (sr_quantizer_plan(dir, result, &(sr_quantize_options){.to = "gguf:mxfp4"}, &q, &err) != SR_OK ||
+        sr_quantizer_run(q, false, &err) != SR_OK)
+        fail_msg("%s", err.msg);
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++) exact += t.to && strcmp(t.to, "mxfp4") == 0 && t.error == 0;
+    sr_quantizer_free(q);
+    assert_int_equal(exact, 6);
+    assert_int_equal(sr_file_open(dir, NULL, &file[0], &err), SR_OK);
+    assert_int_equal(sr_file_open(result, NULL, &file[1], &err), SR_OK);
+    assert_int_equal(sr_qconfig_read(file[0], &arena, &config, &err), SR_OK);
+    for (int layer = 0; layer < 2; layer++) {
+        static const char *const hf[] = {"gate_up_proj", "gate_up_proj", "down_proj"}, *const gguf[] = {"gate", "up",
+                                                                                                        "down"};
+        for (int i = 0; i < 3; i++) {
+            char name[128];
+            sr_weight a, b;
+            snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%s", layer, hf[i]);
+            bind(file[0], config, name, &arena, &a);
+            snprintf(name, sizeof name, "blk.%d.ffn_%s_exps", layer, gguf[i]);
+            bind(file[1], NULL, name, &arena, &b);
+            assert_int_equal(a.N, i < 2 ? 2 * b.N : b.N);
+            for (int64_t row = 0; row < b.N; row++) same_row(name, &a, i < 2 ? 2 * row + i : row, &b, row);
+        }
+    }
+    sr_file_close(file[0]), sr_file_close(file[1]);
+    sr_arena_free(&arena);
+    unlink(result), unlink(model);
+    snprintf(model, sizeof model, "%s/model.safetensors", dir);
+    unlink(model);
+    rmdir(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_has_the_same_logits_as_gguf),
         cmocka_unit_test(latents_in_halves_change_to_pairs),
         cmocka_unit_test(the_tokenizer_goes_along),
         cmocka_unit_test(what_can_be_held_is_not_rounded_again),
+        cmocka_unit_test(mxfp4_changes_places_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,6 +183,12 @@ typedef struct sr_encoder {
     void (*encode)(sr_weight *w, int64_t row, const float *src, const float *importance);
 } sr_encoder;
 
+/* 32 columns of MXFP4 as they are stored, wherever a format has their bits: E2M1 in nibbles, and their scale as E8M0.
+ */
+typedef struct sr_mxfp4 {
+    uint8_t element[32], scale;
+} sr_mxfp4;
+
 struct sr_format {
     const char
         *name; /* "q4_k": command line, logs, tests; equal to the stored type's name where one tensor is the weight */
@@ -220,6 +226,10 @@ struct sr_format {
     /* Optional: the grid whose stored factors are nearest to this scale and min, instead of fit's: for weights that
      * come of another format and may be held as they are. */
     void (*hold)(const sr_fit *in, float scale, float min, sr_grid *grid);
+    /* Optional: the bits of columns k0 .. k0 + 32, in all the formats that are MXFP4 by other names: what one of them
+     * holds another holds without a change. */
+    void (*take_mxfp4)(const sr_weight *w, int64_t row, int64_t k0, sr_mxfp4 *out);
+    void (*put_mxfp4)(sr_weight *w, int64_t row, int64_t k0, const sr_mxfp4 *in);
     /* Optional: what is known before any row is fitted. begin refuses shapes that cannot be written (SR_INVALID), and
      * stores into the planes what the whole matrix decides (one scale for the tensor, or a block of rows), where fit
      * reads it. tiles says over how many rows and columns it wants the largest magnitudes; NULL or false: peaks is
@@ -321,6 +331,8 @@ typedef struct sr_source {
     /* Optional: the scale and min of columns k0 .. k0+n of a row, and the lowest of their codes, where these are
      * codes of one scale. */
     bool (*grid)(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low);
+    /* Optional: the bits of columns k0 .. k0 + 32 of a row, where they are MXFP4. */
+    bool (*mxfp4)(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out);
 } sr_source;
 enum { SR_ENCODE_ROWS = 8 }; /* formats that pack rows into bytes pack so many: threads share no byte */
 /* Rows of f32 that a thread holds while a weight of this spec is encoded. */

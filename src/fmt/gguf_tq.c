@@ -62,6 +62,17 @@ static void unpack_mxfp4(const sr_weight *w, int64_t row, int64_t k0, int64_t n,
     }
 }
 
+static void take_mxfp4(const sr_weight *w, int64_t row, int64_t k0, sr_mxfp4 *out) {
+    const uint8_t *b = blocks_at(w, row, k0, SR_MXFP4_BYTES);
+    for (int e = 0; e < 32; e++) out->element[e] = b[SR_MXFP4_QS + e % 16] >> 4 * (e / 16) & 15;
+    out->scale = b[0];
+}
+static void put_mxfp4(sr_weight *w, int64_t row, int64_t k0, const sr_mxfp4 *in) {
+    uint8_t *b = block_to_write(w, row, k0, 32, SR_MXFP4_BYTES);
+    for (int j = 0; j < 16; j++) b[SR_MXFP4_QS + j] = (uint8_t)(in->element[j] | in->element[j + 16] << 4);
+    b[0] = in->scale;
+}
+
 /* Plane 1, where there is one: an f32, or one an expert. */
 float sr_nvfp4_factor(const sr_weight *w, int64_t row) {
     return w->plane[1].data ? sr_plane_float(w, 1, row / (w->N / (w->plane[1].bytes / 4))) : 1;
@@ -194,6 +205,8 @@ const sr_format sr_fmt_mxfp4 = {.name = "mxfp4",
                                 .snap = snap_fp4,
                                 .store = store_mxfp4,
                                 .encode = encode_mxfp4,
+                                .take_mxfp4 = take_mxfp4,
+                                .put_mxfp4 = put_mxfp4,
                                 .rtn_err = 0.116f,
                                 .promote = "q8_0",
                                 .sample = sample_mxfp4,

@@ -269,6 +269,17 @@ static void store_mode(sr_weight *w, int64_t row, int64_t k0, int n, const sr_gr
     for (int g = 0; g * grid->group < n; g++) w->plane[SCALES].data[scale_at(w, row, k0) + g] = grid->sc[g];
 }
 
+static void take_mxfp4(const sr_weight *w, int64_t row, int64_t k0, sr_mxfp4 *out) {
+    const uint8_t *p = codes_at(w, row, k0);
+    for (int i = 0; i < 32; i++) out->element[i] = p[i / 2] >> 4 * (i % 2) & 15;
+    out->scale = w->plane[SCALES].data[scale_at(w, row, k0)];
+}
+static void put_mxfp4(sr_weight *w, int64_t row, int64_t k0, const sr_mxfp4 *in) {
+    uint8_t *p = (uint8_t *)(uintptr_t)codes_at(w, row, k0);
+    for (int i = 0; i < 32; i += 2) p[i / 2] = (uint8_t)(in->element[i] | in->element[i + 1] << 4);
+    w->plane[SCALES].data[scale_at(w, row, k0)] = in->scale;
+}
+
 /* Scales near one step of N(0, 0.02), everything else random. */
 static void sample_mode(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[WEIGHT].bytes; i++) {
@@ -324,6 +335,8 @@ const sr_format sr_fmt_mlx_mxfp4 = {
     .block = BLOCK,
     .lane = 1,
     .spec = {.method = "mlx", .layout = "mxfp4", .bits = 4, .group = 32},
+    .take_mxfp4 = take_mxfp4,
+    .put_mxfp4 = put_mxfp4,
     .reference = "mlx 0.32.4",
     .tile = SR_TILE_I8,
     .claim = claim_mode,

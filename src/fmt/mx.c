@@ -217,6 +217,17 @@ static void store(sr_weight *w, int64_t row, int64_t k0, int n, const sr_grid *g
     w->plane[SCALES].data[row * (w->K / w->fmt->group) + k0 / w->fmt->group] = grid->sc[0];
 }
 
+static void take_mxfp4(const sr_weight *w, int64_t row, int64_t k0, sr_mxfp4 *out) {
+    const uint8_t *p = w->plane[CODES].data + row * w->plane[CODES].stride + k0 / 2;
+    for (int i = 0; i < 32; i++) out->element[i] = p[i / 2] >> 4 * (i % 2) & 15;
+    out->scale = w->plane[SCALES].data[(row * w->K + k0) / 32];
+}
+static void put_mxfp4(sr_weight *w, int64_t row, int64_t k0, const sr_mxfp4 *in) {
+    uint8_t *p = w->plane[CODES].data + row * w->plane[CODES].stride + k0 / 2;
+    for (int i = 0; i < 32; i += 2) p[i / 2] = (uint8_t)(in->element[i] | in->element[i + 1] << 4);
+    w->plane[SCALES].data[(row * w->K + k0) / 32] = in->scale;
+}
+
 /* Values up to 6 (or 7.5) with scales that make 0.02 of them. */
 static void sample(sr_weight *w, uint64_t seed) {
     for (int64_t i = 0; i < w->plane[CODES].bytes; i++) w->plane[CODES].data[i] = (uint8_t)(sr_random(&seed) >> 32);
@@ -257,6 +268,8 @@ const sr_format sr_fmt_ct_mxfp4 = {
     .block = 32,
     .group = 32,
     .spec = {.method = "compressed-tensors", .layout = "mxfp4-pack-quantized", .sym = true, .bits = 4, .group = 32},
+    .take_mxfp4 = take_mxfp4,
+    .put_mxfp4 = put_mxfp4,
     .reference = "compressed-tensors 0.20",
     .claim = claim_packed,
     .dims = dims_packed,
@@ -295,6 +308,8 @@ const sr_format sr_fmt_gptoss_mxfp4 = {
     .block = 32,
     .group = 32,
     .spec = {.method = "mxfp4", .layout = "mxfp4", .sym = true, .bits = 4, .group = 32},
+    .take_mxfp4 = take_mxfp4,
+    .put_mxfp4 = put_mxfp4,
     .reference = "transformers 5.24",
     .claim = claim_blocks,
     .dims = dims_blocks,

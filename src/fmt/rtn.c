@@ -41,6 +41,11 @@ static bool held(sr_weight *w, const sr_encoder *by, const sr_fit *in, const sr_
     float back[SR_KC], scale, min;
     sr_grid grid;
     int low;
+    sr_mxfp4 bits;
+    if (w->fmt->put_mxfp4 && from && from->mxfp4 && from->mxfp4(from->ctx, in->row, in->k0, &bits)) {
+        w->fmt->put_mxfp4(w, in->row, in->k0, &bits);
+        return true;
+    }
     if (!w->fmt->hold || !from || !from->grid || !from->grid(from->ctx, in->row, in->k0, in->n, &scale, &min, &low))
         return false;
     /* Codes as they are, from 0 on, or the middle code 0: 8 * scale needs no more bits than the scale, 7 * scale may.
@@ -65,7 +70,7 @@ void sr_rtn_rows_of(sr_weight *w, int64_t row0, int64_t n, const float *src, con
                     const sr_source *from) {
     const sr_encoder by = sr_weight_encoder(w);
     const int64_t unit = sr_weight_unit(w), piece = SR_KC / w->fmt->block * w->fmt->block;
-    const bool may_hold = w->fmt->hold && from && from->grid;
+    const bool may_hold = from && ((w->fmt->hold && from->grid) || (w->fmt->put_mxfp4 && from->mxfp4));
     int8_t code[SR_KC];
     float back[SR_KC];
     sr_grid grid;

@@ -108,7 +108,7 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
         memcpy(importance + i * K, all + p.start[i] / (j->N / n_importance) * K, (size_t)K * sizeof *importance);
     for (int64_t i = 0; i < N; i += SR_ENCODE_ROWS)
         picked_rows(&p, i, N - i < SR_ENCODE_ROWS ? N - i : SR_ENCODE_ROWS, rows + i * K);
-    const sr_source source = {picked_rows, &p, NULL};
+    const sr_source source = {.rows = picked_rows, .ctx = &p};
     for (int t = 0; t < c->n_types && status == SR_OK; t++) {
         sr_arena own = {0};
         sr_weight to;

@@ -95,6 +95,16 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
     return true;
 }
 
+/* The scale 255 is NaN, infinity or 2^127, as one asks a format. */
+static bool mxfp4_of(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
+    const struct rows *r = ctx;
+    const int64_t from = sr_job_row(r->job, row), each = r->w[0].N;
+    const sr_weight *w = &r->w[from / each];
+    if (r->job->by_col || r->job->by_row || !w->fmt->take_mxfp4) return false;
+    w->fmt->take_mxfp4(w, from % each, k0, out);
+    return out->scale != 255;
+}
+
 /* The matrix whose rows are columns of w, as a copy: each of its rows would need all of w's. */
 static sr_status turn(const sr_quantizer *q, const sr_job *job, sr_weight *w, sr_arena *arena, sr_err *err) {
     struct sr_binder b = {.file = q->file, .arch = q->arch, .arena = arena, .err = err};
@@ -122,7 +132,7 @@ sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, v
                         (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)job->K);
     }
     if (s == SR_OK) {
-        const sr_source source = {decode_rows, &rows, grid_of};
+        const sr_source source = {decode_rows, &rows, grid_of, mxfp4_of};
         s = fn(ctx, &source, rows.w, job->n_from, err);
     }
     free(rows.w);
