@@ -110,8 +110,7 @@ static sr_status quantize(sr_isq *isq, const sr_format *fmt, const float *import
     sr_weight to;
     sr_err why = {0};
     sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, &own, &to, &why);
-    const sr_device *ops = e->dev->ops;
-    if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(e->dev, fmt) : NULL;
+    if (s == SR_OK) to.encoder = sr_dev_encoder(e->dev, fmt);
     if (s == SR_OK) s = sr_encode(&to, &source, importance, n, e->threads, &why);
     *done = s == SR_OK;
     if (!*done) {

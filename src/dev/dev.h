@@ -178,4 +178,9 @@ struct sr_dev {
     const sr_device *ops;
 };
 
+/* For sr_weight.encoder of a weight that is about to be written. */
+static inline const sr_encoder *sr_dev_encoder(const sr_dev *dev, const sr_format *fmt) {
+    return dev->ops->encoder ? dev->ops->encoder(dev, fmt) : NULL;
+}
+
 #endif

@@ -110,8 +110,7 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     const int strips = (int)((N + STRIP - 1) / STRIP);
     float *importance = malloc((size_t)K * sizeof *importance);
     sr_status s = sr_weight_create(j->fmt, N, K, &spec, &arena, &w, err);
-    const sr_device *ops = q->engine->dev->ops;
-    if (s == SR_OK) w.encoder = ops->encoder ? ops->encoder(q->engine->dev, j->fmt) : NULL;
+    if (s == SR_OK) w.encoder = sr_dev_encoder(q->engine->dev, j->fmt);
     for (int64_t k = 0; k < K && importance; k++)
         importance[k] = t->g->m->h[k * K + k] / (t->g->scale[k] * t->g->scale[k]);
     if (s == SR_OK)

@@ -83,7 +83,6 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
     struct sample *s = ctx;
     sr_costs *c = s->c;
     const sr_job *j = s->cost->job;
-    const sr_device *ops = c->plan->engine->dev->ops;
     const int pieces = j->N >= PIECES * SR_ENCODE_ROWS ? PIECES : (int)(j->N / SR_ENCODE_ROWS);
     const int64_t K = j->K, N = pieces ? (int64_t)pieces * SR_ENCODE_ROWS : j->N;
     sr_arena arena = {0};
@@ -116,7 +115,7 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
         s->cost->error[t] = stays ? 0 : -1;
         if (stays || s->cost->bytes[t] < 0) continue;
         status = sr_weight_create(c->type[t], N, K, NULL, &own, &to, err);
-        if (status == SR_OK) to.encoder = ops->encoder ? ops->encoder(c->plan->engine->dev, c->type[t]) : NULL;
+        if (status == SR_OK) to.encoder = sr_dev_encoder(c->plan->engine->dev, c->type[t]);
         if (status == SR_OK) status = sr_encode(&to, &source, importance, pieces ? pieces : 1, c->plan->threads, err);
         if (status == SR_OK) s->cost->error[t] = (float)weighed_error(&to, rows, importance, back);
         if (status == SR_OK && !isfinite(s->cost->error[t]))

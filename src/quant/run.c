@@ -272,13 +272,12 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     sr_arena arena = {0};
     sr_weight to;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
-    const sr_device *ops = r->q->engine->dev->ops;
     if (s == SR_OK && is_kept(j, w, &to, n)) {
         sr_arena_free(&arena);
         j->error = 0;
         return write_tensors(r, j, w);
     }
-    if (s == SR_OK) to.encoder = ops->encoder ? ops->encoder(r->q->engine->dev, j->fmt) : NULL;
+    if (s == SR_OK) to.encoder = sr_dev_encoder(r->q->engine->dev, j->fmt);
     if (s == SR_OK) s = encode(r, j, &to, from, &arena, err);
     if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
     if (s == SR_OK && !isfinite(j->error))
