@@ -254,6 +254,8 @@ sr_status sr_rows_compare(const sr_rows_pair *p, int threads, double *error, dou
 
 /* Jobs of single experts become one for all of them, under the source's name of a stack. SR_CORRUPT: one is missing. */
 sr_status sr_stack_experts(sr_quantizer *q, sr_err *err);
+/* Of a stack whose rows are columns (and of no other job): they become rows. */
+void sr_turn_stack(const sr_quantizer *q, sr_job *j);
 
 /* ---- tensors.c ---- */
 

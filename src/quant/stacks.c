@@ -63,3 +63,12 @@ sr_status sr_stack_experts(sr_quantizer *q, sr_err *err) {
                             e, q->job[i].n_from);
     return s;
 }
+
+void sr_turn_stack(const sr_quantizer *q, sr_job *j) {
+    const bool down = j->role == SR_EXPERTS_DOWN;
+    const int64_t out = down ? q->h.d_model : 2 * (int64_t)q->h.d_expert, in = down ? q->h.d_expert : q->h.d_model;
+    if (j->stack <= 1 || !q->arch->turned_experts || j->was->spec.method || !sr_file_part(q->file, j->from[0])) return;
+    j->turn.n = j->stack;
+    j->turn.pitch = j->turn.rows = j->K = in;
+    j->N = j->stack * out;
+}

@@ -269,16 +269,6 @@ static sr_status add_heads(sr_quantizer *q, const sr_job *j, sr_err *err) {
     return s == SR_OK ? sr_job_add_rows(q, &k, SR_V_B, l->d_nope + l->d_v, l->d_v, l->d_nope, 1, err) : s;
 }
 
-/* A stack whose rows are columns, or one of the packed kind, which is as it should be. */
-static void turn_stack(const sr_quantizer *q, sr_job *j) {
-    const bool down = j->role == SR_EXPERTS_DOWN;
-    const int64_t out = down ? q->h.d_model : 2 * (int64_t)q->h.d_expert, in = down ? q->h.d_expert : q->h.d_model;
-    if (!q->arch->turned_experts || j->was->spec.method || !sr_file_part(q->file, j->from[0])) return;
-    j->turn.n = j->stack;
-    j->turn.pitch = j->turn.rows = j->K = in;
-    j->N = j->stack * out;
-}
-
 /* Features that rotate change from halves to pairs: of all of a head, or of its end. */
 static sr_status pair_rows(sr_quantizer *q, sr_job *j, sr_err *err) {
     const bool latent = q->arch->latent;
@@ -294,7 +284,7 @@ static sr_status pair_rows(sr_quantizer *q, sr_job *j, sr_err *err) {
 static sr_status matrix_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_status s = pair_rows(q, j, err);
     if (s != SR_OK) return s;
-    if (j->stack > 1) turn_stack(q, j);
+    sr_turn_stack(q, j);
     if (j->role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
     if (j->role == SR_SHARED_GATE_UP) return add_halves(q, j, SR_SHARED_GATE, SR_SHARED_UP, q->h.d_shared, err);
     if (j->role == SR_KV_B) return add_heads(q, j, err);

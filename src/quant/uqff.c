@@ -2,10 +2,10 @@
  * bias, and residual.safetensors everything else.
  *
  * What its own loader asks beyond the layout: embedding and head are layers of a finer type, experts are a stack under
- * three names, what a type cannot hold is a layer of its plain values, single numbers have no dimension, and
- * config.json says nothing of quantization. Sources: mistral.rs: mistralrs-core/src/pipeline/isq.rs
- * (write_uqff_artifacts), mistralrs-quant/src/uqff/, IsqType::promote_for_sensitive_tensor; the reference page of the
- * format. */
+ * three names (gpt-oss's under two, gates and ups in turns), what a type cannot hold is a layer of its plain values,
+ * single numbers have no dimension, and config.json says nothing of quantization. Sources: mistral.rs:
+ * mistralrs-core/src/pipeline/isq.rs (write_uqff_artifacts), mistralrs-core/src/models/{gpt_oss,granite}.rs,
+ * mistralrs-quant/src/uqff/, IsqType::promote_for_sensitive_tensor; the reference page of the format. */
 #include <stdio.h>
 #include <string.h>
 
@@ -170,13 +170,43 @@ static sr_status set_version(sr_quantizer *q, int i, const char *key, uint32_t v
     return SR_OK;
 }
 
+/* A bias beside a stack that is a parameter ("gate_up_proj_bias") gets the name that a layer's has. */
+static sr_status name_bias(sr_quantizer *q, const char *stack, sr_err *err) {
+    static const char tail[] = "bias";
+    const size_t n = strlen(stack);
+    for (int i = 0; i < q->n_jobs; i++) {
+        sr_job *bias = &q->job[i];
+        if (!bias->copy || strncmp(bias->module, stack, n) != 0 || bias->module[n] != '_' ||
+            strcmp(bias->module + n + 1, tail) != 0)
+            continue;
+        sr_part *part = sr_arena_small(&q->arena, 1, sizeof *part);
+        char *name = sr_arena_strndup(&q->arena, bias->module, n + sizeof tail);
+        if (!part || !name) return sr_fail(err, SR_NOMEM, "no memory for a plan");
+        name[n] = '.';
+        *part = *bias->copy;
+        part->name = bias->module = name;
+        bias->copy = part;
+    }
+    return SR_OK;
+}
+
+/* Stacks that the reader's models have: gate, up and down, or gpt-oss's, whose gates and ups take turns in one. Of
+ * Granite's mixtures it has the hybrid ones, and takes their experts unquantized from residual.safetensors. */
+static sr_status check_stack(sr_quantizer *q, sr_job *j, sr_err *err) {
+    if (j->role == SR_EXPERTS_GATE_UP && q->h.act != SR_ACT_SWIGLU_PAIRS)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "%s: %s is gate and up one behind the other (%s), and mistral.rs, whose format UQFF is, has no "
+                       "loader that reads such experts quantized: choose another container, as gguf:q4_k_m",
+                       q->file->path, j->module, q->arch->name);
+    sr_turn_stack(q, j);
+    return j->stack > 1 ? name_bias(q, j->module, err) : SR_OK;
+}
+
 sr_status sr_uqff_jobs(sr_quantizer *q, sr_err *err) {
     enum { VERSION = 3 };
     sr_status s = q->from_gguf ? SR_OK : sr_stack_experts(q, err); /* there they are stacks already */
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++)
-        if (q->job[i].role == SR_EXPERTS_GATE_UP || (q->job[i].stack > 1 && q->arch->turned_experts))
-            s = sr_fail(err, SR_UNSUPPORTED, "%s: stacks of experts like %s are not converted to UQFF yet (%s)",
-                        q->file->path, q->job[i].module, q->arch->name);
+        if (q->job[i].n_from) s = check_stack(q, &q->job[i], err);
     if (s != SR_OK) return s;
     memmove(q->job + VERSION, q->job, (size_t)q->n_jobs * sizeof *q->job);
     q->n_jobs += VERSION;
