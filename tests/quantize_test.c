@@ -325,6 +325,24 @@ static void test_uqff_as_mistral_rs(void **state) {
     }
 }
 
+/* "made" is the same model as `from`, but for what the type costs. */
+static void has_logits_of(const char *from, const char *to, double least) {
+    static const int32_t ids[] = {1, 5, 9};
+    int32_t V[2];
+    float *want = logits_of(from, ids, 3, &V[0]), *got = logits_of("made", ids, 3, &V[1]);
+    assert_int_equal(V[0], V[1]);
+    double dot = 0, a = 0, b = 0;
+    for (int32_t v = 0; v < 3 * V[0]; v++) {
+        dot += (double)want[v] * got[v];
+        a += (double)want[v] * want[v];
+        b += (double)got[v] * got[v];
+    }
+    if (getenv("VERBOSE")) printf("%s: %s: %.6f\n", from, to, dot / sqrt(a * b));
+    if (!(dot > least * sqrt(a * b))) fail_msg("%s: %s: other logits (%.6f)", from, to, dot / sqrt(a * b));
+    free(want);
+    free(got);
+}
+
 /* Experts become three stacks a layer, biases go with their layers, and what does not fit stays as it was. */
 static void test_uqff_layers(void **state) {
     (void)state;
@@ -338,11 +356,9 @@ static void test_uqff_layers(void **state) {
                  {"gpt_oss", "uqff:q8_0", "model.layers.0.mlp.experts.gate_up_proj.bias"},
                  {"gpt_oss_whole", "uqff:q8_0", "model.layers.1.mlp.experts.down_proj.bias"},
                  {"deepseek_v2", "uqff:mxfp4", "model.layers.1.mlp.experts.up_proj.weight"}};
-    static const int32_t ids[] = {1, 5, 9};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char from[512], shard[32];
         char *data;
-        int32_t V[2];
         sr_quantizer *q;
         snprintf(from, sizeof from, TINY "%s", cases[i].model);
         snprintf(shard, sizeof shard, "%s-0.uqff", cases[i].to + 5);
@@ -361,22 +377,47 @@ static void test_uqff_layers(void **state) {
         sr_file_close(file);
         free(data);
         sr_quantizer_free(q);
-        /* The same model, but for what the type costs. */
-        float *want = logits_of(from, ids, 3, &V[0]), *got = logits_of("made", ids, 3, &V[1]);
-        assert_int_equal(V[0], V[1]);
-        double dot = 0, a = 0, b = 0;
-        for (int32_t v = 0; v < 3 * V[0]; v++) {
-            dot += (double)want[v] * got[v];
-            a += (double)want[v] * want[v];
-            b += (double)got[v] * got[v];
-        }
-        if (getenv("VERBOSE")) printf("%s: %s: %.4f\n", cases[i].model, cases[i].to, dot / sqrt(a * b));
-        if (!(dot > 0.85 * sqrt(a * b)))
-            fail_msg("%s: %s: other logits (%.3f)", cases[i].model, cases[i].to, dot / sqrt(a * b));
-        free(want);
-        free(got);
+        has_logits_of(from, cases[i].to, 0.85);
         remove_tree("made");
     }
+}
+
+/* MLX has gates and ups apart, and loads stacks of experts as stacks. */
+static void test_mlx_stacks(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *to, *stack, *bias;
+        double least;
+    } cases[] = {
+        {"gpt_oss", "mlx:8,group=32", "model.layers.1.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj.bias", 0.98},
+        {"gpt_oss_whole", "mlx:8,group=32", "model.layers.0.mlp.experts.gate_proj",
+         "model.layers.0.mlp.experts.down_proj.bias", 0.999},
+        {"granitemoe", "mlx:8,group=32", "model.layers.0.block_sparse_moe.switch_mlp.gate_proj", NULL, 0.999}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[512], name[256];
+        sr_quantizer *q;
+        sr_file *file;
+        snprintf(from, sizeof from, TINY "%s", cases[i].model);
+        OK(convert(from, cases[i].to, "made", (sr_quantize_options){0}, &q, e_));
+        OK(sr_file_open("made", NULL, &file, e_));
+        snprintf(name, sizeof name, "%s.weight", cases[i].stack);
+        const sr_part *stack = sr_file_part(file, name);
+        if (!stack) fail_msg("%s: no %s", cases[i].model, name);
+        assert_int_equal(stack->n_dims, 3);
+        if (cases[i].bias && !sr_file_part(file, cases[i].bias)) fail_msg("%s: no %s", cases[i].model, cases[i].bias);
+        for (int p = 0; p < file->n_parts; p++)
+            if (strstr(file->part[p].name, "gate_up") || strstr(file->part[p].name, "input_linear"))
+                fail_msg("%s: %s is still one", cases[i].model, file->part[p].name);
+        sr_file_close(file);
+        sr_quantizer_free(q);
+        has_logits_of(from, cases[i].to, cases[i].least);
+        remove_tree("made");
+    }
+    sr_quantizer *q;
+    sr_err err = {0};
+    assert_int_equal(convert(TINY "gpt_oss", "gptq:4,group=32", "made", (sr_quantize_options){0}, &q, &err),
+                     SR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "choose mlx:4"));
 }
 
 /* Several files: the version is in the first alone. */
@@ -677,6 +718,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_uqff, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_as_mistral_rs, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_layers, enter, leave),
+        cmocka_unit_test_setup_teardown(test_mlx_stacks, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_of_packed_experts, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_shards, enter, leave),
         cmocka_unit_test_setup_teardown(test_nothing, enter, leave),

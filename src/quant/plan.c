@@ -245,6 +245,10 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
         if (!fits(q->target.fmt, &spec, j->N, j->K)) {
             sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
                    (long long)j->K, q->target.text, j->was->name);
+            if (j->stack > 1 && !q->from_gguf) { /* it has another name, and maybe not all rows: sr_part_stacks */
+                j->fmt = sr_format_by_name(j->was->spec.method ? "bf16" : j->was->name);
+                j->spec = j->fmt->spec;
+            }
             continue;
         }
         if (j->was == q->target.fmt && !j->was->spec.method && !q->from_gguf) continue;
@@ -577,6 +581,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     s = list_jobs(q, err);
     if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
     if (s == SR_OK && q->from_gguf) s = sr_hf_jobs(q, err);
+    if (s == SR_OK && !q->file->gguf && !q->target.gguf && !q->target.uqff) s = sr_part_stacks(q, err);
     if (s == SR_OK && q->target.uqff) s = sr_uqff_jobs(q, err);
     if (s == SR_OK) s = choose(q, err);
     if (s == SR_OK) s = check_any(q, err);

@@ -254,6 +254,12 @@ sr_status sr_rows_compare(const sr_rows_pair *p, int threads, double *error, dou
 
 /* Jobs of single experts become one for all of them, under the source's name of a stack. SR_CORRUPT: one is missing. */
 sr_status sr_stack_experts(sr_quantizer *q, sr_err *err);
+/* Jobs of two stacks of a matrix or a vector that is gates and ups, one behind the other or in turns; n: of each. */
+sr_status sr_job_add_halves(sr_quantizer *q, const sr_job *j, sr_role gate, sr_role up, int64_t n, sr_err *err);
+/* Of "x.bias", and "x_bias" beside a stack that is a parameter. */
+bool sr_bias_parse(const sr_naming *naming, const char *name, sr_role *role, int *layer);
+/* MLX has gates and ups apart. SR_UNSUPPORTED: no loader of the target reads this family's stacks. */
+sr_status sr_part_stacks(sr_quantizer *q, sr_err *err);
 /* Of a stack whose rows are columns (and of no other job): they become rows. */
 void sr_turn_stack(const sr_quantizer *q, sr_job *j);
 

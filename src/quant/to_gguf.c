@@ -246,13 +246,6 @@ static sr_status cannot(const sr_quantizer *q, const char *what, sr_err *err) {
     return sr_fail(err, SR_UNSUPPORTED, "%s: %s is not converted to GGUF yet (%s)", q->file->path, what, q->arch->name);
 }
 
-/* Gate and up, which are one behind the other or in turns. n: of each. */
-static sr_status add_halves(sr_quantizer *q, const sr_job *j, sr_role gate, sr_role up, int64_t n, sr_err *err) {
-    const bool turns = q->h.act == SR_ACT_SWIGLU_PAIRS;
-    sr_status s = sr_job_add_rows(q, j, gate, 2 * n, n, 0, turns ? 2 : 1, err);
-    return s == SR_OK ? sr_job_add_rows(q, j, up, 2 * n, n, turns ? 1 : n, turns ? 2 : 1, err) : s;
-}
-
 /* What a head makes keys and values of, in one matrix: two stacks, keys turned around. */
 static sr_status add_heads(sr_quantizer *q, const sr_job *j, sr_err *err) {
     const sr_latent *l = &q->h.latent;
@@ -285,8 +278,9 @@ static sr_status matrix_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_status s = pair_rows(q, j, err);
     if (s != SR_OK) return s;
     sr_turn_stack(q, j);
-    if (j->role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
-    if (j->role == SR_SHARED_GATE_UP) return add_halves(q, j, SR_SHARED_GATE, SR_SHARED_UP, q->h.d_shared, err);
+    if (j->role == SR_EXPERTS_GATE_UP)
+        return sr_job_add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
+    if (j->role == SR_SHARED_GATE_UP) return sr_job_add_halves(q, j, SR_SHARED_GATE, SR_SHARED_UP, q->h.d_shared, err);
     if (j->role == SR_KV_B) return add_heads(q, j, err);
     if (j->role == SR_K_B || j->role == SR_V_B) j->stack = q->h.n_head;
     return sr_job_add(q, j, err);
@@ -297,14 +291,9 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_role role;
     int layer, expert;
     const char *suffix;
-    char module[SR_NAME];
-    snprintf(module, sizeof module, "%s", j->module);
-    const size_t n = strlen(module);
-    bool known = sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix);
-    if (!known && n > 5 && sr_ends_with(module, "_bias")) { /* of a stack that is a parameter */
-        module[n - 5] = '.';
-        known = sr_name_parse(&q->naming, module, &role, &layer, &expert, &suffix);
-    }
+    bool known = sr_name_parse(&q->naming, j->module, &role, &layer, &expert, &suffix);
+    if (!known && sr_bias_parse(&q->naming, j->module, &role, &layer)) /* of a stack that is a parameter */
+        known = true, expert = -1, suffix = ".bias";
     if (!known) {
         if (!strstr(j->module, "inv_freq")) sr_log(SR_LOG_WARNING, "%s: GGUF has no place for it: left out", j->module);
         return SR_OK;
@@ -318,7 +307,7 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     j->layer = layer;
     sr_status s = pair_rows(q, j, err);
     if (s != SR_OK) return s;
-    if (role == SR_EXPERTS_GATE_UP) return add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
+    if (role == SR_EXPERTS_GATE_UP) return sr_job_add_halves(q, j, SR_EXPERTS_GATE, SR_EXPERTS_UP, q->h.d_expert, err);
     j->plus1 = sr_is_norm(role) && q->arch->norm_plus1 && strcmp(suffix, ".weight") == 0;
     j->module = sr_job_name(q, role, layer, -1, suffix, err);
     if (!j->module) return err->code;
