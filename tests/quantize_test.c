@@ -388,11 +388,11 @@ static void test_mlx_stacks(void **state) {
     static const struct {
         const char *model, *to, *stack, *bias;
         double least;
-    } cases[] = {
-        {"gpt_oss", "mlx:8,group=32", "model.layers.1.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj.bias", 0.98},
-        {"gpt_oss_whole", "mlx:8,group=32", "model.layers.0.mlp.experts.gate_proj",
-         "model.layers.0.mlp.experts.down_proj.bias", 0.999},
-        {"granitemoe", "mlx:8,group=32", "model.layers.0.block_sparse_moe.switch_mlp.gate_proj", NULL, 0.999}};
+    } cases[] = {{"gpt_oss", "mlx:8,group=32", "model.layers.1.mlp.experts.up_proj",
+                  "model.layers.1.mlp.experts.up_proj.bias", 0.98},
+                 {"gpt_oss_whole", "mlx:8,group=32", "model.layers.0.mlp.experts.gate_proj",
+                  "model.layers.0.mlp.experts.down_proj.bias", 0.999},
+                 {"granitemoe", "mlx:8,group=32", "model.layers.0.block_sparse_moe.switch_mlp.gate_proj", NULL, 0.999}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char from[512], name[256];
         sr_quantizer *q;
