@@ -29,11 +29,14 @@ static uint32_t next_u32(void) {
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return (uint32_t)(state >> 16);
 }
-static double uniform(void) {
-    return (next_u32() + 0.5) / 4294967296.0;
-}
+/* Nearly: the sum of six uniform ones, of variance 1. */
 static float normal(void) {
-    return (float)(sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform()));
+    int64_t sum = 0;
+    for (int i = 0; i < 3; i++) {
+        const uint32_t two = next_u32();
+        sum += (int64_t)(two & 0xffff) + (int64_t)(two >> 16) - 0xffff;
+    }
+    return (float)sum * (1.41421356f / 0x1p16f);
 }
 static void fill_normal(float *x, int64_t n, float size) {
     for (int64_t i = 0; i < n; i++) x[i] = size * normal();
@@ -122,7 +125,9 @@ static bool make_grouped(const sr_format *fmt, int64_t N, int64_t K, int group, 
 
 /* Of weights, and of shapes of attention, one of so many is tried: emulated processors are slow. */
 static int every = 1, n_asked;
+static void forget_rows(void);
 static bool passed_over(void) {
+    forget_rows();
     return every > 1 && n_asked++ % every != 0;
 }
 static bool make_weight(const sr_format *fmt, int64_t N, int64_t K, bool random_bytes, sr_weight *w) {
@@ -155,12 +160,25 @@ static sr_x8 make_x8(const float *x, int T, int64_t K) {
     return v;
 }
 
+/* A row of the weight that is tested, decoded; until the next call. forget_rows: before another weight. */
+static const sr_weight *row_of;
+static int64_t row_kept;
+static void forget_rows(void) {
+    row_of = NULL;
+}
+static const float *decoded(const sr_weight *w, int64_t row) {
+    static float v[1 << 16];
+    assert_true(w->K <= (int64_t)(sizeof v / sizeof *v));
+    if (row_of != w || row_kept != row) w->fmt->decode(w, row, 0, w->K, v);
+    row_of = w, row_kept = row;
+    return v;
+}
+
 /* Row . x[t] as decoded, in double; *size is the sum of the magnitudes of what an int8 kernel adds: for a format with
  * groups |scale * code * x| + |min * x|, else |w * x|. */
 static double reference(const sr_weight *w, int64_t row, const sr_x8 *x, int t, double *size) {
-    float *v = malloc((size_t)w->K * sizeof *v);
+    const float *v = decoded(w, row);
     double sum = 0;
-    w->fmt->decode(w, row, 0, w->K, v);
     *size = 0;
     for (int64_t k = 0; k < w->K; k++) {
         double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
@@ -177,7 +195,6 @@ static double reference(const sr_weight *w, int64_t row, const sr_x8 *x, int t, 
                 *size += 2 * fabs((double)min[k / w->group] * x->code[t * x->n_block * SR_KC + k0 + k] *
                                   (double)x->scale[t * x->n_block + k0 / SR_KC]);
         }
-    free(v);
     return sum;
 }
 
@@ -198,14 +215,12 @@ static double size_of_steps(const sr_weight *w, int64_t row, const sr_x8 *x, int
 
 /* rms(row) * |x[t]|: six of these times a relative error of the weights bound what it does to the sum. */
 static double length_of(const sr_weight *w, int64_t row, const sr_x8 *x, int t) {
-    float *v = malloc((size_t)w->K * sizeof *v);
+    const float *v = decoded(w, row);
     double ww = 0, xx = 0;
-    w->fmt->decode(w, row, 0, w->K, v);
     for (int64_t k = 0; k < w->K; k++) {
         double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
         ww += (double)v[k] * (double)v[k], xx += xv * xv;
     }
-    free(v);
     return sqrt(ww / (double)w->K * xx);
 }
 
@@ -231,11 +246,11 @@ typedef void unpack_fn(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
 static void compare_codes(const sr_kern *kern, unpack_fn *fast, unpack_fn *portable_one, int group, bool has_min,
                           const sr_weight *w, int64_t k0, int64_t n) {
     int64_t groups = (n + group - 1) / group;
+    int mark = n_maps;
+    int8_t want[SR_TILE_KC], *got = guarded((size_t)n);
+    float want_scale[SR_TILE_KC / 16], want_min[SR_TILE_KC / 16];
+    float *scale = guarded((size_t)groups * sizeof *scale), *min = guarded((size_t)groups * sizeof *min);
     for (int64_t r = 0; r < w->N; r++) {
-        int mark = n_maps;
-        int8_t want[SR_TILE_KC], *got = guarded((size_t)n);
-        float want_scale[SR_TILE_KC / 16], want_min[SR_TILE_KC / 16];
-        float *scale = guarded((size_t)groups * sizeof *scale), *min = guarded((size_t)groups * sizeof *min);
         portable_one(w, r, k0, n, want, want_scale, want_min);
         fast(w, r, k0, n, got, scale, min);
         for (int64_t k = 0; k < n; k++)
@@ -250,8 +265,8 @@ static void compare_codes(const sr_kern *kern, unpack_fn *fast, unpack_fn *porta
                 fail_msg("%s %s row %d group %d: min %a, want %a", kern->name, w->fmt->name, (int)r, (int)g,
                          (double)min[g], (double)want_min[g]);
         }
-        release_to(mark);
     }
+    release_to(mark);
 }
 
 /* The bytes of the tile that pack_w makes of unpacked rows, or of coarse ones, whatever the weights are. */
@@ -365,22 +380,40 @@ static void coarsening_equals_the_portable_one(void **s) {
 
 /* ---------------------------------------------------------------- dots */
 
+/* What a dot should give, and how far from it it may be. */
+struct exact {
+    double want, bound;
+};
+/* [n_rows][x->T] */
+static struct exact *exact_dots(const sr_fast *fast, const sr_weight *w, const sr_x8 *x, int64_t row0, int n_rows) {
+    struct exact *e = malloc((size_t)(n_rows * x->T) * sizeof *e);
+    forget_rows();
+    for (int i = 0; i < n_rows * x->T; i++) {
+        const int64_t row = row0 + i / x->T;
+        const int t = i % x->T;
+        double size;
+        e[i].want = reference(w, row, x, t, &size);
+        if (fast->dot_offset) size += 2 * fast->dot_offset * size_of_steps(w, row, x, t);
+        /* a lane adds K / 32 products and what ends a block; decode itself rounds once a weight */
+        e[i].bound = U * ((double)w->K / 32 + 16) * size + 1e-30;
+        if (fast->dot_err > 0) e[i].bound += 6 * (double)fast->dot_err * length_of(w, row, x, t);
+    }
+    return e;
+}
+
+/* e: of row0, and of `pitch` columns a row. */
 static void compare_dot(const sr_kern *kern, const sr_fast *fast, const sr_weight *w, const sr_x8 *x, int row0,
-                        int n_rows) {
+                        int n_rows, const struct exact *e, int pitch) {
     int mark = n_maps;
     int64_t ld = n_rows + 3;
     float *y = guarded((size_t)((x->T - 1) * ld + n_rows) * sizeof *y);
     fast->dot(w, row0, n_rows, x, y, ld);
     for (int t = 0; t < x->T; t++)
         for (int i = 0; i < n_rows; i++) {
-            double size, want = reference(w, row0 + i, x, t, &size), got = (double)y[t * ld + i];
-            if (fast->dot_offset) size += 2 * fast->dot_offset * size_of_steps(w, row0 + i, x, t);
-            /* a lane adds K / 32 products and what ends a block; decode itself rounds once a weight */
-            double bound = U * ((double)w->K / 32 + 16) * size + 1e-30;
-            if (fast->dot_err > 0) bound += 6 * (double)fast->dot_err * length_of(w, row0 + i, x, t);
-            if (!(fabs(got - want) <= bound))
+            const struct exact *one = &e[i * pitch + t];
+            if (!(fabs((double)y[t * ld + i] - one->want) <= one->bound))
                 fail_msg("%s %s K %d row %d of %d, column %d of %d: got %.9g, want %.9g, bound %.3g", kern->name,
-                         w->fmt->name, (int)w->K, i, n_rows, t, x->T, got, want, bound);
+                         w->fmt->name, (int)w->K, i, n_rows, t, x->T, (double)y[t * ld + i], one->want, one->bound);
         }
     release_to(mark);
 }
@@ -399,13 +432,16 @@ static void dots_equal_decoded_weights_times_x(void **s) {
                 float *x = malloc((size_t)(SR_DOT_MAX * K) * sizeof *x);
                 fill_normal(x, SR_DOT_MAX * K, 1);
                 x[K / 2] = 30;
+                const sr_x8 all = make_x8(x, SR_DOT_MAX, K);
+                struct exact *e = exact_dots(f, &w, &all, 0, 130);
                 for (int T = 1; T <= sr_kerns[i]->dot_max_t; T++)
                     for (size_t n = 0; n < 4; n++) {
-                        int before = n_maps;
+                        int before = n_maps, row0 = n < 3 ? 64 - rows[n] : 0;
                         sr_x8 x8 = make_x8(x, T, K);
-                        compare_dot(sr_kerns[i], f, &w, &x8, n < 3 ? 64 - rows[n] : 0, rows[n]);
+                        compare_dot(sr_kerns[i], f, &w, &x8, row0, rows[n], e + row0 * SR_DOT_MAX, SR_DOT_MAX);
                         release_to(before);
                     }
+                free(e);
                 free(x);
                 release_to(mark);
             }
@@ -469,7 +505,11 @@ static bool compare_checkpoint(void *ctx, const char *folder) {
                     compare_codes(sr_kerns[i], f->panel, sr_panel_row, sr_panel_group(&w), sr_panel_has_min(&w), &w, 0,
                                   columns);
                 if (f->panel_rows) compare_panel_rows(f, &w);
-                if (f->dot && finite) compare_dot(sr_kerns[i], f, &w, &x8, (int)w.N - n, n);
+                if (f->dot && finite) {
+                    struct exact *e = exact_dots(f, &w, &x8, w.N - n, n);
+                    compare_dot(sr_kerns[i], f, &w, &x8, (int)w.N - n, n, e, x8.T);
+                    free(e);
+                }
                 ++*compared;
             }
         release_to(mark);
@@ -679,14 +719,13 @@ static void fill_whole(float *x, int T, int64_t K) {
 /* Six sigmas of independent errors a weight, each times |x|, plus rounding: of the panel, panel_err * rms(w); where
  * groups become two planes of 8 bits (gemm_amx.c), 2^-12 of the largest w of a block. */
 static double product_bound(const sr_kern *kern, const sr_weight *w, const sr_x8 *x, int row, int t, double size) {
-    float *v = malloc((size_t)w->K * sizeof *v);
+    const float *v = decoded(w, row);
     double ww = 0, xx = 0, most = 0;
-    w->fmt->decode(w, row, 0, w->K, v);
     for (int64_t k = 0; k < w->K; k++) {
         double xv = (double)x->code[t * x->n_block * SR_KC + k] * (double)x->scale[t * x->n_block + k / SR_KC];
-        ww += (double)v[k] * (double)v[k], xx += xv * xv, most = fmax(most, fabs((double)v[k]));
+        ww += (double)v[k] * (double)v[k], xx += xv * xv;
+        if (fabs((double)v[k]) > most) most = fabs((double)v[k]);
     }
-    free(v);
     double sigma =
         (double)w->fmt->panel_err * sqrt(ww / (double)w->K) + (strcmp(kern->name, "amx") ? 0 : 0x1p-12 * most);
     return 6 * sigma * sqrt(xx) + U * ((double)w->K / 16 + 32) * size;
@@ -758,8 +797,8 @@ static void batches_equal_decoded_weights_times_x(void **s) {
                 fill_whole(x, T, K);
                 multiply(sr_kerns[i], 2, &w, x, T, y);
                 sr_x8 x8 = make_x8(x, T, K);
-                for (int t = 0; t < T; t++)
-                    for (int r = 0; r < w.N; r++) {
+                for (int r = 0; r < w.N; r++)
+                    for (int t = 0; t < T; t++) {
                         double size, want = reference(&w, r, &x8, t, &size), got = (double)y[t * w.N + r];
                         double bound = product_bound(sr_kerns[i], &w, &x8, r, t, size);
                         if (!(fabs(got - want) <= bound))
@@ -818,7 +857,7 @@ static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
             sr_weight w;
             int mark = n_maps;
             if (!make_weight(sr_formats[f], N, K, false, &w)) continue;
-            static float x[T * K], y[3][T * N], one[N];
+            static float x[T * K], y[3][T * N], one[T][N];
             static const int threads[] = {1, 2, 8};
             fill_whole(x, T, K);
             for (int batch = 1; batch <= T; batch += 4)
@@ -828,17 +867,16 @@ static void a_batch_equals_single_steps_and_threads_change_nothing(void **s) {
                     assert_memory_equal(y[n], y[0], sizeof y[0]);
                 }
             sr_x8 x8 = make_x8(x, T, K);
-            for (int t = 0; t < T; t++) {
-                multiply(sr_kerns[i], 1, &w, x + t * K, 1, one);
-                for (int r = 0; r < N; r++) {
+            for (int t = 0; t < T; t++) multiply(sr_kerns[i], 1, &w, x + t * K, 1, one[t]);
+            for (int r = 0; r < N; r++)
+                for (int t = 0; t < T; t++) {
                     double size;
                     reference(&w, r, &x8, t, &size);
-                    if (!(fabs((double)y[0][t * N + r] - (double)one[r]) <=
+                    if (!(fabs((double)y[0][t * N + r] - (double)one[t][r]) <=
                           product_bound(sr_kerns[i], &w, &x8, r, t, size)))
                         fail_msg("%s %s row %d column %d: %.9g in a batch, %.9g alone", sr_kerns[i]->name, w.fmt->name,
-                                 r, t, (double)y[0][t * N + r], (double)one[r]);
+                                 r, t, (double)y[0][t * N + r], (double)one[t][r]);
                 }
-            }
             release_to(mark);
         }
 }
@@ -1004,6 +1042,7 @@ static void act_order_is_that_of_the_file(void **s) {
         if (ct) w.plane[3].data = (uint8_t *)g_idx;
         if (fmt->adopt(&parts, &w, &arena, &err) != SR_OK) fail_msg("%s: %s", names[f], err.msg);
         assert_non_null(w.perm);
+        forget_rows();
         for (int r = 0; r < N; r++) {
             fmt->decode(&w, r, 0, K, scaled);
             for (int k = 0; k < K; k++)
@@ -1045,16 +1084,16 @@ static void outliers_of_x_cost_no_more_than_ordinary_rounding(void **s) {
             sr_weight w;
             int mark = n_maps;
             if (sr_formats[f]->tile != SR_TILE_I8 || !make_weight(sr_formats[f], N, K, false, &w)) continue;
-            static float x[T * K], y[T * N], v[K];
+            static float x[T * K], y[T * N];
             for (int batch = 1; batch <= T; batch += 5) {
                 fill_normal(x, T * K, 1);
                 for (int t = 0; t < T; t += 2) x[t * K + 100 * t] = 100;
                 sr_x8 x8 = make_x8(x, T, K);
                 multiply(sr_kerns[i], 2, &w, x, batch, y);
-                for (int t = 0; t < batch; t++)
-                    for (int r = 0; r < N; r++) {
+                for (int r = 0; r < N; r++)
+                    for (int t = 0; t < batch; t++) {
                         double want = 0, size, ww = 0;
-                        w.fmt->decode(&w, r, 0, K, v);
+                        const float *v = decoded(&w, r);
                         reference(&w, r, &x8, t, &size);
                         for (int k = 0; k < K; k++)
                             want += (double)v[k] * (double)x[t * K + k], ww += (double)v[k] * (double)v[k];
