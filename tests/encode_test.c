@@ -644,7 +644,7 @@ static void storing_one_piece_leaves_the_others(void **state) {
 
 static void the_number_of_threads_does_not_matter(void **state) {
     (void)state;
-    enum { N = 160 };
+    enum { N = 96 };
     static float src[N * K];
     float importance[K];
     noise r = {5};

@@ -188,7 +188,8 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
             }
             print_message("  isq %s, %d tokens a step: mean KLD %.2e, top-1 agreement %.2f %%\n",
                           isqs[q] ? isqs[q] : "none", batch, mean, 100 * same);
-            if (!(mean < 1e-3) || !(same >= 0.99)) fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
+            if (!(mean < 1e-3) || !(same >= (SANITIZED ? 0.98 : 0.99))) /* of few positions */
+                fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
             free(fast);
         }
         free(exact);
