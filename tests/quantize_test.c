@@ -413,6 +413,15 @@ static void test_mlx_stacks(void **state) {
         has_logits_of(from, cases[i].to, cases[i].least);
         remove_tree("made");
     }
+    /* What transformers 5 calls rope_parameters has its older names too: most of mlx-lm's models know those alone. */
+    char *config;
+    size_t n;
+    converts(TINY "gpt_oss_whole", "mlx:8,group=32", "made", 0);
+    OK(sr_file_read("made/config.json", 1 << 20, &config, &n, e_));
+    assert_non_null(strstr(config, "\n  \"rope_theta\": 10000.0"));
+    assert_non_null(strstr(config, "\n  \"rope_scaling\": {"));
+    free(config);
+    remove_tree("made");
     sr_quantizer *q;
     sr_err err = {0};
     assert_int_equal(convert(TINY "gpt_oss", "gptq:4,group=32", "made", (sr_quantize_options){0}, &q, &err),

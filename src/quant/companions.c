@@ -49,6 +49,10 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
     return kept;
 }
 
+static bool is_mlx(const sr_quantizer *q) {
+    return q->target.fmt->spec.method && strcmp(q->target.fmt->spec.method, "mlx") == 0;
+}
+
 static sr_status add_quantization(struct place *p, const char *const *kept, int n_kept, sr_buffer *b) {
     const sr_target *t = &p->q->target;
     const char *text;
@@ -56,11 +60,33 @@ static sr_status add_quantization(struct place *p, const char *const *kept, int 
     if (s != SR_OK) return s;
     sr_buffer_text(b, ",\n  \"quantization_config\": ");
     sr_buffer_text(b, text);
-    if (strcmp(t->fmt->spec.method, "mlx") == 0) { /* what its loader looks at first */
+    if (is_mlx(p->q)) { /* what its loader looks at first */
         sr_buffer_text(b, ",\n  \"quantization\": ");
         sr_buffer_text(b, text);
     }
     return SR_OK;
+}
+
+/* transformers 5 has rope_theta and rope_scaling in one object, where most models of mlx-lm do not look. */
+static void add_rotation(const char *object, size_t n, sr_buffer *b) {
+    sr_err none = {0};
+    sr_json j = sr_json_over(object, n, "rope_parameters", &none);
+    sr_json_value key, v;
+    bool scaled = false;
+    const char *theta = NULL;
+    size_t n_theta = 0;
+    if (sr_json_next(&j, &v) != SR_JSON_OBJECT) return;
+    for (sr_json_kind kind; (kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END && kind != SR_JSON_ERROR;) {
+        if (kind == SR_JSON_NUMBER && sr_json_equals(&key, "rope_theta")) theta = v.text, n_theta = v.n;
+        if (kind == SR_JSON_STRING && sr_json_equals(&key, "rope_type")) scaled = !sr_json_equals(&v, "default");
+        sr_json_skip(&j, &v);
+    }
+    if (!theta) return; /* of each kind of layer its own */
+    sr_buffer_text(b, ",\n  \"rope_theta\": ");
+    sr_buffer_add(b, theta, n_theta);
+    if (!scaled) return;
+    sr_buffer_text(b, ",\n  \"rope_scaling\": ");
+    sr_buffer_add(b, object, n);
 }
 
 /* A text with another quantization config: every other member stays as it was written. */
@@ -71,7 +97,9 @@ static sr_status put_config(struct place *p, const char *path, const char *text,
     sr_buffer b = {0};
     sr_json j = sr_json_over(text, n, "config.json", p->err);
     sr_json_value key, v;
-    bool comma = false;
+    bool comma = false, is_old = false;
+    const char *rotation = NULL;
+    size_t n_rotation = 0;
     sr_buffer_text(&b, "{\n");
     if (sr_json_next(&j, &v) != SR_JSON_OBJECT && !j.failed)
         sr_fail(p->err, SR_CORRUPT, "%s: found no JSON object", path);
@@ -83,6 +111,8 @@ static sr_status put_config(struct place *p, const char *path, const char *text,
         const char *const end =
             kind == SR_JSON_ARRAY || kind == SR_JSON_OBJECT ? j.at : v.text + v.n + (kind == SR_JSON_STRING);
         if (sr_json_equals(&key, "quantization_config") || sr_json_equals(&key, "quantization")) continue;
+        if (sr_json_equals(&key, "rope_parameters")) rotation = value, n_rotation = (size_t)(end - value);
+        is_old = is_old || sr_json_equals(&key, "rope_theta") || sr_json_equals(&key, "rope_scaling");
         if (comma) sr_buffer_text(&b, ",\n");
         comma = true;
         sr_buffer_text(&b, "  \"");
@@ -90,6 +120,7 @@ static sr_status put_config(struct place *p, const char *path, const char *text,
         sr_buffer_text(&b, "\": ");
         sr_buffer_add(&b, value, (size_t)(end - value));
     }
+    if (is_mlx(q) && rotation && !is_old && p->err->code == SR_OK) add_rotation(rotation, n_rotation, &b);
     const char **kept = modules_kept(q, &p->arena, &n_kept);
     s = p->err->code;
     if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");
