@@ -153,6 +153,9 @@ static sr_status layout_4bit(const sr_format *self, int64_t N, int64_t K, const 
     if (__builtin_mul_overflow(N, K, &n) || n > INT64_MAX / 4)
         return sr_fail(err, SR_INVALID, "%s: %lld x %lld is more than there can be", self->name, (long long)N,
                        (long long)K);
+    if (block < LEAST_BLOCK || block > MOST_BLOCK || (block & (block - 1)))
+        return sr_fail(err, SR_INVALID, "%s: groups of %lld, expected a power of two from %d to %d", self->name,
+                       (long long)block, LEAST_BLOCK, MOST_BLOCK);
     const int64_t blocks = (n - 1) / block + 1;
     sr_planes_add(planes, "weight", "u8|i8|f16|bf16|f32|f64|i16|i32|i64|u16|u32|u64", false, (n + 1) / 2, 1);
     sr_planes_add(planes, "weight.absmax", spec->nested ? "u8|f32" : "f32|u8", false, blocks, 0);
@@ -296,9 +299,6 @@ static sr_status adopt_4bit(const sr_parts *parts, sr_weight *w, sr_arena *arena
         s->N = w->N;
         s->K = w->K;
         s->block = w->spec.group > 0 ? w->spec.group : w->fmt->spec.group;
-        if (s->block < LEAST_BLOCK || s->block > MOST_BLOCK || (s->block & (s->block - 1)))
-            st = sr_fail(err, SR_INVALID, "%s: groups of %lld, expected a power of two from %d to %d", w->fmt->name,
-                         (long long)s->block, LEAST_BLOCK, MOST_BLOCK);
         memcpy(s->map, strcmp(w->fmt->name, "nf4") ? fp4_map : nf4_map, sizeof s->map);
         memcpy(w->plane[MAP].data, s->map, sizeof s->map);
         dynamic_map(s->nested_map);
