@@ -98,10 +98,10 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
 /* The scale 255 is NaN, infinity or 2^127, as one asks a format. */
 static bool mxfp4_of(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
     const struct rows *r = ctx;
-    const int64_t from = sr_job_row(r->job, row), each = r->w[0].N;
-    const sr_weight *w = &r->w[from / each];
+    int64_t from;
+    const sr_weight *w = place_of(r, row, &from);
     if (r->job->by_col || r->job->by_row || !w->fmt->take_mxfp4) return false;
-    w->fmt->take_mxfp4(w, from % each, k0, out);
+    w->fmt->take_mxfp4(w, from, k0, out);
     return out->scale != 255;
 }
 
