@@ -249,4 +249,15 @@ static inline struct kv_type kv_type(int i) {
     return types[i];
 }
 
+/* What `sirocco quantize FROM --to TARGET -o TO` does, over what is there. */
+static inline sr_status quantize_to(const char *from, const char *to, const char *target, sr_err *err) {
+    sr_quantizer *q = NULL;
+    *err = (sr_err){0};
+    sr_status s =
+        sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
+    if (s == SR_OK) s = sr_quantizer_run(q, false, err);
+    sr_quantizer_free(q);
+    return s;
+}
+
 #endif

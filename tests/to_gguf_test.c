@@ -62,15 +62,6 @@ static float *exact_logits(const char *path, int *n) {
     return out;
 }
 
-static sr_status convert(const char *from, const char *to, const char *target, sr_err *err) {
-    sr_quantizer *q = NULL;
-    sr_status s =
-        sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
-    if (s == SR_OK) s = sr_quantizer_run(q, false, err);
-    sr_quantizer_free(q);
-    return s;
-}
-
 static void same_logits(const char *name, const char *a, const char *b) {
     int n, n_got;
     float *want = exact_logits(a, &n), *got = exact_logits(b, &n_got);
@@ -106,7 +97,7 @@ static void latents_in_halves_change_to_pairs(void **state) {
         fprintf(f, "{\"rope_interleave\": false, %s", strchr(text, '{') + 1);
         fclose(f);
         snprintf(result, sizeof result, "%s/made.gguf", dir);
-        if (convert(dir, result, "gguf:f32", &err) != SR_OK) fail_msg("%s: %s", names[i], err.msg);
+        if (quantize_to(dir, result, "gguf:f32", &err) != SR_OK) fail_msg("%s: %s", names[i], err.msg);
         same_logits(names[i], dir, result);
         snprintf(path, sizeof path, "rm -rf %s", dir);
         assert_int_equal(system(path), 0);
@@ -130,7 +121,7 @@ static void every_family_has_the_same_logits_as_gguf(void **state) {
         snprintf(result, sizeof result, "%s/%s.gguf", dir, all.name[i]);
         for (size_t r = 0; r < sizeof refused / sizeof *refused; r++)
             if (strcmp(refused[r].name, all.name[i]) == 0) why = refused[r].why;
-        sr_status s = convert(path, result, "gguf:f32", &err);
+        sr_status s = quantize_to(path, result, "gguf:f32", &err);
         if (why) {
             if (s != SR_UNSUPPORTED || !strstr(err.msg, why)) fail_msg("%s: %d, %s", all.name[i], s, err.msg);
             assert_int_equal(sr_path_look(result), SR_PATH_ABSENT);
@@ -155,7 +146,7 @@ static void the_tokenizer_goes_along(void **state) {
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/models/story-6m", SR_SOURCE_DIR);
     snprintf(result, sizeof result, "%s/story.gguf", dir);
-    if (convert(path, result, "gguf:q8_0", &err) != SR_OK) fail_msg("%s", err.msg);
+    if (quantize_to(path, result, "gguf:q8_0", &err) != SR_OK) fail_msg("%s", err.msg);
     sr_tokenizer *a, *b;
     int32_t ids[2][64];
     size_t n[2];
@@ -191,7 +182,7 @@ static void what_can_be_held_is_not_rounded_again(void **state) {
         sr_quantize_tensor t;
         sr_err err = {0};
         int exact = 0;
-        if (convert(model, middle, pairs[i][0], &err) != SR_OK) fail_msg("%s: %s", pairs[i][0], err.msg);
+        if (quantize_to(model, middle, pairs[i][0], &err) != SR_OK) fail_msg("%s: %s", pairs[i][0], err.msg);
         const sr_quantize_options options = {.to = pairs[i][1], .overwrite = true};
         if (sr_quantizer_plan(middle, result, &options, &q, &err) != SR_OK || sr_quantizer_run(q, false, &err) != SR_OK)
             fail_msg("%s: %s", pairs[i][1], err.msg);

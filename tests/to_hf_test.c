@@ -13,18 +13,9 @@ enum { T = 24, MOST = 160 };
 #define TINY SR_SOURCE_DIR "/tests/vectors/tiny/"
 #define STORY SR_SOURCE_DIR "/models/story-6m"
 
-static sr_status convert(const char *from, const char *to, const char *target, sr_err *err) {
-    sr_quantizer *q = NULL;
-    *err = (sr_err){0};
-    sr_status s =
-        sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
-    if (s == SR_OK) s = sr_quantizer_run(q, false, err);
-    sr_quantizer_free(q);
-    return s;
-}
 static void converts(const char *from, const char *to, const char *target) {
     sr_err err;
-    if (convert(from, to, target, &err) != SR_OK) fail_msg("%s to %s: %s", from, target, err.msg);
+    if (quantize_to(from, to, target, &err) != SR_OK) fail_msg("%s to %s: %s", from, target, err.msg);
 }
 
 struct list {
@@ -179,7 +170,7 @@ static void files_of_every_family_keep_their_logits(void **state) {
         snprintf(name, sizeof name, "%.*s", (int)len - 5, all.name[i]);
         snprintf(from, sizeof from, "%s%s", TINY, all.name[i]);
         remove_tree(in(*state, "made"));
-        sr_status s = convert(from, in(*state, "made"), "f32", &err);
+        sr_status s = quantize_to(from, in(*state, "made"), "f32", &err);
         if (refusal(name)) {
             check_error(name, s, &err, SR_UNSUPPORTED, refusal(name), NULL);
             assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
@@ -375,7 +366,7 @@ static void rotations_that_no_numbers_give_are_refused(void **state) {
     sr_file_close(f);
     write_file(in(*state, "odd.gguf"), data, n);
     free(data);
-    sr_status s = convert(in(*state, "odd.gguf"), in(*state, "made"), "bf16", &err);
+    sr_status s = quantize_to(in(*state, "odd.gguf"), in(*state, "made"), "bf16", &err);
     check_error("odd", s, &err, SR_UNSUPPORTED, "rope_freqs.weight", "Llama 3", "nothing was written", NULL);
     assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
 }
@@ -394,7 +385,7 @@ static void vocabularies_that_merges_cannot_say_are_refused(void **state) {
     sr_file_close(f);
     write_file(in(*state, "equal.gguf"), data, n);
     free(data);
-    sr_status s = convert(in(*state, "equal.gguf"), in(*state, "made"), "bf16", &err);
+    sr_status s = quantize_to(in(*state, "equal.gguf"), in(*state, "made"), "bf16", &err);
     check_error("equal scores", s, &err, SR_UNSUPPORTED, "tokenizer.json", "other tokens", "nothing was written", NULL);
     assert_int_equal(sr_path_look(in(*state, "made")), SR_PATH_ABSENT);
     assert_int_equal(sr_path_look(in(*state, "made.part")), SR_PATH_ABSENT);

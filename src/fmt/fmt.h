@@ -188,6 +188,13 @@ typedef struct sr_encoder {
 typedef struct sr_mxfp4 {
     uint8_t element[32], scale;
 } sr_mxfp4;
+/* Elements in nibbles, the lower one first. */
+static inline void sr_mxfp4_from_nibbles(const uint8_t *p, sr_mxfp4 *out) {
+    for (int i = 0; i < 32; i++) out->element[i] = p[i / 2] >> 4 * (i % 2) & 15;
+}
+static inline void sr_mxfp4_to_nibbles(const sr_mxfp4 *in, uint8_t *p) {
+    for (int i = 0; i < 32; i += 2) p[i / 2] = (uint8_t)(in->element[i] | in->element[i + 1] << 4);
+}
 
 struct sr_format {
     const char

@@ -270,13 +270,11 @@ static void store_mode(sr_weight *w, int64_t row, int64_t k0, int n, const sr_gr
 }
 
 static void take_mxfp4(const sr_weight *w, int64_t row, int64_t k0, sr_mxfp4 *out) {
-    const uint8_t *p = codes_at(w, row, k0);
-    for (int i = 0; i < 32; i++) out->element[i] = p[i / 2] >> 4 * (i % 2) & 15;
+    sr_mxfp4_from_nibbles(codes_at(w, row, k0), out);
     out->scale = w->plane[SCALES].data[scale_at(w, row, k0)];
 }
 static void put_mxfp4(sr_weight *w, int64_t row, int64_t k0, const sr_mxfp4 *in) {
-    uint8_t *p = (uint8_t *)(uintptr_t)codes_at(w, row, k0);
-    for (int i = 0; i < 32; i += 2) p[i / 2] = (uint8_t)(in->element[i] | in->element[i + 1] << 4);
+    sr_mxfp4_to_nibbles(in, (uint8_t *)(uintptr_t)codes_at(w, row, k0));
     w->plane[SCALES].data[scale_at(w, row, k0)] = in->scale;
 }
 

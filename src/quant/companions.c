@@ -49,10 +49,6 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
     return kept;
 }
 
-static bool is_mlx(const sr_quantizer *q) {
-    return q->target.fmt->spec.method && strcmp(q->target.fmt->spec.method, "mlx") == 0;
-}
-
 static sr_status add_quantization(struct place *p, const char *const *kept, int n_kept, sr_buffer *b) {
     const sr_target *t = &p->q->target;
     const char *text;
@@ -60,7 +56,7 @@ static sr_status add_quantization(struct place *p, const char *const *kept, int 
     if (s != SR_OK) return s;
     sr_buffer_text(b, ",\n  \"quantization_config\": ");
     sr_buffer_text(b, text);
-    if (is_mlx(p->q)) { /* what its loader looks at first */
+    if (sr_target_is_mlx(&p->q->target)) { /* what its loader looks at first */
         sr_buffer_text(b, ",\n  \"quantization\": ");
         sr_buffer_text(b, text);
     }
@@ -120,7 +116,8 @@ static sr_status put_config(struct place *p, const char *path, const char *text,
         sr_buffer_text(&b, "\": ");
         sr_buffer_add(&b, value, (size_t)(end - value));
     }
-    if (is_mlx(q) && rotation && !is_old && p->err->code == SR_OK) add_rotation(rotation, n_rotation, &b);
+    if (sr_target_is_mlx(&q->target) && rotation && !is_old && p->err->code == SR_OK)
+        add_rotation(rotation, n_rotation, &b);
     const char **kept = modules_kept(q, &p->arena, &n_kept);
     s = p->err->code;
     if (s == SR_OK && !kept) s = sr_fail(p->err, SR_NOMEM, "no memory for a config");

@@ -85,16 +85,9 @@ static float rope_factor(const sr_part *p, int i) {
     return x;
 }
 
-/* Llama 3's way from one frequency to another. */
-static double llama3_divisor(const sr_rotation *t, int i, int n_rot) {
-    const double turns = t->orig_ctx / (2 * 3.14159265358979323846 * pow(t->theta, 2.0 * i / n_rot));
-    const double mix = fmin(fmax((turns - t->low) / (t->high - t->low), 0), 1);
-    return 1 / ((1 - mix) / t->factor + mix);
-}
-
 static bool divides_so(const sr_rotation *t, const sr_part *p, int n_rot) {
     for (int i = 0; i < n_rot / 2; i++) {
-        const double want = rope_factor(p, i), got = llama3_divisor(t, i, n_rot);
+        const double want = rope_factor(p, i), got = sr_llama3_divisor(t, i, n_rot);
         if (!(fabs(got - want) <= 1e-5 * want)) return false; /* converters compute frequencies in f32 */
     }
     return true;
@@ -582,13 +575,8 @@ static sr_status check_tokenizer(const sr_quantizer *q, const sr_file *file, sr_
 }
 
 sr_status sr_hf_check(const sr_quantizer *q, const sr_file *file, sr_err *err) {
-    const sr_arch *arch;
-    sr_hparams g;
-    sr_arena arena = {0};
-    sr_status s = sr_arch_find(file, &arch, err);
-    if (s == SR_OK) s = sr_arch_read(file, arch, &arena, &g, err);
-    const char *what = s == SR_OK ? sr_hparams_differ(&q->h, &g) : NULL;
-    sr_arena_free(&arena);
+    const char *what;
+    sr_status s = sr_file_differs(q, file, &what, err);
     if (what) {
         char are[64];
         snprintf(are, sizeof are, "%s are", what);

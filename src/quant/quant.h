@@ -37,6 +37,7 @@ typedef struct sr_target {
 } sr_target;
 /* "gguf:q4_k_m", "gptq:4,group=128,sym": SR_INVALID lists what there is. */
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err);
+bool sr_target_is_mlx(const sr_target *t);
 
 /* ---- mix.c: which type llama.cpp gives a tensor ---- */
 
@@ -306,9 +307,11 @@ sr_status sr_job_add_rows(sr_quantizer *q, const sr_job *job, sr_role role, int6
                           int step, sr_err *err);
 /* The numbers of a norm, which Gemma's directories have minus 1. */
 bool sr_is_norm(sr_role role);
-/* What two checkpoints that should be of one model differ in ("heads"), or NULL. Fused gates that the other one has
- * apart do not count, nor does a rotation that the other one has in a tensor. */
-const char *sr_hparams_differ(const sr_hparams *want, const sr_hparams *got);
+/* What a file that should be of the source's model differs in ("heads"); *what is NULL where nothing does. Fused gates
+ * that the other one has apart do not count, nor does a rotation that the other one has in a tensor. */
+sr_status sr_file_differs(const sr_quantizer *q, const sr_file *file, const char **what, sr_err *err);
+/* What Llama 3's rotation divides frequency i by. */
+double sr_llama3_divisor(const sr_rotation *t, int i, int n_rot);
 
 /* ---- to_hf.c, hf_config.c: from GGUF to a directory of Hugging Face's, as if it had never been converted ---- */
 

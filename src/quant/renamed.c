@@ -77,7 +77,7 @@ static bool same_rotation(const sr_rotation *want, const sr_rotation *got) {
     return got->scaling == want->scaling && near(got->factor, want->factor) && near(got->mscale[0], want->mscale[0]);
 }
 
-const char *sr_hparams_differ(const sr_hparams *h, const sr_hparams *g) {
+static const char *difference(const sr_hparams *h, const sr_hparams *g) {
     if (g->n_layer != h->n_layer || g->d_model != h->d_model || g->n_vocab != h->n_vocab) return "sizes";
     if (g->head_dim != h->head_dim || g->n_rot != h->n_rot || g->n_head != h->n_head || g->n_kv_head != h->n_kv_head)
         return "heads";
@@ -101,4 +101,21 @@ const char *sr_hparams_differ(const sr_hparams *h, const sr_hparams *g) {
     const bool pairs = h->act == SR_ACT_SWIGLU_PAIRS && g->act == SR_ACT_SWIGLU;
     if ((g->act != h->act && !pairs) || g->tied != h->tied || !near(g->eps, h->eps)) return "activation, norm or head";
     return NULL;
+}
+
+sr_status sr_file_differs(const sr_quantizer *q, const sr_file *file, const char **what, sr_err *err) {
+    const sr_arch *arch;
+    sr_hparams g;
+    sr_arena arena = {0};
+    sr_status s = sr_arch_find(file, &arch, err);
+    if (s == SR_OK) s = sr_arch_read(file, arch, &arena, &g, err);
+    *what = s == SR_OK ? difference(&q->h, &g) : NULL;
+    sr_arena_free(&arena);
+    return s;
+}
+
+double sr_llama3_divisor(const sr_rotation *t, int i, int n_rot) {
+    const double turns = t->orig_ctx / (2 * 3.14159265358979323846 * pow(t->theta, 2.0 * i / n_rot));
+    const double mix = fmin(fmax((turns - t->low) / (t->high - t->low), 0), 1);
+    return 1 / ((1 - mix) / t->factor + mix);
 }

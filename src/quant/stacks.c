@@ -119,7 +119,7 @@ sr_status sr_part_stacks(sr_quantizer *q, sr_err *err) {
     const sr_job *from = q->job;
     sr_status s = SR_OK;
     if (!q->arch->stacked_experts) return SR_OK;
-    if (!q->target.fmt->spec.method || strcmp(q->target.fmt->spec.method, "mlx") != 0)
+    if (!sr_target_is_mlx(&q->target))
         return !q->arch->turned_experts
                    ? SR_OK
                    : sr_fail(err, SR_UNSUPPORTED,

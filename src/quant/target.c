@@ -189,3 +189,7 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
     if (t->spec.layout && is(t->spec.layout, "gptq") && !t->spec.sym) t->spec.layout = "gptq_v2";
     return s;
 }
+
+bool sr_target_is_mlx(const sr_target *t) {
+    return t->fmt->spec.method && strcmp(t->fmt->spec.method, "mlx") == 0;
+}

@@ -329,10 +329,8 @@ static sr_status rotation_jobs(sr_quantizer *q, sr_err *err) {
         sr_array a = sr_array_over(i ? t->short_factor : t->long_factor);
         for (int f = 0; f < half; f++) {
             double x = 1;
-            const double turns = t->orig_ctx / (2 * 3.14159265358979323846 * pow(t->theta, 2.0 * f / q->h.n_rot));
-            const double mix = fmin(fmax((turns - t->low) / (t->high - t->low), 0), 1);
             if (llama3)
-                x = 1 / ((1 - mix) / t->factor + mix);
+                x = sr_llama3_divisor(t, f, q->h.n_rot);
             else
                 sr_array_float(&a, &x);
             made[f] = (float)x;
@@ -371,15 +369,10 @@ sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err) {
 /* ---------------------------------------------------------------- the check */
 
 sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err) {
-    const sr_arch *arch;
-    sr_hparams g;
-    sr_arena arena = {0};
-    sr_status s = sr_arch_find(file, &arch, err);
-    if (s == SR_OK) s = sr_arch_read(file, arch, &arena, &g, err);
-    const char *what = s == SR_OK ? sr_hparams_differ(&q->h, &g) : NULL;
+    const char *what;
+    sr_status s = sr_file_differs(q, file, &what, err);
     if (what)
         s = sr_fail(err, SR_UNSUPPORTED, "%s: GGUF's metadata cannot say what this model's %s are; nothing was written",
                     q->file->path, what);
-    sr_arena_free(&arena);
     return s;
 }
