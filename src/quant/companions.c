@@ -32,11 +32,26 @@ static sr_status put_text(struct place *p, const char *name, sr_buffer *b) {
 
 /* ---------------------------------------------------------------- config.json */
 
+/* Where experts alone are quantized: of each layer the same, by patterns as the published config has them. */
+static const char **modules_beside(const sr_quantizer *q, sr_arena *arena, int *n) {
+    static const char *const beside[] = {"layers.*.self_attn", "layers.*.mlp.router", "embed_tokens"};
+    const char **kept = sr_arena_small(arena, 4, sizeof *kept);
+    char *text = sr_arena_small(arena, 4 * SR_NAME, 1);
+    if (!kept || !text) return NULL;
+    for (*n = 0; *n < 4; ++*n, text += SR_NAME) {
+        const bool head = *n == 3;
+        snprintf(text, SR_NAME, "%s%s", head ? q->to.head : q->to.body, head ? "lm_head" : beside[*n]);
+        kept[*n] = text;
+    }
+    return kept;
+}
+
 /* The config says what was not quantized by the modules' own names. */
 static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n) {
     const char **kept = sr_arena_small(arena, (size_t)q->n_jobs + 2, sizeof *kept);
     char *head = sr_arena_small(arena, SR_NAME, 1);
     bool has_head = q->target.edges;
+    if (q->target.experts) return modules_beside(q, arena, n);
     *n = 0;
     if (!kept || !head) return NULL;
     for (int i = 0; i < q->n_jobs; i++) {

@@ -334,7 +334,9 @@ static bool has_bias(const sr_quantizer *q, sr_role role) {
 
 static void put_biases(const sr_quantizer *q, sr_buffer *b) {
     const bool attention = has_bias(q, SR_Q) || has_bias(q, SR_QKV) || has_bias(q, SR_Q_A) || has_bias(q, SR_KV_A);
-    if (q->arch->bias & SR_BIAS_ATTN_OUT) /* Phi-2's and StarCoder's classes have all of them */
+    if (q->arch->turned_experts) /* gpt-oss's, whose experts have theirs always */
+        put_bool(b, "attention_bias", attention);
+    else if (q->arch->bias & SR_BIAS_ATTN_OUT) /* Phi-2's and StarCoder's classes have all of them */
         put_bool(b, "use_bias", true);
     else {
         put_bool(b, "attention_bias", attention);
@@ -352,6 +354,7 @@ static void put_activation(const sr_quantizer *q, sr_buffer *b) {
     const char *name = q->h.act == SR_ACT_RELU2 ? "relu2" : q->h.act == SR_ACT_GELU_TANH ? "gelu_pytorch_tanh" : "silu";
     put_word(b, "hidden_act", name);
     if (q->arch->embed_sqrt) put_word(b, "hidden_activation", name);
+    if (q->arch->turned_experts) put_real(b, "swiglu_limit", 7); /* arch/gptoss.c knows no other */
 }
 
 /* Multipliers, of the families that have them. */
@@ -375,9 +378,10 @@ static void put_scales(const sr_quantizer *q, sr_buffer *b) {
     if (h->logit_cap > 0) put_real(b, "final_logit_softcapping", h->logit_cap);
 }
 
-/* What the model computes in. Gemma's activations leave the range of f16. */
+/* What the model computes in. Gemma's and gpt-oss's activations leave the range of f16. */
 static const char *dtype_of(const sr_quantizer *q) {
-    const char *floats = strcmp(q->floats, "f16") == 0 && q->arch->embed_sqrt ? "bf16" : q->floats;
+    const bool large = q->arch->embed_sqrt || q->arch->turned_experts;
+    const char *floats = strcmp(q->floats, "f16") == 0 && large ? "bf16" : q->floats;
     return strcmp(floats, "bf16") == 0 ? "bfloat16" : strcmp(floats, "f16") == 0 ? "float16" : "float32";
 }
 

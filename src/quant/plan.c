@@ -228,6 +228,12 @@ static void choose_mix(sr_quantizer *q) {
     }
 }
 
+/* What a directory's loaders have in plain numbers of a family whose stacks are parameters. */
+static bool is_left(const sr_quantizer *q, const sr_job *j) {
+    if (!sr_stacks_are_parameters(q) || !q->target.fmt->spec.method) return false;
+    return (j->stack > 1) != q->target.experts;
+}
+
 static sr_status choose(sr_quantizer *q, sr_err *err) {
     if (q->target.gguf) {
         choose_mix(q);
@@ -240,7 +246,11 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
         const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
-        if (!j->n_from || j->role == SR_ROUTER || (edge && !q->target.edges)) continue;
+        if (j->n_from && is_left(q, j) && j->was->spec.method && !q->from_gguf) {
+            j->fmt = sr_format_by_name(j->floats ? j->floats : "bf16");
+            j->spec = j->fmt->spec;
+        }
+        if (!j->n_from || j->role == SR_ROUTER || (edge && !q->target.edges) || is_left(q, j)) continue;
         const sr_qspec spec = spec_for(&q->target.spec, j->K);
         if (!fits(q->target.fmt, &spec, j->N, j->K)) {
             sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
@@ -307,10 +317,11 @@ static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_weight w;
     sr_tensor t;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &w, err);
+    const bool plain = j->stack > 1 && !q->target.uqff && !j->fmt->spec.method,
+               parameter = plain && sr_stacks_are_parameters(q), plain_stack = parameter || (plain && q->from_gguf);
     for (int i = 0; s == SR_OK && sr_job_tensor(j, &w, i, &t); i++)
-        if (!add_part(q, j->module, t.suffix, t.type, t.n_dims, t.shape, err)) s = err->code;
+        if (!add_part(q, j->module, parameter ? "" : t.suffix, t.type, t.n_dims, t.shape, err)) s = err->code;
     sr_arena_free(&arena);
-    const bool plain_stack = q->from_gguf && !q->target.uqff && j->stack > 1 && !j->fmt->spec.method;
     if ((q->target.gguf || plain_stack) && s == SR_OK) { /* experts are one matrix to us, and a stack in the file */
         const sr_part *was = q->target.gguf ? sr_file_part(q->file, q->part[j->first_part].name) : NULL;
         sr_part *p = &q->part[j->first_part];
@@ -330,6 +341,7 @@ static sr_status copy_part(sr_quantizer *q, const char *name, const sr_part *fro
     memcpy(shape, from->shape, sizeof shape);
     int n_dims = from->n_dims;
     if (j->as_row) shape[1] = from->n_elements, shape[0] = 1, n_dims = 2;
+    if (j->with && from->n_dims > 0) shape[from->n_dims - 1] *= 2;
     if (j->pitch && from->n_dims > 0) shape[from->n_dims - 1] = shape[from->n_dims - 1] / j->pitch * j->take;
     sr_part *p = add_part(q, name, "", j->as ? sr_stored_by_name(j->as) : from->type, n_dims, shape, err);
     return p ? SR_OK : err->code;
@@ -560,6 +572,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_qconfig_read(q->file, &q->arena, &q->config, err);
     if (s == SR_OK) s = sr_arch_find(q->file, &q->arch, err);
     if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
+    if (s == SR_OK) sr_target_suit(q->arch, &q->target);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
     if (q->recipe && !q->target.gguf)

@@ -34,10 +34,13 @@ typedef struct sr_target {
     const struct sr_mix *mix; /* GGUF's rules for single tensors, or NULL */
     bool edges;               /* embedding and head are quantized too (MLX) */
     bool floats;              /* scales have the source's type, where it is one of 16 bits */
+    bool experts;             /* stacks of experts alone are quantized: all that the family's loaders know */
 } sr_target;
 /* "gguf:q4_k_m", "gptq:4,group=128,sym": SR_INVALID lists what there is. */
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err);
 bool sr_target_is_mlx(const sr_target *t);
+/* A method that this family's loaders have in a layout of their own becomes that one. */
+void sr_target_suit(const sr_arch *arch, sr_target *t);
 
 /* ---- mix.c: which type llama.cpp gives a tensor ---- */
 
@@ -79,7 +82,8 @@ typedef struct sr_job {
     bool dropped;        /* it has no place in the result */
     const char *as;      /* of a vector: the type that it gets, */
     bool plus1, minus1;  /* with 1 added or taken away, */
-    bool as_row;         /* and a matrix of one row */
+    bool as_row;         /* and a matrix of one row; */
+    const sr_part *with; /* or its numbers in turns with those of this one */
     sr_role role;
     int layer, expert; /* -1: of none, or of all experts */
     const char **from; /* [n_from] modules whose rows become one matrix, one behind the other */
@@ -99,6 +103,7 @@ typedef struct sr_job {
     struct {
         int64_t n, pitch, rows;
     } turn;
+    bool braid; /* instead of weave: of each of n_from, turned so; columns take turns */
     int64_t N, K;         /* of all n_from */
     const sr_format *was; /* format of the source */
     const char *floats;   /* "f16" or "bf16" where its weights or scales are stored so, else NULL */
@@ -108,6 +113,12 @@ typedef struct sr_job {
     double error;            /* relative squared error, once written; -1 before, or where none is computed */
     double seen;             /* share of the rows that something was calibrated for; -1: nothing was to be */
 } sr_job;
+
+/* Those of a source. */
+typedef struct sr_jobs {
+    const sr_job *job;
+    int n;
+} sr_jobs;
 
 typedef struct sr_out_file {
     char *name; /* in the directory of the result */
@@ -263,6 +274,12 @@ bool sr_bias_parse(const sr_naming *naming, const char *name, sr_role *role, int
 sr_status sr_part_stacks(sr_quantizer *q, sr_err *err);
 /* Of a stack whose rows are columns (and of no other job): they become rows. */
 void sr_turn_stack(const sr_quantizer *q, sr_job *j);
+/* Of a family whose class has stacks turned around, in a directory of its own layout: they are parameters. */
+bool sr_stacks_are_parameters(const sr_quantizer *q);
+/* Of such a family, whose gates and ups are apart here: adds what the target's loader expects of this stack, or of this
+ * bias of one. SR_UNSUPPORTED: its blocks do not fit. */
+sr_status sr_stack_in_turns(sr_quantizer *q, const sr_jobs *of, const sr_job *stack, sr_err *err);
+sr_status sr_bias_in_turns(sr_quantizer *q, const sr_job *bias, sr_err *err);
 
 /* ---- tensors.c ---- */
 
@@ -305,6 +322,11 @@ sr_status sr_job_add(sr_quantizer *q, const sr_job *job, sr_err *err);
 /* The same of rows row0, row0 + step, ... of each `pitch`, as a matrix of their own in another role. */
 sr_status sr_job_add_rows(sr_quantizer *q, const sr_job *job, sr_role role, int64_t pitch, int64_t take, int64_t row0,
                           int step, sr_err *err);
+/* The one in a role, or NULL. */
+const sr_job *sr_jobs_find(const sr_jobs *of, sr_role role, int layer);
+/* Appends a job of n matrices of one layer in turns of so many rows each; jobs of the others are done with it. */
+sr_status sr_job_join(sr_quantizer *q, const sr_jobs *of, const sr_job *first, sr_role role, int n,
+                      const sr_role *roles, const int64_t *rows, sr_err *err);
 /* The numbers of a norm, which Gemma's directories have minus 1. */
 bool sr_is_norm(sr_role role);
 /* What a file that should be of the source's model differs in ("heads"); *what is NULL where nothing does. Fused gates

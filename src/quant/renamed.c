@@ -37,6 +37,35 @@ sr_status sr_job_add_rows(sr_quantizer *q, const sr_job *j, sr_role role, int64_
     return sr_job_add(q, &part, err);
 }
 
+const sr_job *sr_jobs_find(const sr_jobs *of, sr_role role, int layer) {
+    for (int i = 0; i < of->n; i++)
+        if (of->job[i].n_from && of->job[i].role == role && of->job[i].layer == layer) return &of->job[i];
+    return NULL;
+}
+
+sr_status sr_job_join(sr_quantizer *q, const sr_jobs *of, const sr_job *first, sr_role role, int n,
+                      const sr_role *roles, const int64_t *rows, sr_err *err) {
+    sr_job j = *first;
+    const char **from = sr_arena_small(&q->arena, (size_t)n, sizeof *from);
+    if (!from) return sr_fail(err, SR_NOMEM, "no memory for a plan");
+    j.N = 0;
+    for (int i = 0; i < n; i++) {
+        const sr_job *one = sr_jobs_find(of, roles[i], first->layer);
+        if (!one || one->K != first->K || one->N % rows[i] || one->N / rows[i] != first->N / rows[0])
+            return sr_fail(err, SR_UNSUPPORTED,
+                           "%s: %s becomes one matrix with others of its layer, of which one is missing or of another "
+                           "size (%s)",
+                           q->file->path, first->module, q->arch->name);
+        from[i] = one->from[0];
+        j.weave[i] = rows[i];
+        j.N += one->N;
+    }
+    j.from = from;
+    j.n_from = n;
+    j.role = role;
+    return sr_job_add(q, &j, err);
+}
+
 bool sr_is_norm(sr_role role) {
     switch (role) {
     case SR_OUT_NORM:
@@ -98,7 +127,8 @@ static const char *difference(const sr_hparams *h, const sr_hparams *g) {
         !near(g->embed_scale, h->embed_scale) || !near(g->residual_scale, h->residual_scale) ||
         !near(g->logit_scale, h->logit_scale) || !near(g->stretch, h->stretch))
         return "scales";
-    const bool pairs = h->act == SR_ACT_SWIGLU_PAIRS && g->act == SR_ACT_SWIGLU;
+    const bool pairs = (h->act == SR_ACT_SWIGLU_PAIRS && g->act == SR_ACT_SWIGLU) ||
+                       (g->act == SR_ACT_SWIGLU_PAIRS && h->act == SR_ACT_SWIGLU); /* apart, or in turns */
     if ((g->act != h->act && !pairs) || g->tied != h->tied || !near(g->eps, h->eps)) return "activation, norm or head";
     return NULL;
 }

@@ -62,10 +62,26 @@ static const sr_weight *place_of(const struct rows *r, int64_t row, int64_t *in)
     return &r->w[row / each];
 }
 
+/* A row whose columns are those of all, in turns. */
+static void braid_row(const struct rows *r, int64_t row, float *out) {
+    const int n = r->job->n_from;
+    float some[SR_KC];
+    for (int i = 0; i < n; i++)
+        for (int64_t k0 = 0, m; k0 < r->w[i].K; k0 += m) {
+            m = r->w[i].K - k0 < SR_KC ? r->w[i].K - k0 : SR_KC;
+            r->w[i].fmt->decode(&r->w[i], row, k0, m, some);
+            for (int64_t k = 0; k < m; k++) out[(k0 + k) * n + i] = some[k];
+        }
+}
+
 static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     const struct rows *r = ctx;
-    for (int64_t i = 0; i < n; i++, out += r->w[0].K) {
+    for (int64_t i = 0; i < n; i++, out += r->job->K) {
         int64_t row;
+        if (r->job->braid) {
+            braid_row(r, row0 + i, out);
+            continue;
+        }
         const sr_weight *w = place_of(r, row0 + i, &row);
         sr_decode_in_order(w, row, out);
         scale_row(r, row0 + i, out);
@@ -75,11 +91,11 @@ static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
 static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low) {
     const struct rows *r = ctx;
     int64_t from;
+    if (r->job->by_col || r->job->by_row || r->job->braid) return false;
     const sr_weight *w = place_of(r, row, &from);
     const int64_t step = w->group > w->fmt->block ? w->group : w->fmt->block;
     int8_t code[SR_KC];
     float scales[SR_MAX_GROUPS], mins[SR_MAX_GROUPS] = {0};
-    if (r->job->by_col || r->job->by_row) return false;
     if (w->tile != SR_TILE_I8 || !w->fmt->unpack || w->perm || w->group < 1 || step % w->group) return false;
     const int64_t first = k0 / step * step, end = (k0 + n + step - 1) / step * step;
     const int64_t cols = (end < w->K ? end : w->K) - first;
@@ -99,21 +115,22 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
 static bool mxfp4_of(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
     const struct rows *r = ctx;
     int64_t from;
+    if (r->job->by_col || r->job->by_row || r->job->braid) return false;
     const sr_weight *w = place_of(r, row, &from);
-    if (r->job->by_col || r->job->by_row || !w->fmt->take_mxfp4) return false;
+    if (!w->fmt->take_mxfp4) return false;
     w->fmt->take_mxfp4(w, from, k0, out);
     return out->scale != 255;
 }
 
 /* The matrix whose rows are columns of w, as a copy: each of its rows would need all of w's. */
-static sr_status turn(const sr_quantizer *q, const sr_job *job, sr_weight *w, sr_arena *arena, sr_err *err) {
+static sr_status turn(const sr_quantizer *q, const sr_job *job, int i, sr_weight *w, sr_arena *arena, sr_err *err) {
     struct sr_binder b = {.file = q->file, .arch = q->arch, .arena = arena, .err = err};
     sr_weight to;
     if (w->perm || w->N != job->turn.n * job->turn.pitch || job->turn.rows > job->turn.pitch)
         return sr_fail(err, SR_UNSUPPORTED,
-                       "%s: found columns in another order (act-order), or %lld rows, expected %lld", job->from[0],
+                       "%s: found columns in another order (act-order), or %lld rows, expected %lld", job->from[i],
                        (long long)w->N, (long long)(job->turn.n * job->turn.pitch));
-    sr_bind_turned(&b, job->from[0], w, (int)job->turn.n, job->turn.pitch, job->turn.rows, &to);
+    sr_bind_turned(&b, job->from[i], w, (int)job->turn.n, job->turn.pitch, job->turn.rows, &to);
     if (err->code == SR_OK) *w = to;
     return err->code;
 }
@@ -125,11 +142,12 @@ sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, v
     const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, turns = weave_of(job);
     for (int i = 0; i < job->n_from && s == SR_OK; i++) {
         s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, &rows.w[i], err);
-        const int64_t each = turns ? job->N / turns * job->weave[i] : all / job->n_from;
-        if (s == SR_OK && job->turn.n && (i == 0 || !turns)) s = turn(q, job, &rows.w[i], &arena, err);
-        if (s == SR_OK && (rows.w[i].N != each || rows.w[i].K != job->K))
+        const int64_t each = turns ? job->N / turns * job->weave[i] : job->braid ? all : all / job->n_from;
+        const int64_t K = job->braid ? job->K / job->n_from : job->K;
+        if (s == SR_OK && job->turn.n && (i == 0 || !turns)) s = turn(q, job, i, &rows.w[i], &arena, err);
+        if (s == SR_OK && (rows.w[i].N != each || rows.w[i].K != K))
             s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i],
-                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)job->K);
+                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)K);
     }
     if (s == SR_OK) {
         const sr_source source = {decode_rows, &rows, grid_of, mxfp4_of};

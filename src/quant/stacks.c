@@ -93,6 +93,89 @@ bool sr_bias_parse(const sr_naming *naming, const char *name, sr_role *role, int
     return sr_name_parse(naming, module, role, layer, &expert, &suffix) && strcmp(suffix, ".bias") == 0;
 }
 
+/* ---------------------------------------------------------------- stacks of a layout of their own
+ *
+ *     plain         experts.gate_up_proj         [E][in][2 ff], columns g0 u0 g1 u1 ...
+ *     MXFP4         experts.gate_up_proj_blocks  [E][2 ff][in / 32][16], rows g0 u0 g1 u1 ...
+ *     both          experts.gate_up_proj_bias    [E][2 ff]
+ *     GGUF and MLX  gates [E][ff][in], ups [E][ff][in]
+ *
+ * Source: transformers: models/gpt_oss/modeling_gpt_oss.py, integrations/mxfp4.py. */
+
+bool sr_stacks_are_parameters(const sr_quantizer *q) {
+    return q->arch->turned_experts && !q->target.gguf && !q->target.uqff && !sr_target_is_mlx(&q->target);
+}
+
+/* A stack of rows, which stays so where it is quantized; else they become columns. */
+static sr_status place(const sr_quantizer *q, sr_job *j, sr_err *err) {
+    const int64_t rows = j->N / j->stack, K = j->K;
+    if (!sr_stacks_are_parameters(q)) return SR_OK;
+    if (q->target.experts && K % q->target.fmt->block == 0) return SR_OK;
+    if (q->target.experts)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "%s: %s has %lld columns, which blocks of %d do not divide, and loaders expect all experts in "
+                       "%s: choose another target, as bf16",
+                       q->file->path, j->module, (long long)K, q->target.fmt->block, q->target.text);
+    j->braid = j->weave[0] > 0;
+    memset(j->weave, 0, sizeof j->weave);
+    j->turn.n = j->stack;
+    j->turn.pitch = j->turn.rows = j->braid ? rows / j->n_from : rows;
+    j->N = j->stack * K;
+    j->K = rows;
+    return SR_OK;
+}
+
+sr_status sr_stack_in_turns(sr_quantizer *q, const sr_jobs *of, const sr_job *stack, sr_err *err) {
+    static const sr_role gates[] = {SR_EXPERTS_GATE, SR_EXPERTS_UP};
+    static const int64_t one_each[] = {1, 1};
+    const bool apart = sr_target_is_mlx(&q->target);
+    if (stack->role == SR_EXPERTS_UP && !apart) return SR_OK; /* with the gate */
+    sr_status s = stack->role == SR_EXPERTS_GATE && !apart
+                      ? sr_job_join(q, of, stack, SR_EXPERTS_GATE_UP, 2, gates, one_each, err)
+                      : sr_job_add(q, stack, err);
+    return s == SR_OK ? place(q, &q->job[q->n_jobs - 1], err) : s;
+}
+
+sr_status sr_bias_in_turns(sr_quantizer *q, const sr_job *bias, sr_err *err) {
+    sr_job j = *bias;
+    char up[SR_NAME];
+    if (!sr_target_is_mlx(&q->target) && j.role == SR_EXPERTS_UP) return SR_OK;
+    if (!sr_target_is_mlx(&q->target) && j.role == SR_EXPERTS_GATE) {
+        sr_name_full(&q->naming, SR_EXPERTS_UP, j.layer, ".bias", up);
+        j.with = sr_file_part(q->file, up);
+        if (!j.with || j.with->n_elements != j.copy->n_elements)
+            return sr_fail(err, SR_CORRUPT, "%s: found no %s of the size of %s", q->file->path, up, j.copy->name);
+        j.role = SR_EXPERTS_GATE_UP;
+    }
+    j.module = sr_job_name(q, j.role, j.layer, -1, sr_stacks_are_parameters(q) ? "_bias" : ".bias", err);
+    if (j.module) q->job[q->n_jobs++] = j;
+    return err->code;
+}
+
+/* What a directory has of such a stack, or of its biases, in the layout of another. */
+static sr_status parameter_job(sr_quantizer *q, const sr_jobs *of, sr_job *j, sr_err *err) {
+    sr_role role = j->role;
+    int layer = j->layer;
+    if (!j->n_from && !sr_bias_parse(&q->naming, j->module, &role, &layer)) role = SR_EMBED;
+    const bool apart = role == SR_EXPERTS_GATE || role == SR_EXPERTS_UP;
+    if (!apart && role != SR_EXPERTS_GATE_UP && role != SR_EXPERTS_DOWN) {
+        q->job[q->n_jobs++] = *j;
+        return SR_OK;
+    }
+    j->role = role;
+    j->layer = layer;
+    if (!j->n_from && role != SR_EXPERTS_GATE_UP) j->as = j->copy->type->name;
+    if (!j->n_from && role != SR_EXPERTS_GATE_UP) return sr_bias_in_turns(q, j, err);
+    if (j->n_from) {
+        j->stack = q->h.gating.n;
+        const bool turned = sr_file_part(q->file, j->from[0]) != NULL;
+        if (turned && q->target.experts) sr_turn_stack(q, j);
+        if (!turned || q->target.experts) return sr_stack_in_turns(q, of, j, err);
+    }
+    q->job[q->n_jobs++] = *j; /* as it is */
+    return SR_OK;
+}
+
 static sr_status part_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     const bool turned = q->arch->turned_experts;
     const sr_role gate = turned ? SR_EXPERTS_GATE : SR_SWITCH_GATE, up = turned ? SR_EXPERTS_UP : SR_SWITCH_UP,
@@ -118,20 +201,15 @@ sr_status sr_part_stacks(sr_quantizer *q, sr_err *err) {
     const int n = q->n_jobs;
     const sr_job *from = q->job;
     sr_status s = SR_OK;
-    if (!q->arch->stacked_experts) return SR_OK;
-    if (!sr_target_is_mlx(&q->target))
-        return !q->arch->turned_experts
-                   ? SR_OK
-                   : sr_fail(err, SR_UNSUPPORTED,
-                             "%s: the experts of %s are parameters of a layout of their own, which --to %s cannot say: "
-                             "choose mlx:4, mlx:mxfp4, uqff:q4k or gguf:q4_k_m",
-                             q->file->path, q->arch->name, q->target.text);
+    const sr_jobs of = {from, n};
+    const bool parameters = sr_stacks_are_parameters(q);
+    if (!q->arch->stacked_experts || !(parameters || sr_target_is_mlx(&q->target))) return SR_OK;
     q->job = sr_arena_alloc(&q->arena, 2 * (size_t)n + 2, sizeof *q->job);
     if (!q->job) return sr_fail(err, SR_NOMEM, "no memory for a plan");
     q->n_jobs = 0;
     for (int i = 0; i < n && s == SR_OK; i++) {
         sr_job j = from[i];
-        s = part_job(q, &j, err);
+        s = parameters ? parameter_job(q, &of, &j, err) : part_job(q, &j, err);
     }
     return s;
 }

@@ -193,3 +193,13 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
 bool sr_target_is_mlx(const sr_target *t) {
     return t->fmt->spec.method && strcmp(t->fmt->spec.method, "mlx") == 0;
 }
+
+void sr_target_suit(const sr_arch *arch, sr_target *t) {
+    static const char mxfp4[] = "mxfp4";
+    const bool whole = t->spec.static_groups;
+    if (!arch->turned_experts || strncmp(t->text, mxfp4, sizeof mxfp4 - 1) != 0) return;
+    t->fmt = sr_format_by_name("gptoss_mxfp4");
+    t->spec = t->fmt->spec;
+    t->spec.static_groups = whole;
+    t->experts = true;
+}

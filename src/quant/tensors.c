@@ -21,11 +21,11 @@ bool sr_job_tensor(const sr_job *job, const sr_weight *w, int i, sr_tensor *t) {
     for (int p = 0; p < planes.n; p++)
         if (w->plane[p].data && i-- == 0) {
             sr_tensor_plane(w, &planes, p, t);
-            if (job->stack > 1 && t->n_dims == 2 && t->shape[0] == w->N) { /* as MLX has them */
-                t->shape[2] = t->shape[1];
+            if (job->stack > 1 && t->n_dims > 1 && t->n_dims < 4 && t->shape[0] == w->N) { /* expert by expert */
+                memmove(t->shape + 1, t->shape, (size_t)t->n_dims * sizeof *t->shape);
                 t->shape[1] = w->N / job->stack;
                 t->shape[0] = job->stack;
-                t->n_dims = 3;
+                t->n_dims++;
             }
             return true;
         }

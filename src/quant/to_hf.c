@@ -100,43 +100,10 @@ sr_status sr_hf_choose(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- matrices */
 
-/* The jobs of the source. */
-struct source {
-    sr_job *job;
-    int n;
-};
-
-static const sr_job *find(const struct source *s, sr_role role, int layer) {
-    for (int i = 0; i < s->n; i++)
-        if (s->job[i].n_from && s->job[i].role == role && s->job[i].layer == layer) return &s->job[i];
-    return NULL;
-}
-
-/* Matrices of one layer in turns of so many rows each, as one; jobs of the others are done with it. */
-static sr_status join(sr_quantizer *q, const struct source *s, const sr_job *first, sr_role role, int n,
-                      const sr_role *roles, const int64_t *rows, sr_err *err) {
-    sr_job j = *first;
-    const char **from = sr_arena_small(&q->arena, (size_t)n, sizeof *from);
-    if (!from) return sr_fail(err, SR_NOMEM, "no memory for a plan");
-    j.N = 0;
-    for (int i = 0; i < n; i++) {
-        const sr_job *one = find(s, roles[i], first->layer);
-        if (!one || one->K != first->K || one->N % rows[i] || one->N / rows[i] != first->N / rows[0])
-            return cannot(q, first->module, err);
-        from[i] = one->from[0];
-        j.weave[i] = rows[i];
-        j.N += one->N;
-    }
-    j.from = from;
-    j.n_from = n;
-    j.role = role;
-    return sr_job_add(q, &j, err);
-}
-
 /* Keys of latent heads are stored turned around: [rank][d_nope] each. */
-static sr_status join_heads(sr_quantizer *q, const struct source *s, const sr_job *k, sr_err *err) {
+static sr_status join_heads(sr_quantizer *q, const sr_jobs *s, const sr_job *k, sr_err *err) {
     const sr_latent *l = &q->h.latent;
-    const sr_job *v = find(s, SR_V_B, k->layer);
+    const sr_job *v = sr_jobs_find(s, SR_V_B, k->layer);
     const int n = q->h.n_head;
     const char **from = sr_arena_small(&q->arena, 2, sizeof *from);
     if (!from) return sr_fail(err, SR_NOMEM, "no memory for a plan");
@@ -171,16 +138,26 @@ static sr_status divide(sr_quantizer *q, const sr_job *j, sr_role one, int64_t t
     return s;
 }
 
-static sr_status stack_job(sr_quantizer *q, const struct source *s, const sr_job *j, sr_err *err) {
+static sr_status stack_job(sr_quantizer *q, const sr_jobs *s, const sr_job *j, sr_err *err) {
     static const sr_role gates[] = {SR_EXPERTS_GATE, SR_EXPERTS_UP};
     const int n = q->h.gating.n;
     const int64_t ff = q->h.d_expert, both[] = {ff, ff};
     sr_job stack = *j;
     if (n < 1 || j->N % n) return cannot(q, j->module, err);
     stack.stack = n;
+    if (q->arch->turned_experts && j->role == SR_EXPERTS_GATE_UP) return cannot(q, j->module, err);
+    if (q->arch->turned_experts) return sr_stack_in_turns(q, s, &stack, err);
+    if (q->arch->stacked_experts && sr_target_is_mlx(&q->target)) {
+        if (j->role == SR_EXPERTS_GATE_UP)
+            return sr_job_add_halves(q, &stack, SR_SWITCH_GATE, SR_SWITCH_UP, ff, err);
+        stack.role = j->role == SR_EXPERTS_GATE ? SR_SWITCH_GATE
+                     : j->role == SR_EXPERTS_UP ? SR_SWITCH_UP
+                                                : SR_SWITCH_DOWN;
+        return sr_job_add(q, &stack, err);
+    }
     if (q->arch->stacked_experts) {
         if (j->role == SR_EXPERTS_UP) return SR_OK; /* with the gate */
-        if (j->role == SR_EXPERTS_GATE) return join(q, s, &stack, SR_EXPERTS_GATE_UP, 2, gates, both, err);
+        if (j->role == SR_EXPERTS_GATE) return sr_job_join(q, s, &stack, SR_EXPERTS_GATE_UP, 2, gates, both, err);
         return sr_job_add(q, &stack, err);
     }
     if (q->target.uqff) return sr_job_add(q, &stack, err);
@@ -223,7 +200,7 @@ static bool is_behind(const sr_quantizer *q, int layer) {
     return layer >= q->h.n_layer;
 }
 
-static sr_status matrix_job(sr_quantizer *q, const struct source *s, sr_job *j, sr_err *err) {
+static sr_status matrix_job(sr_quantizer *q, const sr_jobs *s, sr_job *j, sr_err *err) {
     static const sr_role gate_up[] = {SR_GATE, SR_UP}, shared[] = {SR_SHARED_GATE, SR_SHARED_UP},
                          qkv[] = {SR_Q, SR_K, SR_V};
     const bool fused_gates = q->arch->fused & SR_FUSED_GATE_UP, fused_qkv = q->arch->fused & SR_FUSED_QKV;
@@ -231,14 +208,14 @@ static sr_status matrix_job(sr_quantizer *q, const struct source *s, sr_job *j, 
     const int64_t ff = kind->d_ff, nq = (int64_t)kind->n_head * q->h.head_dim,
                   nkv = (int64_t)kind->n_kv_head * q->h.head_dim;
     /* GGUF calls the fused one as it calls up. */
-    if (j->role == SR_UP && !q->arch->ungated && j->N == 2 * ff && !find(s, SR_GATE, j->layer)) j->role = SR_GATE_UP;
+    if (j->role == SR_UP && !q->arch->ungated && j->N == 2 * ff && !sr_jobs_find(s, SR_GATE, j->layer)) j->role = SR_GATE_UP;
     sr_status status = halve_rows(q, j, err);
     if (status != SR_OK) return status;
     switch (j->role) {
     case SR_QKV:
         return fused_qkv ? sr_job_add(q, j, err) : divide_qkv(q, j, j->N, err);
     case SR_Q:
-        return fused_qkv ? join(q, s, j, SR_QKV, 3, qkv, (int64_t[]){nq, nkv, nkv}, err) : sr_job_add(q, j, err);
+        return fused_qkv ? sr_job_join(q, s, j, SR_QKV, 3, qkv, (int64_t[]){nq, nkv, nkv}, err) : sr_job_add(q, j, err);
     case SR_K:
     case SR_V:
         return fused_qkv ? SR_OK : sr_job_add(q, j, err);
@@ -247,16 +224,16 @@ static sr_status matrix_job(sr_quantizer *q, const struct source *s, sr_job *j, 
         status = sr_job_add_rows(q, j, SR_GATE, 2 * ff, ff, 0, 1, err);
         return status == SR_OK ? sr_job_add_rows(q, j, SR_UP, 2 * ff, ff, ff, 1, err) : status;
     case SR_GATE:
-        return fused_gates ? join(q, s, j, SR_GATE_UP, 2, gate_up, (int64_t[]){ff, ff}, err) : sr_job_add(q, j, err);
+        return fused_gates ? sr_job_join(q, s, j, SR_GATE_UP, 2, gate_up, (int64_t[]){ff, ff}, err) : sr_job_add(q, j, err);
     case SR_UP:
         return fused_gates ? SR_OK : sr_job_add(q, j, err);
     case SR_SHARED_GATE:
         if (!q->arch->stacked_experts) return sr_job_add(q, j, err);
-        return join(q, s, j, SR_SHARED_GATE_UP, 2, shared, (int64_t[]){j->N, j->N}, err);
+        return sr_job_join(q, s, j, SR_SHARED_GATE_UP, 2, shared, (int64_t[]){j->N, j->N}, err);
     case SR_SHARED_UP:
         return q->arch->stacked_experts ? SR_OK : sr_job_add(q, j, err);
     case SR_K_B:
-        return find(s, SR_KV_B, j->layer) ? SR_OK : join_heads(q, s, j, err);
+        return sr_jobs_find(s, SR_KV_B, j->layer) ? SR_OK : join_heads(q, s, j, err);
     case SR_V_B:
         return SR_OK;
     case SR_EXPERTS_GATE:
@@ -296,14 +273,17 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
     if (s != SR_OK) return s;
     const bool fused_qkv = q->arch->fused & SR_FUSED_QKV && (role == SR_Q || role == SR_K || role == SR_V);
     const bool fused_up = q->arch->fused & SR_FUSED_GATE_UP && (role == SR_GATE || role == SR_UP);
-    if (bias && (fused_qkv || fused_up || sr_role_stacked(role) != role || role == SR_EXPERTS_GATE ||
-                 role == SR_EXPERTS_UP || role == SR_EXPERTS_DOWN || role == SR_EXPERTS_GATE_UP))
+    const bool of_stack = role == SR_EXPERTS_GATE || role == SR_EXPERTS_UP || role == SR_EXPERTS_DOWN;
+    if (bias && (fused_qkv || fused_up || sr_role_stacked(role) != role || role == SR_EXPERTS_GATE_UP ||
+                 (of_stack && !q->arch->turned_experts)))
         return cannot(q, j->copy->name, err);
     const int first = q->n_jobs;
     j->minus1 = sr_is_norm(role) && q->arch->norm_plus1 && !bias;
     j->as_row = role == SR_SHARED_SHARE;
     if (role == SR_QKV && !(q->arch->fused & SR_FUSED_QKV))
         s = divide_qkv(q, j, j->copy->n_elements, err);
+    else if (bias && of_stack)
+        s = sr_bias_in_turns(q, j, err);
     else {
         j->module = sr_job_name(q, role, layer, expert, suffix, err);
         s = err->code;
@@ -324,10 +304,9 @@ static void set_floats(sr_quantizer *q) {
 
 sr_status sr_hf_jobs(sr_quantizer *q, sr_err *err) {
     enum { MADE = 4, PARTS = 3 }; /* UQFF's, and what a fused matrix becomes */
-    if (q->arch->turned_experts) return cannot(q, "a family whose stacks of experts are turned around", err);
     sr_status s = q->target.uqff ? sr_stack_experts(q, err) : SR_OK;
     if (s != SR_OK) return s;
-    const struct source from = {q->job, q->n_jobs};
+    const sr_jobs from = {q->job, q->n_jobs};
     const size_t most = PARTS + 2 * (size_t)q->h.gating.n; /* of one */
     size_t room = MADE;
     for (int i = 0; i < from.n; i++) {

@@ -193,7 +193,7 @@ static sr_status name_bias(sr_quantizer *q, const char *stack, sr_err *err) {
 /* Stacks that the reader's models have: gate, up and down, or gpt-oss's, whose gates and ups take turns in one. Of
  * Granite's mixtures it has the hybrid ones, and takes their experts unquantized from residual.safetensors. */
 static sr_status check_stack(sr_quantizer *q, sr_job *j, sr_err *err) {
-    if (j->role == SR_EXPERTS_GATE_UP && q->h.act != SR_ACT_SWIGLU_PAIRS)
+    if (j->role == SR_EXPERTS_GATE_UP && !q->arch->turned_experts)
         return sr_fail(err, SR_UNSUPPORTED,
                        "%s: %s is gate and up one behind the other (%s), and mistral.rs, whose format UQFF is, has no "
                        "loader that reads such experts quantized: choose another container, as gguf:q4_k_m",

@@ -6,22 +6,33 @@ const sr_format *sr_job_vector_format(const sr_job *j) {
 }
 
 int64_t sr_job_elements(const sr_job *j) {
-    return j->pitch ? j->copy->n_elements / j->pitch * j->take : j->copy->n_elements;
+    const int64_t n = j->copy->n_elements;
+    return j->with ? n + j->with->n_elements : j->pitch ? n / j->pitch * j->take : n;
+}
+
+static sr_status view(const sr_part *p, sr_weight *w, sr_err *err) {
+    *w = (sr_weight){.fmt = sr_format_by_name(p->type->name), .N = 1, .K = p->n_elements};
+    if (!w->fmt || !w->fmt->encode)
+        return sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected floating-point numbers", p->name, p->type->name);
+    w->plane[0].data = (uint8_t *)(uintptr_t)p->data;
+    w->plane[0].stride = w->plane[0].bytes = p->bytes;
+    return SR_OK;
 }
 
 sr_status sr_job_vector(const sr_job *j, float *out, sr_err *err) {
-    const sr_part *p = j->copy;
-    const sr_format *fmt = sr_format_by_name(p->type->name);
-    if (!fmt || !fmt->encode || !sr_job_vector_format(j))
-        return sr_fail(err, SR_UNSUPPORTED, "%s: found %s, expected floating-point numbers", p->name, p->type->name);
-    sr_weight w = {.fmt = fmt, .N = 1, .K = p->n_elements};
-    w.plane[0].data = (uint8_t *)(uintptr_t)p->data;
-    w.plane[0].stride = w.plane[0].bytes = p->bytes;
     const int64_t n = sr_job_elements(j);
-    if (j->head_rows || j->pitch) { /* a bias of rows that change places */
-        for (int64_t i = 0; i < n; i++) fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
+    sr_weight w, with;
+    sr_status s = view(j->copy, &w, err);
+    if (s == SR_OK && j->with) s = view(j->with, &with, err);
+    if (s == SR_OK && !sr_job_vector_format(j))
+        s = sr_fail(err, SR_UNSUPPORTED, "%s: %s are no floating-point numbers", j->copy->name, j->as);
+    if (s != SR_OK) return s;
+    if (j->with) {
+        for (int64_t i = 0; i < n; i++) (i % 2 ? with : w).fmt->decode(i % 2 ? &with : &w, 0, i / 2, 1, out + i);
+    } else if (j->head_rows || j->pitch) { /* a bias of rows that change places */
+        for (int64_t i = 0; i < n; i++) w.fmt->decode(&w, 0, sr_job_row(j, i), 1, out + i);
     } else
-        fmt->decode(&w, 0, 0, n, out);
+        w.fmt->decode(&w, 0, 0, n, out);
     for (int64_t i = 0; i < n && (j->plus1 || j->around1); i++) out[i] += 1;
     return SR_OK;
 }
