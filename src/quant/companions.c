@@ -37,8 +37,9 @@ static const char **modules_beside(const sr_quantizer *q, sr_arena *arena, int *
     static const char *const beside[] = {"layers.*.self_attn", "layers.*.mlp.router", "embed_tokens"};
     const char **kept = sr_arena_small(arena, 4, sizeof *kept);
     char *text = sr_arena_small(arena, 4 * SR_NAME, 1);
+    *n = 0;
     if (!kept || !text) return NULL;
-    for (*n = 0; *n < 4; ++*n, text += SR_NAME) {
+    for (; *n < 4; ++*n, text += SR_NAME) {
         const bool head = *n == 3;
         snprintf(text, SR_NAME, "%s%s", head ? q->to.head : q->to.body, head ? "lm_head" : beside[*n]);
         kept[*n] = text;
@@ -51,13 +52,17 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
     const char **kept = sr_arena_small(arena, (size_t)q->n_jobs + 2, sizeof *kept);
     char *head = sr_arena_small(arena, SR_NAME, 1);
     bool has_head = q->target.edges;
-    if (q->target.experts) return modules_beside(q, arena, n);
     *n = 0;
+    if (q->target.experts) return modules_beside(q, arena, n);
     if (!kept || !head) return NULL;
     for (int i = 0; i < q->n_jobs; i++) {
         const sr_job *j = &q->job[i];
         has_head = has_head || (j->n_from && j->role == SR_HEAD);
-        if (j->n_from && (!j->fmt || !j->fmt->spec.method) && j->role != SR_EMBED) kept[(*n)++] = j->module;
+        if (j->stack > 1 && sr_stacks_are_parameters(q)) {
+            const char *owner = sr_arena_strndup(arena, j->module, (size_t)(strrchr(j->module, '.') - j->module));
+            if (!owner) return NULL;
+            if (*n == 0 || strcmp(kept[*n - 1], owner) != 0) kept[(*n)++] = owner; /* of both stacks of a layer */
+        } else if (j->n_from && (!j->fmt || !j->fmt->spec.method) && j->role != SR_EMBED) kept[(*n)++] = j->module;
     }
     /* A head that is the embedding's is a module of its own to loaders. */
     if (!has_head && sr_name_full(&q->to, SR_HEAD, -1, "", head)) kept[(*n)++] = head;
