@@ -5,6 +5,7 @@
 
 #include "support.h"
 
+#include "base/random.h"
 #include "file/file.h"
 
 enum { DRAFT_VALUES = 64, DRAFT_PARTS = 160 };
@@ -183,6 +184,17 @@ static inline void draft_write_safetensors(const struct draft *d, const char *pa
     write_file(path, b.data, b.n);
     drop(&header);
     drop(&b);
+}
+
+/* gpt-oss's experts get any bits, with zeros of both signs, and scales that leave their weights finite. */
+static inline void draft_random_blocks(struct draft *d, uint64_t seed) {
+    for (int i = 0; i < d->n_parts; i++) {
+        const bool scales = strstr(d->part[i].name, "_scales") != NULL;
+        for (size_t k = 0; k < d->part[i].data.n && (scales || strstr(d->part[i].name, "_blocks")); k++) {
+            const uint8_t bits = (uint8_t)(sr_random(&seed) >> 32);
+            d->part[i].data.data[k] = scales ? 100 + bits % 32 : k / 16 % 3 ? bits : bits & 0x99; /* 0, -0, halves */
+        }
+    }
 }
 
 #endif

@@ -426,7 +426,8 @@ static void test_mlx_stacks(void **state) {
     sr_err err = {0};
     assert_int_equal(convert(TINY "gpt_oss", "gptq:4,group=32", "made", (sr_quantize_options){0}, &q, &err),
                      SR_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "choose mlx:4"));
+    assert_non_null(strstr(err.msg, "gptqmodel"));
+    assert_non_null(strstr(err.msg, "choose mxfp4, bf16, mlx:4"));
 }
 
 /* Several files: the version is in the first alone. */

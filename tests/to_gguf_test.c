@@ -229,20 +229,13 @@ static void mxfp4_changes_places_only(void **state) {
     sr_arena arena = {0};
     sr_quantizer *q;
     sr_quantize_tensor t;
-    uint64_t seed = 3;
     int exact = 0;
     assert_non_null(mkdtemp(dir));
     snprintf(model, sizeof model, "%s/model.safetensors", dir);
     snprintf(result, sizeof result, "%s/result.gguf", dir);
     snprintf(from, sizeof from, "%s/tests/vectors/tiny/gpt_oss/model.safetensors", SR_SOURCE_DIR);
     struct draft d = draft_of(from);
-    for (int i = 0; i < d.n_parts; i++) {
-        const bool scales = strstr(d.part[i].name, "_scales") != NULL;
-        for (size_t k = 0; k < d.part[i].data.n && (scales || strstr(d.part[i].name, "_blocks")); k++) {
-            const uint8_t bits = (uint8_t)(sr_random(&seed) >> 32);
-            d.part[i].data.data[k] = scales ? 100 + bits % 32 : k / 16 % 3 ? bits : bits & 0x99; /* 0, -0 and halves */
-        }
-    }
+    draft_random_blocks(&d, 3);
     draft_write_safetensors(&d, model);
     draft_close(&d);
     snprintf(from, sizeof from, "%s/tests/vectors/tiny/gpt_oss/config.json", SR_SOURCE_DIR);

@@ -6,6 +6,7 @@
 
 #include "arch/arch.h"
 #include "base/path.h"
+#include "draft.h"
 #include "text/text.h"
 #include "tokenizer_vectors.h"
 
@@ -83,9 +84,7 @@ static bool has(const char *dir, const char *name, const char *tail) {
 }
 
 /* Families whose GGUF a directory's class cannot be made of yet, and what GGUF itself cannot hold. */
-static const struct {
-    const char *name, *why;
-} refused[] = {{"gpt_oss", "turned around"}, {"gpt_oss_whole", "turned around"}, {"by_layer", "layers"}};
+static const struct { const char *name, *why; } refused[] = {{"by_layer", "layers"}};
 
 static const char *refusal(const char *name) {
     for (size_t r = 0; r < sizeof refused / sizeof *refused; r++)
@@ -143,6 +142,7 @@ static void directories_come_back_from_gguf(void **state) {
         char from[512];
         if (!has(TINY, name, "/config.json") || !has(TINY, name, ".gguf") || refusal(name)) continue;
         snprintf(from, sizeof from, "%s%s", TINY, name);
+        if (strcmp(name, "gpt_oss") == 0) continue; /* packed_experts_come_back */
         const bool f32 = is_f32(from);
         converts(from, in(*state, "middle.gguf"), f32 ? "gguf:f32" : "gguf:bf16");
         converts(in(*state, "middle.gguf"), in(*state, "back"), f32 ? "f32" : "bf16");
@@ -185,6 +185,97 @@ static void files_of_every_family_keep_their_logits(void **state) {
     converts(TINY "../ggml/ggjt_v3.bin", in(*state, "made"), "f32"); /* of before GGUF, which has its conventions */
     same_logits("ggjt", TINY "../ggml/ggjt_v3.bin", in(*state, "made"), 2e-5f);
     assert_int_equal(n_refused, (int)(sizeof refused / sizeof *refused));
+}
+
+/* gpt-oss with any bits at all in its experts' blocks: all of them come back, and all that is not packed. */
+static void packed_experts_come_back(void **state) {
+    sr_quantizer *q;
+    sr_quantize_tensor t;
+    char *config;
+    size_t n;
+    int exact = 0;
+    sr_quantize_options options = {.to = "gguf:mix", .overwrite = true};
+    struct draft d = draft_of(TINY "gpt_oss/model.safetensors");
+    draft_random_blocks(&d, 11);
+    assert_int_equal(mkdir(in(*state, "random"), 0777), 0);
+    draft_write_safetensors(&d, in(*state, "random/model.safetensors"));
+    draft_close(&d);
+    assert_int_equal(symlink(TINY "gpt_oss/config.json", in(*state, "random/config.json")), 0);
+    write_text(in(*state, "recipe"), ".* = bf16\n.*exps.* = mxfp4\n");
+    OK(sr_recipe_read(in(*state, "recipe"), &options.recipe, e_));
+    OK(sr_quantizer_plan(in(*state, "random"), in(*state, "middle.gguf"), &options, &q, e_));
+    OK(sr_quantizer_run(q, false, e_));
+    sr_quantizer_free(q);
+    sr_recipe_free(options.recipe);
+    options = (sr_quantize_options){.to = "mxfp4"};
+    OK(sr_quantizer_plan(in(*state, "middle.gguf"), in(*state, "back"), &options, &q, e_));
+    OK(sr_quantizer_run(q, false, e_));
+    for (int i = 0; sr_quantizer_tensor(q, i, &t); i++)
+        exact += t.to && strcmp(t.to, "gptoss_mxfp4") == 0 && t.error == 0;
+    sr_quantizer_free(q);
+    assert_int_equal(exact, 4);
+    same_tensors("gpt_oss", in(*state, "random"), in(*state, "back"));
+    same_logits("gpt_oss", in(*state, "random"), in(*state, "back"), 1e-6f);
+    OK(sr_file_read(in(*state, "back/config.json"), 1 << 20, &config, &n, e_));
+    assert_non_null(strstr(config, "\"quant_method\": \"mxfp4\", \"modules_to_not_convert\": "
+                                   "[\"model.layers.*.self_attn\", \"model.layers.*.mlp.router\", "
+                                   "\"model.embed_tokens\", \"lm_head\"]"));
+    assert_non_null(strstr(config, "\"attention_bias\": true"));
+    assert_non_null(strstr(config, "\"truncate\": false"));
+    free(config);
+}
+
+/* Stacks of parameters: turned around where they are plain, gates and ups in turns either way. */
+static void stacks_have_the_places_of_their_class(void **state) {
+    static const struct {
+        const char *from, *by, *to; /* by: through MLX or GGUF, which have gates and ups apart; NULL: directly */
+        const char *like;           /* has the same tensors; NULL: only the logits are compared */
+        float within;
+    } cases[] = {{"gpt_oss", NULL, "f32", NULL, 1e-6f},
+                 {"gpt_oss", NULL, "bf16", NULL, 1e-6f},
+                 {"gpt_oss", NULL, "mxfp4", "gpt_oss", 1e-6f},
+                 {"gpt_oss.gguf", NULL, "mxfp4", "gpt_oss", 1e-6f},
+                 {"gpt_oss", "mlx:8,group=32", "f32", NULL, 2e-5f},
+                 {"gpt_oss_whole", NULL, "f32", NULL, 1e-6f},
+                 {"gpt_oss_whole.gguf", NULL, "bf16", "gpt_oss_whole", 1e-6f},
+                 {"gpt_oss_whole", "gguf:bf16", "bf16", "gpt_oss_whole", 1e-6f}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[512], like[512];
+        snprintf(from, sizeof from, TINY "%s", cases[i].from);
+        if (cases[i].by) {
+            const char *middle = in(*state, strncmp(cases[i].by, "gguf", 4) == 0 ? "by.gguf" : "by");
+            converts(from, middle, cases[i].by);
+            snprintf(from, sizeof from, "%s", middle);
+        }
+        snprintf(like, sizeof like, TINY "%s", cases[i].like ? cases[i].like : "");
+        converts(from, in(*state, "made"), cases[i].to);
+        if (cases[i].like) same_tensors(cases[i].from, like, in(*state, "made"));
+        same_logits(cases[i].to, from, in(*state, "made"), cases[i].within);
+        remove_tree(in(*state, "made"));
+    }
+    converts(in(*state, "by"), in(*state, "plain"), "bf16"); /* of MLX's, in 8 bits that hold them */
+    converts(in(*state, "by"), in(*state, "made"), "mxfp4");
+    same_logits("plain and packed", in(*state, "plain"), in(*state, "made"), 1e-6f);
+}
+
+/* A loader that replaces layers knows no stack of parameters: the attention alone is quantized. */
+static void attention_alone_is_quantized_beside_parameters(void **state) {
+    static const char stack[] = "model.layers.1.mlp.experts.gate_up_proj";
+    sr_file *a, *b;
+    char *config;
+    size_t n;
+    converts(TINY "gpt_oss_whole.gguf", in(*state, "made"), "fp8");
+    OK(sr_file_open(TINY "gpt_oss_whole", NULL, &a, e_));
+    OK(sr_file_open(in(*state, "made"), NULL, &b, e_));
+    const sr_part *was = sr_file_part(a, stack), *is = sr_file_part(b, stack);
+    assert_true(was && is);
+    assert_int_equal(is->bytes, was->bytes);
+    assert_memory_equal(is->data, was->data, was->bytes);
+    assert_string_equal(sr_file_part(b, "model.layers.1.self_attn.q_proj.weight")->type->name, "f8_e4m3");
+    sr_file_close(a), sr_file_close(b);
+    OK(sr_file_read(in(*state, "made/config.json"), 1 << 20, &config, &n, e_));
+    assert_non_null(strstr(config, "\"model.layers.1.mlp.experts\""));
+    free(config);
 }
 
 /* ---------------------------------------------------------------- tokenizers */
@@ -337,7 +428,14 @@ static void quantized_as_from_the_directory(void **state) {
                  {"llama", "llama", "gptq:4,group=32"},
                  {"gemma2", "gemma2", "bnb:int8"},
                  {"qwen2", "qwen2", "awq:4,group=32"},
-                 {"phi3", "phi3", "compressed-tensors:w8a8"}};
+                 {"phi3", "phi3", "compressed-tensors:w8a8"},
+                 {"gpt_oss", "gpt_oss", "mlx:8,group=32"},
+                 {"gpt_oss", "gpt_oss", "uqff:q8_0"},
+                 {"gpt_oss", "gpt_oss", "uqff:mxfp4"},
+                 {"gpt_oss", "gpt_oss", "bnb:nf4"},
+                 {"gpt_oss_whole", "gpt_oss_whole", "mxfp4"},
+                 {"gpt_oss_whole", "gpt_oss_whole", "mlx:4,group=32"},
+                 {"granitemoe", "granitemoe", "mlx:8,group=32"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         char from[512];
         snprintf(from, sizeof from, "%s%s.gguf", TINY, pairs[i].gguf);
@@ -397,6 +495,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(directories_come_back_from_gguf),
         TEST(files_of_every_family_keep_their_logits),
+        TEST(packed_experts_come_back),
+        TEST(stacks_have_the_places_of_their_class),
+        TEST(attention_alone_is_quantized_beside_parameters),
         TEST(tokenizers_divide_texts_as_gguf_does),
         TEST(unigram_differs_where_its_map_has_strings),
         cmocka_unit_test(other_kinds_of_tokenizers_are_refused),

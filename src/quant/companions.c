@@ -62,7 +62,8 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
             const char *owner = sr_arena_strndup(arena, j->module, (size_t)(strrchr(j->module, '.') - j->module));
             if (!owner) return NULL;
             if (*n == 0 || strcmp(kept[*n - 1], owner) != 0) kept[(*n)++] = owner; /* of both stacks of a layer */
-        } else if (j->n_from && (!j->fmt || !j->fmt->spec.method) && j->role != SR_EMBED) kept[(*n)++] = j->module;
+        } else if (j->n_from && (!j->fmt || !j->fmt->spec.method) && j->role != SR_EMBED)
+            kept[(*n)++] = j->module;
     }
     /* A head that is the embedding's is a module of its own to loaders. */
     if (!has_head && sr_name_full(&q->to, SR_HEAD, -1, "", head)) kept[(*n)++] = head;

@@ -234,7 +234,14 @@ static bool is_left(const sr_quantizer *q, const sr_job *j) {
     return (j->stack > 1) != q->target.experts;
 }
 
+/* Nothing in the result would say how it was packed. */
+static void leave_plain(sr_job *j) {
+    j->fmt = j->was->spec.method ? sr_format_by_name(j->floats ? j->floats : "bf16") : j->was;
+    j->spec = j->fmt->spec;
+}
+
 static sr_status choose(sr_quantizer *q, sr_err *err) {
+    int left = 0;
     if (q->target.gguf) {
         choose_mix(q);
         return q->recipe ? choose_recipe(q, err) : SR_OK;
@@ -246,19 +253,18 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
     for (int i = 0; i < q->n_jobs; i++) {
         sr_job *j = &q->job[i];
         const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
-        if (j->n_from && is_left(q, j) && j->was->spec.method && !q->from_gguf) {
-            j->fmt = sr_format_by_name(j->floats ? j->floats : "bf16");
-            j->spec = j->fmt->spec;
+        if (!j->n_from) continue;
+        left += is_left(q, j) && j->stack > 1;
+        if (j->role == SR_ROUTER || (edge && !q->target.edges) || is_left(q, j)) {
+            if (j->was->spec.method && !q->from_gguf) leave_plain(j);
+            continue;
         }
-        if (!j->n_from || j->role == SR_ROUTER || (edge && !q->target.edges) || is_left(q, j)) continue;
         const sr_qspec spec = spec_for(&q->target.spec, j->K);
         if (!fits(q->target.fmt, &spec, j->N, j->K)) {
+            /* A stack has another name, and maybe not all rows: sr_part_stacks. */
+            if ((j->stack > 1 || j->was->spec.method) && !q->from_gguf) leave_plain(j);
             sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
-                   (long long)j->K, q->target.text, j->was->name);
-            if (j->stack > 1 && !q->from_gguf) { /* it has another name, and maybe not all rows: sr_part_stacks */
-                j->fmt = sr_format_by_name(j->was->spec.method ? "bf16" : j->was->name);
-                j->spec = j->fmt->spec;
-            }
+                   (long long)j->K, q->target.text, j->fmt ? j->fmt->name : j->was->name);
             continue;
         }
         if (j->was == q->target.fmt && !j->was->spec.method && !q->from_gguf) continue;
@@ -266,6 +272,12 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
         j->spec = spec;
         if (q->target.floats) j->spec.floats = j->floats;
     }
+    if (left)
+        sr_log(
+            SR_LOG_WARNING,
+            "%s: %d stacks of experts stay plain numbers, as loaders of %s have them in %s: mxfp4, mlx, uqff and gguf "
+            "quantize them",
+            q->file->path, left, q->target.fmt->spec.method, q->arch->name);
     return SR_OK;
 }
 
@@ -572,7 +584,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_qconfig_read(q->file, &q->arena, &q->config, err);
     if (s == SR_OK) s = sr_arch_find(q->file, &q->arch, err);
     if (s == SR_OK) s = sr_arch_read(q->file, q->arch, &q->arena, &q->h, err);
-    if (s == SR_OK) sr_target_suit(q->arch, &q->target);
+    if (s == SR_OK) s = sr_target_suit(q->arch, &q->target, err);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
     if (q->recipe && !q->target.gguf)

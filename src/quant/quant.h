@@ -39,8 +39,9 @@ typedef struct sr_target {
 /* "gguf:q4_k_m", "gptq:4,group=128,sym": SR_INVALID lists what there is. */
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err);
 bool sr_target_is_mlx(const sr_target *t);
-/* A method that this family's loaders have in a layout of their own becomes that one. */
-void sr_target_suit(const sr_arch *arch, sr_target *t);
+/* A method that this family's loaders have in a layout of their own becomes that one. SR_UNSUPPORTED: they have none.
+ */
+sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err);
 
 /* ---- mix.c: which type llama.cpp gives a tensor ---- */
 
@@ -103,7 +104,7 @@ typedef struct sr_job {
     struct {
         int64_t n, pitch, rows;
     } turn;
-    bool braid; /* instead of weave: of each of n_from, turned so; columns take turns */
+    bool braid;           /* instead of weave: of each of n_from, turned so; columns take turns */
     int64_t N, K;         /* of all n_from */
     const sr_format *was; /* format of the source */
     const char *floats;   /* "f16" or "bf16" where its weights or scales are stored so, else NULL */

@@ -190,16 +190,31 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
     return s;
 }
 
-bool sr_target_is_mlx(const sr_target *t) {
-    return t->fmt->spec.method && strcmp(t->fmt->spec.method, "mlx") == 0;
+static bool is_method(const sr_target *t, const char *method) {
+    return t->fmt->spec.method && is(t->fmt->spec.method, method);
 }
 
-void sr_target_suit(const sr_arch *arch, sr_target *t) {
+bool sr_target_is_mlx(const sr_target *t) {
+    return is_method(t, "mlx");
+}
+
+/* Stacks that are parameters are no layers to a loader that replaces layers: it has them in plain numbers. gptqmodel
+ * takes them apart, and its gates are the first half of rows in which gates and ups take turns (defuser 0.0.28), which
+ * the next version may have otherwise; no loader of HQQ knows them. */
+sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err) {
     static const char mxfp4[] = "mxfp4";
-    const bool whole = t->spec.static_groups;
-    if (!arch->turned_experts || strncmp(t->text, mxfp4, sizeof mxfp4 - 1) != 0) return;
+    const bool whole = t->spec.static_groups, gptq = is_method(t, "gptq") || is_method(t, "awq");
+    if (!arch->turned_experts || t->gguf || t->uqff) return SR_OK;
+    if (gptq || is_method(t, "hqq"))
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "--to %s: the experts of %s are parameters of a layout of their own, %s: choose mxfp4, bf16, "
+                       "mlx:4, uqff:q4k or gguf:q4_k_m, or bnb:nf4, which quantizes the attention alone",
+                       t->text, arch->name,
+                       gptq ? "of which gptqmodel makes gates that are half ups" : "which no loader of HQQ knows");
+    if (strncmp(t->text, mxfp4, sizeof mxfp4 - 1) != 0) return SR_OK;
     t->fmt = sr_format_by_name("gptoss_mxfp4");
     t->spec = t->fmt->spec;
     t->spec.static_groups = whole;
     t->experts = true;
+    return SR_OK;
 }

@@ -148,8 +148,7 @@ static sr_status stack_job(sr_quantizer *q, const sr_jobs *s, const sr_job *j, s
     if (q->arch->turned_experts && j->role == SR_EXPERTS_GATE_UP) return cannot(q, j->module, err);
     if (q->arch->turned_experts) return sr_stack_in_turns(q, s, &stack, err);
     if (q->arch->stacked_experts && sr_target_is_mlx(&q->target)) {
-        if (j->role == SR_EXPERTS_GATE_UP)
-            return sr_job_add_halves(q, &stack, SR_SWITCH_GATE, SR_SWITCH_UP, ff, err);
+        if (j->role == SR_EXPERTS_GATE_UP) return sr_job_add_halves(q, &stack, SR_SWITCH_GATE, SR_SWITCH_UP, ff, err);
         stack.role = j->role == SR_EXPERTS_GATE ? SR_SWITCH_GATE
                      : j->role == SR_EXPERTS_UP ? SR_SWITCH_UP
                                                 : SR_SWITCH_DOWN;
@@ -208,7 +207,8 @@ static sr_status matrix_job(sr_quantizer *q, const sr_jobs *s, sr_job *j, sr_err
     const int64_t ff = kind->d_ff, nq = (int64_t)kind->n_head * q->h.head_dim,
                   nkv = (int64_t)kind->n_kv_head * q->h.head_dim;
     /* GGUF calls the fused one as it calls up. */
-    if (j->role == SR_UP && !q->arch->ungated && j->N == 2 * ff && !sr_jobs_find(s, SR_GATE, j->layer)) j->role = SR_GATE_UP;
+    if (j->role == SR_UP && !q->arch->ungated && j->N == 2 * ff && !sr_jobs_find(s, SR_GATE, j->layer))
+        j->role = SR_GATE_UP;
     sr_status status = halve_rows(q, j, err);
     if (status != SR_OK) return status;
     switch (j->role) {
@@ -224,7 +224,8 @@ static sr_status matrix_job(sr_quantizer *q, const sr_jobs *s, sr_job *j, sr_err
         status = sr_job_add_rows(q, j, SR_GATE, 2 * ff, ff, 0, 1, err);
         return status == SR_OK ? sr_job_add_rows(q, j, SR_UP, 2 * ff, ff, ff, 1, err) : status;
     case SR_GATE:
-        return fused_gates ? sr_job_join(q, s, j, SR_GATE_UP, 2, gate_up, (int64_t[]){ff, ff}, err) : sr_job_add(q, j, err);
+        return fused_gates ? sr_job_join(q, s, j, SR_GATE_UP, 2, gate_up, (int64_t[]){ff, ff}, err)
+                           : sr_job_add(q, j, err);
     case SR_UP:
         return fused_gates ? SR_OK : sr_job_add(q, j, err);
     case SR_SHARED_GATE:
