@@ -430,6 +430,19 @@ static void test_mlx_stacks(void **state) {
     assert_non_null(strstr(err.msg, "choose mxfp4, bf16, mlx:4"));
 }
 
+/* What GPTQ leaves as it is may have been packed by a method that its config cannot name: it becomes plain. */
+static void test_nothing_stays_packed_by_another_method(void **state) {
+    sr_file *file;
+    (void)state;
+    converts(TINY "mlx-4", "gptq:4,group=32", "made", 0);
+    OK(sr_file_open("made", NULL, &file, e_));
+    assert_string_equal(sr_file_part(file, "lm_head.weight")->type->name, "bf16");
+    assert_null(sr_file_part(file, "lm_head.scales"));
+    assert_non_null(sr_file_part(file, "model.layers.0.self_attn.q_proj.qweight"));
+    sr_file_close(file);
+    remove_tree("made");
+}
+
 /* Several files: the version is in the first alone. */
 /* gpt-oss's experts in MXFP4 are the bytes that they were, under the names that mistral.rs looks for. */
 static void test_uqff_of_packed_experts(void **state) {
@@ -729,6 +742,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_uqff_as_mistral_rs, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_layers, enter, leave),
         cmocka_unit_test_setup_teardown(test_mlx_stacks, enter, leave),
+        cmocka_unit_test_setup_teardown(test_nothing_stays_packed_by_another_method, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_of_packed_experts, enter, leave),
         cmocka_unit_test_setup_teardown(test_uqff_shards, enter, leave),
         cmocka_unit_test_setup_teardown(test_nothing, enter, leave),

@@ -167,8 +167,9 @@ static sr_status with_importance(const sr_quantizer *q, const sr_job *j, sr_weig
     char name[SR_NAME];
     float *importance = NULL;
     int n = 0;
+    const bool plain = j->fmt->block == 1 && !j->fmt->spec.method; /* and its columns may be rows */
     sr_status s = SR_OK;
-    if (q->importance && sr_name_full(&gguf, j->role, j->layer, "", name))
+    if (q->importance && !plain && sr_name_full(&gguf, j->role, j->layer, "", name))
         s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
     if (s != SR_OK) return s;
     return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
