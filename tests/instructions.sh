@@ -20,20 +20,25 @@ for tool in valgrind objdump; do
     command -v $tool >/dev/null || { echo "instructions.sh: no $tool: tools/setup.sh count installs it" >&2; exit 1; }
 done
 
+# The kernels of a set, counted: $scratch/SET.tsv.
+count() { # set
+    local out=$scratch/$1 n=0 name blocks total
+    valgrind --tool=callgrind --callgrind-out-file="$out" --zero-before=measured --dump-after=measured \
+        "$build/instructions" "$1" >"$out.names" 2>"$out.log" || { tail -n 20 "$out.log" >&2; return 1; }
+    while IFS=$'\t' read -r name blocks; do
+        n=$((n + 1))
+        total=$(sed -n 's/^totals: //p' "$out.$n")
+        printf '%s\t%s\t%s\n' "$1" "$name" "$(awk -v t="$total" -v b="$blocks" 'BEGIN { printf "%.1f", t / b }')"
+    done <"$out.names" >"$out.tsv"
+}
+
 compiler=$("${CC:-cc}" --version | head -n 1)
+count portable &
+count avx2
+wait $!
 {
     printf '# %s\n' "$compiler"
-    for set in portable avx2; do
-        valgrind --tool=callgrind --callgrind-out-file="$scratch/out" --zero-before=measured --dump-after=measured \
-            "$build/instructions" $set >"$scratch/names" 2>"$scratch/log" || { tail -n 20 "$scratch/log" >&2; exit 1; }
-        n=0
-        while IFS=$'\t' read -r name blocks; do
-            n=$((n + 1))
-            total=$(sed -n 's/^totals: //p' "$scratch/out.$n")
-            printf '%s\t%s\t%s\n' $set "$name" "$(awk -v t="$total" -v b="$blocks" 'BEGIN { printf "%.1f", t / b }')"
-        done <"$scratch/names"
-        rm -f "$scratch"/out*
-    done
+    cat "$scratch/portable.tsv" "$scratch/avx2.tsv"
     # The loop with the fewest instructions of those that hold eight vpdpbusd or more.
     objdump -d --no-show-raw-insn "$build/instructions" | awk '
         function report(    i, k, dots, best, best_dots) {

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Lists the packages that are missing on this machine and installs them. Where all is there it says and does nothing.
 #
-#   tools/setup.sh [--check] [build] [test] [fuzz] [format] [count] [arm]
+#   tools/setup.sh [--check] [build] [test] [fuzz] [format] [count] [arm] [cache]
 #
 # build: compiler, CMake and libraries (the default)     test: cmocka
 # count: valgrind and binutils, for `make count`
 # arm: cross compiler for AArch64, qemu, and the libraries of that architecture, which apt is told to offer
 # fuzz: clang with libFuzzer                              format: clang-format 14
+# cache: ccache, for who builds the same files more than once
 # --check lists only, and exits with 1 when something is missing. YES=1 or CI (not empty) installs without asking.
 set -euo pipefail
 
@@ -15,9 +16,9 @@ wants=
 for arg in "$@"; do
     case $arg in
     --check) check=1 ;;
-    build | test | fuzz | format | count | arm) wants="$wants $arg" ;;
+    build | test | fuzz | format | count | arm | cache) wants="$wants $arg" ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
@@ -93,7 +94,7 @@ hello() { echo 'int main(void) { return 0; }'; }
 present() {
     case $1 in
     compiler) hello | links "${CC:-cc}" ;;
-    make | cmake | pkg-config | clang | valgrind) have "$1" ;;
+    make | cmake | pkg-config | clang | valgrind | ccache) have "$1" ;;
     binutils) have objdump ;;
     ninja) have ninja || have ninja-build ;;
     libedit) { have pkg-config && pkg-config --exists libedit; } || [ "$(uname -s)" = Darwin ] ;;
@@ -121,6 +122,7 @@ needs() {
     format) echo clang-format ;;
     count) echo valgrind binutils ;;
     arm) echo arm-compiler arm-qemu arm-libraries ;;
+    cache) echo ccache ;;
     esac
 }
 
