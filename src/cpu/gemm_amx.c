@@ -9,13 +9,7 @@
  * largest |scale| * largest |code| or of its largest |w|; that is a 50th of what the 8 bits of x cost. */
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(                                                                                          \
-    __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c"))), \
-    apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512vbmi,avx2,fma,f16c")
-#endif
+#include "cpu/target_amx.h"
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -347,8 +341,6 @@ void sr_gemm_amx_probe(int64_t n) {
     tiles_end();
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
+#include "cpu/target_end.h"
 
 #endif

@@ -2,13 +2,7 @@
  * costs a hundredth of what 8 bits of it do. A weight that is no bfloat16 is the sum of two, and multiplied twice. */
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(                                                                                          \
-    __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c"))),          \
-    apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")
-#endif
+#include "cpu/target_amx.h"
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -150,8 +144,6 @@ void sr_gemm_amx_bf16(const float (*panel)[SR_TILE_KC], const uint8_t *stored, i
     tiles_end();
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
+#include "cpu/target_end.h"
 
 #endif
