@@ -66,7 +66,7 @@ count:
 arm:
 	@tools/setup.sh build arm
 	@$(call configure,build-arm,arm,-DSIROCCO_TESTS=ON)
-	@cmake --build build-arm -j $(JOBS) --target base_test kernels_test formats_test
+	@cmake --build build-arm -j $(JOBS) --target base_test kernels_test rows_test formats_test
 	ctest --test-dir build-arm --output-on-failure -j $(JOBS) -L emulated
 
 fuzz:

@@ -132,7 +132,9 @@ static size_t cpu_working(const sr_dev *dev, int T, int64_t max_k, bool quantize
     if (quantized)
         n += t * blocks * (SR_KC + sizeof(float) + SR_KC / SR_SUM * sizeof(int16_t)) +
              cpu->kern->packed_bytes(T, (int64_t)blocks);
-    if (plain) n += t * blocks * SR_KC * sizeof(float);
+    if (plain)
+        n +=
+            cpu->kern->bf16_bytes && !cpu->exact ? cpu->kern->bf16_bytes(T, max_k) : t * blocks * SR_KC * sizeof(float);
     if (experts) n += t * (size_t)max_k * sizeof(float);
     return n + (cpu->batch ? cpu->angle_bytes / (2 * (size_t)cpu->batch) * t : 0);
 }
