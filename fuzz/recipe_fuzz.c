@@ -26,12 +26,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!r) return 0;
     PROMISE(r->n > 0);
     for (int layer = -1; layer < 40; layer += 13) {
-        const sr_format *fmt;
+        const sr_rule *rule;
         sr_err why = {0};
         const sr_status found =
-            sr_recipe_find(r, "model.layers.12.mlp.down_proj", "blk.12.ffn_down", layer, &fmt, &why);
-        PROMISE(found == why.code && (found == SR_OK || (found == SR_LIMIT && !fmt)));
-        PROMISE(!fmt || sr_format_writable(fmt));
+            sr_recipe_find(r, "model.layers.12.mlp.down_proj", "blk.12.ffn_down", layer, &rule, &why);
+        PROMISE(found == why.code && (found == SR_OK || (found == SR_LIMIT && !rule)));
+        PROMISE(!rule || sr_format_writable(rule->fmt));
     }
     sr_recipe_free(r);
     return 0;

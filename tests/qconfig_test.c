@@ -375,7 +375,7 @@ static void what_is_written_reads_back(void **state) {
             sr_err err = {0};
             if (!fmt->fit) continue;
             if (!want.method) {
-                assert_int_equal(sr_qconfig_write(fmt, NULL, NULL, 0, &arena, &text, &err), SR_UNSUPPORTED);
+                assert_int_equal(sr_qconfig_write(fmt, NULL, NULL, 0, NULL, 0, &arena, &text, &err), SR_UNSUPPORTED);
                 continue;
             }
             const bool fp8 = !strcmp(want.method, "fp8");
@@ -383,7 +383,7 @@ static void what_is_written_reads_back(void **state) {
             if (kind == 2) want.sym = !want.sym, want.act_order = true;
             if (kind == 3 && fp8) want.group = -1, want.group_n = 0;
             if (kind == 4 && fp8) want.method = "compressed-tensors";
-            const sr_status st = sr_qconfig_write(fmt, &want, skip, 2, &arena, &text, &err);
+            const sr_status st = sr_qconfig_write(fmt, &want, skip, 2, NULL, 0, &arena, &text, &err);
             if (st != SR_OK) fail_msg("%s: %s", fmt->name, err.msg);
             const bool mlx = !strcmp(want.method, "mlx");
             snprintf(config, sizeof config, "{\"%s\": %s}", mlx ? "quantization" : "quantization_config", text);
@@ -414,10 +414,64 @@ static void what_is_written_reads_back(void **state) {
     assert_true(written > 100);
 }
 
+/* Modules with types of their own are found again, all others are as usual; layers share a pattern. */
+static void types_of_single_modules_read_back(void **state) {
+    (void)state;
+    static const struct {
+        const char *usual, *other;
+        bool mixes;
+    } cases[] = {{"mlx4", "mlx6", true},         {"mlx4", "mlx_mxfp8", true},   {"gptq4", "gptq8", true},
+                 {"ct_pack4", "ct_pack8", true}, {"ct_pack4", "ct_int8", true}, {"hqq4", "hqq8", false},
+                 {"nf4", "bnb_int8", false},     {"awq4", "awq4", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const sr_format *usual = sr_format_by_name(cases[i].usual), *other = sr_format_by_name(cases[i].other);
+        sr_qmodule own[] = {{"model.layers.0.mlp.down_proj", other, other->spec},
+                            {"model.layers.11.mlp.down_proj", other, other->spec},
+                            {"model.layers.1.self_attn.q_proj", other, other->spec},
+                            {"model.layers.1.mlp.experts.3.up_proj", usual, usual->spec}};
+        own[3].spec.group = 32;
+        const char *text;
+        char config[4096];
+        sr_arena arena = {0};
+        sr_err err = {0};
+        sr_status s = sr_qconfig_write(usual, NULL, NULL, 0, own, 4, &arena, &text, &err);
+        if (!cases[i].mixes) {
+            assert_int_equal(s, SR_UNSUPPORTED);
+            assert_non_null(strstr(err.msg, own[0].name));
+            continue;
+        }
+        assert_int_equal(s, SR_OK);
+        const bool mlx = !strcmp(usual->spec.method, "mlx");
+        if (!mlx) assert_non_null(strstr(text, "\\\\.(0|11)\\\\.mlp"));
+        if (strcmp(cases[i].other, "ct_int8") == 0) assert_non_null(strstr(text, "\"format\": \"mixed-precision\""));
+        snprintf(config, sizeof config, "{\"%s\": %s}", mlx ? "quantization" : "quantization_config", text);
+        struct made m = open_config("config.json", config);
+        for (int k = 0; k < 4; k++) {
+            const sr_qspec got = spec_of(&m, own[k].name);
+            if (got.bits != own[k].spec.bits || got.group != own[k].spec.group ||
+                (!same_text(got.layout, own[k].spec.layout) && strcmp(usual->spec.method, "gptq")))
+                fail_msg("%s: %d bits in groups of %d: %s", own[k].name, got.bits, got.group, text);
+        }
+        static const char *const others[] = {"model.layers.1.mlp.down_proj", "model.layers.110.mlp.down_proj",
+                                             "model.layers.11.mlp.down_proj_x", "model.layers.1.self_attn.k_proj",
+                                             "model.layers.1.mlp.experts.13.up_proj"};
+        for (int k = 0; k < 5; k++) {
+            const sr_qspec got = spec_of(&m, others[k]);
+            if (got.bits != usual->spec.bits || got.group != usual->spec.group)
+                fail_msg("%s: %d bits in groups of %d: %s", others[k], got.bits, got.group, text);
+        }
+        /* vLLM asks for what it makes of q, k and v. */
+        if (!mlx) assert_int_equal(spec_of(&m, "model.layers.1.self_attn.qkv_proj").bits, other->spec.bits);
+        release(&m);
+        sr_arena_free(&arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plain_checkpoint_has_none),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(types_of_single_modules_read_back),
         cmocka_unit_test(gptq_defaults_are_those_of_its_first_tool),
         cmocka_unit_test(gptq_rules_are_regular_expressions_for_single_modules),
         cmocka_unit_test(auto_round_maps_each_packing_to_its_method),

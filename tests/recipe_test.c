@@ -17,9 +17,9 @@ static sr_recipe *read_recipe(void **state, const char *name, const char *text) 
 }
 
 static const char *type_of(sr_recipe *r, const char *name, const char *gguf, int layer) {
-    const sr_format *fmt;
-    OK(sr_recipe_find(r, name, gguf, layer, &fmt, e_));
-    return fmt ? fmt->name : "none";
+    const sr_rule *rule;
+    OK(sr_recipe_find(r, name, gguf, layer, &rule, e_));
+    return rule ? rule->fmt->name : "none";
 }
 
 static void the_last_rule_that_matches_counts(void **state) {
@@ -45,10 +45,15 @@ static void the_last_rule_that_matches_counts(void **state) {
 }
 
 static void what_was_written_reads_back(void **state) {
-    sr_recipe *r = read_recipe(state, "a", "^blk\\.(0|1)\\.attn_v = q6_k\n3-5 = iq4_xs\n"), *again;
+    sr_recipe *r = read_recipe(state, "a",
+                               "^blk\\.(0|1)\\.attn_v = q6_k\n3-5 = iq4_xs\nx(?=y)=mlx:mxfp4\n6=5,group=32\n"),
+              *again;
     OK(sr_recipe_write(r, in(*state, "b"), "made by a test", e_));
     OK(sr_recipe_read(in(*state, "b"), &again, e_));
-    assert_int_equal(again->n, 2);
+    assert_int_equal(again->n, 4);
+    assert_string_equal(type_of(again, NULL, "xy", 9), "mlx_mxfp4");
+    assert_int_equal(again->rule[3].bits, 5);
+    assert_int_equal(again->rule[3].group, 32);
     assert_string_equal(type_of(again, NULL, "blk.1.attn_v", 1), "q6_k");
     assert_string_equal(type_of(again, NULL, "blk.4.attn_v", 4), "iq4_xs");
     sr_recipe_free(r);
@@ -67,6 +72,9 @@ static void slips_are_named_with_their_line(void **state) {
     refuses(state, "a", "x = q4_k\n\ny = q9\n", SR_INVALID, "line 3: found the type 'q9'");
     refuses(state, "a", "x = q8_k_what", SR_INVALID, "q8_k_what");
     refuses(state, "a", "x = marlin24_4", SR_INVALID, "marlin24_4"); /* known, and cannot be written */
+    refuses(state, "a", "x = mlx4,group=48", SR_INVALID, "mlx4,group=48");
+    refuses(state, "a", "x = q4_k,group=32", SR_INVALID, "q4_k,group=32");
+    refuses(state, "a", "x mlx4,group=32", SR_INVALID, "expected REGEX = TYPE");
     refuses(state, "a", "attn_v q4_k", SR_INVALID, "expected REGEX = TYPE");
     refuses(state, "a", "= q4_k", SR_INVALID, "expected REGEX = TYPE");
     refuses(state, "a", "5-2 = q4_k", SR_INVALID, "layers '5-2'");
@@ -85,10 +93,10 @@ static void hostile_patterns_end(void **state) {
     sr_err err = {0};
     sr_recipe *r = read_recipe(state, "a", "(a|aa)+(a|aa)+(a|aa)+$^ = q4_k\n");
     char name[200];
-    const sr_format *fmt;
+    const sr_rule *rule;
     memset(name, 'a', sizeof name);
     name[sizeof name - 1] = 0;
-    check_error("backtracking", sr_recipe_find(r, name, NULL, 0, &fmt, &err), &err, SR_LIMIT, "too long", NULL);
+    check_error("backtracking", sr_recipe_find(r, name, NULL, 0, &rule, &err), &err, SR_LIMIT, "too long", NULL);
     sr_recipe_free(r);
     for (int i = 0; i < 2000; i++) put(&b, "(", 1);
     put(&b, " = q4_k", 8);
@@ -114,7 +122,7 @@ static void hostile_patterns_end(void **state) {
     sr_status s = SR_OK;
     memset(name, 'a', 18);
     name[18] = 0;
-    for (int i = 0; i < 100 && s == SR_OK; i++) s = sr_recipe_find(r, name, NULL, 0, &fmt, NULL);
+    for (int i = 0; i < 100 && s == SR_OK; i++) s = sr_recipe_find(r, name, NULL, 0, &rule, NULL);
     assert_int_equal(s, SR_LIMIT);
     sr_recipe_free(r);
     drop(&b);
@@ -294,7 +302,14 @@ static void files_have_their_types(void **state) {
     assert_int_equal(met, 9);
     sr_quantizer_free(q);
     check_error("gptq", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gptq:4", .recipe = r}, &q, &err),
-                &err, SR_UNSUPPORTED, "gguf:mix", NULL);
+                &err, SR_INVALID, "q6_k", "gptq2, gptq3, gptq4, gptq8, bf16", NULL);
+    static const char *const one_type[] = {"hqq:4", "awq:4", "bnb:nf4", "fp8", "uqff:q4k"};
+    for (int i = 0; i < 5; i++) {
+        err = (sr_err){0};
+        check_error(one_type[i],
+                    sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = one_type[i], .recipe = r}, &q, &err),
+                    &err, SR_UNSUPPORTED, one_type[i], "gguf:mix, mlx:4, gptq:4", NULL);
+    }
     sr_recipe_free(r);
     err = (sr_err){0};
     check_error("mix", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gguf"}, &q, &err), &err, SR_INVALID,
@@ -306,6 +321,159 @@ static void files_have_their_types(void **state) {
     sr_recipe_free(r);
 }
 
+/* ---------------------------------------------------------------- directories of several types */
+
+/* Made, read back by its own check, and opened. */
+static void make_mixed(void **state, const char *from, const char *to, sr_recipe *r, struct opened *m) {
+    sr_quantizer *q;
+    OK(sr_quantizer_plan(
+        from, in(*state, "made"),
+        &(sr_quantize_options){.to = to, .recipe = r, .threads = 2, .overwrite = true, .shard_bytes = 1 << 20}, &q,
+        e_));
+    OK(sr_quantizer_run(q, false, e_));
+    sr_quantizer_free(q);
+    open_with(in(*state, "made"), (sr_model_options){0}, m);
+}
+
+static void is_of(const sr_weight *w, const char *type, int group) {
+    if (strcmp(w->fmt->name, type) != 0 || (group && w->spec.group != group))
+        fail_msg("found %s in groups of %d, expected %s, %d", w->fmt->name, w->spec.group, type, group);
+}
+
+/* Numbers of bits and names are of the target's own types, groups what the rule or else the target says. */
+static void directories_have_several_types(void **state) {
+    static const struct {
+        const char *to, *rules, *usual, *v, *down2, *o;
+        int group, down_group;
+    } cases[] = {
+        {"mlx:4", "v_proj = 6\nblk\\.2\\.ffn_down = mlx:8,group=32\no_proj = mlx:mxfp4\n", "mlx4", "mlx6", "mlx8",
+         "mlx_mxfp4", 64, 32},
+        {"gptq:4,group=32", "v_proj = 8\nblk\\.2\\.ffn_down = gptq3\no_proj = bf16\n", "gptq4", "gptq8", "gptq3",
+         "bf16", 32, 32},
+        {"compressed-tensors:w4a16,group=32", "v_proj = 8\nblk\\.2\\.ffn_down = ct_pack8,group=64\no_proj = ct_int8\n",
+         "ct_pack4", "ct_pack8", "ct_pack8", "ct_int8", 32, 64},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct opened m;
+        sr_recipe *r = read_recipe(state, "a", cases[i].rules);
+        make_mixed(state, story, cases[i].to, r, &m);
+        const sr_decoder *d = &m.model->dec;
+        is_of(&d->layer[0].qkv[0], cases[i].usual, cases[i].group);
+        is_of(&d->layer[2].up[1], cases[i].usual, cases[i].group);
+        is_of(&d->layer[1].down, cases[i].usual, cases[i].group);
+        is_of(&d->layer[0].qkv[2], cases[i].v, cases[i].group);
+        is_of(&d->layer[5].qkv[2], cases[i].v, cases[i].group);
+        is_of(&d->layer[2].down, cases[i].down2, cases[i].down_group);
+        is_of(&d->layer[3].attn_out, cases[i].o, 0);
+        close_model(&m);
+        sr_recipe_free(r);
+    }
+    sr_err err = {0};
+    sr_quantizer *q;
+    sr_recipe *r = read_recipe(state, "a", "v_proj = 5\n");
+    check_error("bits", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gptq:4", .recipe = r}, &q, &err),
+                &err, SR_INVALID, "of 5 bits", NULL);
+    sr_recipe_free(r);
+    err = (sr_err){0};
+    r = read_recipe(state, "a", "v_proj = mlx:mxfp4,group=64\n");
+    check_error("group", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "mlx:4", .recipe = r}, &q, &err),
+                &err, SR_INVALID, "groups of 64", NULL);
+    sr_recipe_free(r);
+}
+
+/* mlx_lm/convert.py: of six layers the third and the last; embedding and head are one here. */
+static void mixes_of_mlx_lm_are_known_by_name(void **state) {
+    struct opened m;
+    make_mixed(state, story, "mlx:mixed_3_6,group=32", NULL, &m);
+    const sr_decoder *d = &m.model->dec;
+    is_of(&d->embed, "mlx3", 32);
+    for (int l = 0; l < 6; l++) {
+        const char *type = l == 2 || l == 5 ? "mlx6" : "mlx3";
+        is_of(&d->layer[l].qkv[2], type, 32);
+        is_of(&d->layer[l].down, type, 32);
+        is_of(&d->layer[l].qkv[0], "mlx3", 32);
+        is_of(&d->layer[l].up[1], "mlx3", 32);
+    }
+    close_model(&m);
+    sr_recipe *r = read_recipe(state, "a", "v_proj = 5\n");
+    sr_err err = {0};
+    sr_quantizer *q;
+    check_error("both",
+                sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "mlx:mixed_3_6", .recipe = r}, &q, &err),
+                &err, SR_INVALID, "a recipe of its own", NULL);
+    sr_recipe_free(r);
+}
+
+/* What MLX has of a layer's experts is one stack, under the one name that its config can give a type. */
+static void experts_of_mlx_have_one_type(void **state) {
+    static const char *const from[] = {mixtral, SR_SOURCE_DIR "/tests/vectors/tiny/mixtral.gguf"};
+    for (int i = 0; i < 2; i++) {
+        struct opened m;
+        sr_file *file;
+        sr_recipe *r = read_recipe(state, "a", "blk\\.1\\.ffn_up_exps = 8\n");
+        make_mixed(state, from[i], "mlx:4,group=32", r, &m);
+        const sr_layer *l = m.model->dec.layer;
+        is_of(l[1].mixture->up[0].w, "mlx4", 32);
+        is_of(l[1].mixture->up[1].w, "mlx8", 32);
+        is_of(l[0].mixture->up[1].w, "mlx4", 32);
+        close_model(&m);
+        OK(sr_file_open(in(*state, "made"), &(sr_file_options){0}, &file, e_));
+        static const char key[] = "quantization.model.layers.1.block_sparse_moe.switch_mlp.up_proj.bits";
+        int64_t bits = 0;
+        assert_true(sr_value_int(file, key, 0, 99, &bits, NULL) && bits == 8);
+        const sr_part *scales = sr_file_part(file, "model.layers.1.block_sparse_moe.switch_mlp.up_proj.scales");
+        assert_true(scales && scales->n_dims == 3 && scales->shape[0] == 4);
+        sr_file_close(file);
+        sr_recipe_free(r);
+    }
+}
+
+/* Experts that stay matrices of their own are rounded with what an importance matrix says of each. */
+static void importances_reach_single_experts(void **state) {
+    enum { T = 60 };
+    struct opened plain, made;
+    sr_imatrix *im;
+    sr_session *session;
+    sr_quantizer *q;
+    int32_t ids[T];
+    open_with(mixtral, (sr_model_options){0}, &plain);
+    for (int i = 0; i < T; i++) ids[i] = (i * 37 + 5) % plain.model->dec.h.n_vocab;
+    OK(sr_imatrix_observe(plain.model, &im, e_));
+    OK(sr_session_create(plain.model, &(sr_session_options){.n_ctx = T}, &session, e_));
+    OK(sr_session_sync(session, ids, T, e_));
+    OK(sr_step(&session, 1, e_));
+    OK(sr_quantizer_plan(mixtral, in(*state, "made"),
+                         &(sr_quantize_options){.to = "gptq:4,group=32", .importance = im, .threads = 2}, &q, e_));
+    OK(sr_quantizer_run(q, false, e_));
+    sr_quantizer_free(q);
+    open_with(in(*state, "made"), (sr_model_options){0}, &made);
+    for (int e = 0; e < 4; e++) {
+        const sr_weight *w = &plain.model->dec.layer[1].mixture->up[0].w[e],
+                        *got = &made.model->dec.layer[1].mixture->up[0].w[e];
+        float *values, row[32], want[32], have[32];
+        int n;
+        sr_arena arena = {0};
+        sr_weight to;
+        OK(sr_imatrix_of(im, "blk.1.ffn_gate_exps", w->K, 4, &arena, &values, &n, e_));
+        assert_true(n == 4 && w->K == 32);
+        OK(sr_weight_create(got->fmt, w->N, w->K, &got->spec, &arena, &to, e_));
+        for (int64_t i = 0; i < w->N; i++) {
+            w->fmt->decode(w, i, 0, w->K, row);
+            sr_rtn_rows(&to, i, 1, row, values + e * w->K);
+        }
+        for (int64_t i = 0; i < w->N; i++) {
+            to.fmt->decode(&to, i, 0, w->K, want);
+            got->fmt->decode(got, i, 0, w->K, have);
+            assert_memory_equal(want, have, sizeof want);
+        }
+        sr_arena_free(&arena);
+    }
+    close_model(&made);
+    sr_session_free(session);
+    sr_imatrix_free(im);
+    close_model(&plain);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
     const struct CMUnitTest tests[] = {
@@ -314,6 +482,8 @@ int main(void) {
         TEST(topologies_follow_their_own_order), TEST(hostile_topologies_end),
         TEST(matrices_open_in_their_types),      TEST(moqe_is_for_experts_alone),
         TEST(importances_reach_the_encoder),     TEST(files_have_their_types),
+        TEST(directories_have_several_types),    TEST(mixes_of_mlx_lm_are_known_by_name),
+        TEST(experts_of_mlx_have_one_type),      TEST(importances_reach_single_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

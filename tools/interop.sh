@@ -68,17 +68,18 @@ row() { # target (and method), environment, kind, the GGUF type that the source 
 }
 
 for t in f16 bnb:nf4 bnb:nf4,double bnb:fp4 bnb:int8; do row "$t" bnb transformers; done
-for t in compressed-tensors:w4a16 compressed-tensors:w8a16 compressed-tensors:w8a8 mxfp4 nvfp4; do
+for t in compressed-tensors:w4a16 compressed-tensors:w8a16 compressed-tensors:w8a8 mxfp4 nvfp4 \
+    "compressed-tensors:w4a16 --target-bpw 7"; do
     row "$t" ct transformers
 done
 for t in gptq:4 gptq:8 gptq:3 gptq:2 gptq:4,asym,group=32 awq:4 "gptq:4 --method gptq" "gptq:4,desc_act --method gptq" \
-    "awq:4 --method awq"; do
+    "awq:4 --method awq" "gptq:4 --target-bpw 6.9" "gptq:4 --target-bpw 6.9 --method gptq"; do
     row "$t" gptq gptqmodel
 done
 for pair in "bf16 bf16" "q8_0 f16" "q4_k_m f16"; do row "${pair#* }" bnb transformers "${pair% *}"; done
 row compressed-tensors:w4a16,group=32 ct transformers q4_0
 row mlx:4,group=32 mlxlm mlx q4_1
-for t in mlx:2 mlx:3 mlx:4 mlx:6 mlx:8 mlx:mxfp4; do row "$t" mlxlm mlx; done
+for t in mlx:2 mlx:3 mlx:4 mlx:6 mlx:8 mlx:mxfp4 mlx:mixed_3_6 "mlx:4 --target-bpw 4.3"; do row "$t" mlxlm mlx; done
 for t in f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k_m q4_k_m q5_k_m q6_k iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs \
     iq3_s iq4_nl iq4_xs tq1_0 tq2_0; do
     row "gguf:$t" llama llama

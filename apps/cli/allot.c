@@ -11,8 +11,9 @@ bool allot_wanted(const cli_args *args) {
     return args->target_size || args->target_bpw > 0 || args->target_kld > 0;
 }
 
-static bool is_gguf(const char *to) {
-    return strcmp(to, "gguf") == 0 || strcmp(to, "gguf:mix") == 0;
+/* A directory's type says the family and its options. */
+static bool is_fixed(const char *to) {
+    return strncmp(to, "gguf:", 5) == 0 && strcmp(to, "gguf:mix") != 0;
 }
 
 int allot_check(const cli_args *args) {
@@ -30,9 +31,14 @@ int allot_check(const cli_args *args) {
     if (args->target_kld > 0 && !args->calibration)
         return out_error(EXIT_USAGE, "--target-kld is measured on a text: give a --calibration-file");
     for (int i = 0; i < args->to.n; i++)
-        if (!is_gguf(args->to.at[i]))
-            return out_error(EXIT_USAGE, "a limit chooses types of GGUF: with it --to is gguf, not '%s'",
+        if (is_fixed(args->to.at[i]))
+            return out_error(EXIT_USAGE,
+                             "a limit chooses the types: with it --to is gguf, or a directory as mlx:4, not '%s'",
                              args->to.at[i]);
+    if (args->recipe_out && args->to.n > 1)
+        return out_error(EXIT_USAGE,
+                         "--recipe-out is one file, and each of %d targets has its own types: give one --to",
+                         args->to.n);
     return EXIT_FINE;
 }
 
@@ -60,13 +66,11 @@ static int64_t windows_for(const opened *o, const score_text *t) {
     return t->n_windows < most ? t->n_windows : most;
 }
 
-static int find_costs(const cli_args *args, const char *model, const sr_imatrix *importance, const opened *o,
-                      const score_text *t, sr_costs **costs) {
+static int find_costs(const char *model, const sr_quantize_options *quantize, const opened *o, const score_text *t,
+                      sr_costs **costs) {
     char cache[4096];
     out_progress progress = {0};
     sr_err err = {0};
-    const sr_quantize_options quantize = {
-        .format = args->format, .threads = (int)args->threads, .importance = importance};
     sr_costs_options options = {.model = o->model,
                                 .n_ctx = t->n_ctx,
                                 .cache = cache_path(cache, sizeof cache) ? cache : NULL,
@@ -79,7 +83,7 @@ static int find_costs(const cli_args *args, const char *model, const sr_imatrix 
         for (int64_t w = 0; w < options.n_windows; w++) score_text_window(t, w, ids + w * t->n_ctx);
         options.ids = ids;
     }
-    sr_status s = sr_costs_find(model, &quantize, &options, costs, &err);
+    sr_status s = sr_costs_find(model, quantize, &options, costs, &err);
     out_progress_end(&progress);
     free(ids);
     return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);
@@ -100,7 +104,7 @@ static int solve(const cli_args *args, sr_costs *costs, sr_recipe **recipe, sr_a
     return sr_recipe_write(*recipe, args->recipe_out, comment, &err) == SR_OK ? EXIT_FINE : out_failure(&err);
 }
 
-int allot_recipe(const cli_args *args, const char *model, const sr_imatrix *importance, sr_recipe **recipe,
+int allot_recipe(const cli_args *args, const char *model, const sr_quantize_options *quantize, sr_recipe **recipe,
                  sr_allotment *info) {
     opened o = {0};
     score_text t = {0};
@@ -108,7 +112,7 @@ int allot_recipe(const cli_args *args, const char *model, const sr_imatrix *impo
     int code = EXIT_FINE;
     if (args->calibration) code = open_reference(args, model, NULL, false, &o);
     if (!code && args->calibration) code = score_text_read(args, args->calibration, &o, &t);
-    if (!code) code = find_costs(args, model, importance, &o, &t, &costs);
+    if (!code) code = find_costs(model, quantize, &o, &t, &costs);
     if (!code) code = solve(args, costs, recipe, info);
     sr_costs_free(costs);
     score_text_free(&t);

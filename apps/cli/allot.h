@@ -10,7 +10,7 @@ bool allot_wanted(const cli_args *args);
 int allot_check(const cli_args *args);
 /* Finds the types, tells what is expected of them, and writes --recipe-out. *recipe is to be freed. Returns an exit
  * code, after telling why. */
-int allot_recipe(const cli_args *args, const char *model, const sr_imatrix *importance, sr_recipe **recipe,
+int allot_recipe(const cli_args *args, const char *model, const sr_quantize_options *quantize, sr_recipe **recipe,
                  sr_allotment *info);
 
 #endif

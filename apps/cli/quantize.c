@@ -210,37 +210,25 @@ static void warn_of_coverage(const sr_quantizer *q) {
                     n, first, rows);
 }
 
-static int convert(const cli_args *args, const char *model, const char *to, const data *from, sr_recipe *recipe,
-                   const sr_allotment *allotment) {
+/* By a plan that is made. `found`: of types under a limit, or NULL. */
+static int carry_out(const cli_args *args, const char *model, const sr_quantize_options *options,
+                     const sr_allotment *found) {
     char path[PATH];
     sr_err err = {0};
     sr_quantizer *q;
-    out_progress progress = {0};
+    const char *to = options->to;
     result_path(args, model, to, path);
-    const sr_quantize_options options = {.to = to,
-                                         .format = args->format,
-                                         .threads = (int)args->threads,
-                                         .shard_bytes = args->shard_size ? cli_size(args->shard_size) : 0,
-                                         .overwrite = args->overwrite,
-                                         .importance = from->importance,
-                                         .method = method_for(args, to),
-                                         .calibration = from->ids,
-                                         .n_windows = from->n_windows,
-                                         .window = from->window,
-                                         .recipe = recipe,
-                                         .progress = show_progress,
-                                         .user = &progress};
-    if (sr_quantizer_plan(model, path, &options, &q, &err) != SR_OK) return out_failure(&err);
+    if (sr_quantizer_plan(model, path, options, &q, &err) != SR_OK) return out_failure(&err);
     print_plan(q, to, path);
     if (args->plan) warn_of_loss(q, to, false);
     sr_status s = SR_OK;
     const double began = sr_clock();
     if (!args->plan) {
         s = sr_quantizer_run(q, args->resume, &err);
-        out_progress_end(&progress);
+        out_progress_end(options->user);
     }
     if (s == SR_OK && args->json)
-        print_json(q, to, path, !args->plan, allot_wanted(args) ? allotment : NULL);
+        print_json(q, to, path, !args->plan, found);
     else if (s == SR_OK)
         print_kinds(q, !args->plan);
     char time[OUT_NUMBER];
@@ -249,6 +237,31 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
     if (s == SR_OK && !args->plan) out_note("written in %s", out_seconds(time, sr_clock() - began));
     sr_quantizer_free(q);
     return s == SR_OK ? EXIT_FINE : s == SR_CANCELLED ? out_error(EXIT_INTERRUPTED, "%s", err.msg) : out_failure(&err);
+}
+
+/* recipe: of --recipe, or NULL. */
+static int convert(const cli_args *args, const char *model, const char *to, const data *from, sr_recipe *recipe) {
+    out_progress progress = {0};
+    sr_allotment allotment;
+    sr_recipe *found = NULL;
+    sr_quantize_options options = {.to = to,
+                                   .format = args->format,
+                                   .threads = (int)args->threads,
+                                   .shard_bytes = args->shard_size ? cli_size(args->shard_size) : 0,
+                                   .overwrite = args->overwrite,
+                                   .importance = from->importance,
+                                   .method = method_for(args, to),
+                                   .calibration = from->ids,
+                                   .n_windows = from->n_windows,
+                                   .window = from->window,
+                                   .recipe = recipe,
+                                   .progress = show_progress,
+                                   .user = &progress};
+    int code = allot_wanted(args) ? allot_recipe(args, model, &options, &found, &allotment) : EXIT_FINE;
+    if (found) options.recipe = found;
+    if (!code) code = carry_out(args, model, &options, found ? &allotment : NULL);
+    sr_recipe_free(found);
+    return code;
 }
 
 /* Windows of the text, at most MOST of them from all over it. */
@@ -305,12 +318,9 @@ int command_quantize(const cli_args *args) {
     data from = {0};
     if (!code) code = find_data(args, model, &from);
     sr_recipe *recipe = NULL;
-    sr_allotment allotment;
     sr_err err = {0};
     if (!code && args->topology && sr_recipe_read(args->topology, &recipe, &err) != SR_OK) code = out_failure(&err);
-    if (!code && allot_wanted(args)) code = allot_recipe(args, model, from.importance, &recipe, &allotment);
-    for (int i = 0; i < args->to.n && !code; i++)
-        code = convert(args, model, args->to.at[i], &from, recipe, &allotment);
+    for (int i = 0; i < args->to.n && !code; i++) code = convert(args, model, args->to.at[i], &from, recipe);
     sr_recipe_free(recipe);
     sr_imatrix_free(from.importance);
     open_release(&from.opened);

@@ -89,8 +89,8 @@ sr_status sr_isq_resolve(const char *name, sr_isq *isq, sr_err *err);
 sr_status sr_isq_visit(void *isq, const char *name, bool is_edge, sr_weight *w, sr_err *err);
 /* What sr_isq_visit would make of a matrix of this role: its type (its own where it stays), and its bytes. */
 void sr_isq_expect(const sr_isq *isq, sr_role role, const sr_weight *w, const sr_format **fmt, int64_t *bytes);
-/* A matrix of an open model in this type, in the arena, placed. */
-sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, sr_role role, int layer, int expert, sr_weight *w,
-                      sr_err *err);
+/* A matrix of an open model in this type (spec NULL: as usual), in the arena, placed. */
+sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, const sr_qspec *spec, sr_role role, int layer, int expert,
+                      sr_weight *w, sr_err *err);
 
 #endif

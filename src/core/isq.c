@@ -102,14 +102,14 @@ static sr_status importance_of(const sr_isq *isq, const struct place *p, const s
 
 /* *w as fmt, in the arena, with importance [n][K] or NULL; *done false, and *w as it was, where this shape cannot be.
  */
-static sr_status quantize(sr_isq *isq, const sr_format *fmt, const float *importance, int n, sr_weight *w, bool *done,
-                          sr_err *err) {
+static sr_status quantize(sr_isq *isq, const sr_format *fmt, const sr_qspec *spec, const float *importance, int n,
+                          sr_weight *w, bool *done, sr_err *err) {
     const sr_engine *e = isq->engine;
     sr_source source = {.rows = decoded_rows, .ctx = w};
     sr_arena own = {0};
     sr_weight to;
     sr_err why = {0};
-    sr_status s = sr_weight_create(fmt, w->N, w->K, NULL, &own, &to, &why);
+    sr_status s = sr_weight_create(fmt, w->N, w->K, spec, &own, &to, &why);
     if (s == SR_OK) to.encoder = sr_dev_encoder(e->dev, fmt);
     if (s == SR_OK) s = sr_encode(&to, &source, importance, n, e->threads, &why);
     *done = s == SR_OK;
@@ -124,19 +124,19 @@ static sr_status quantize(sr_isq *isq, const sr_format *fmt, const float *import
     return SR_OK;
 }
 
-/* As `wanted`, or as what replaces it where the shape does not fit. */
-static sr_status remake(sr_isq *isq, const struct place *p, const sr_format *wanted, const char *name, sr_weight *w,
-                        sr_err *err) {
+/* As `wanted` (spec NULL: as usual), or as what replaces it where the shape does not fit. */
+static sr_status remake(sr_isq *isq, const struct place *p, const sr_format *wanted, const sr_qspec *spec,
+                        const char *name, sr_weight *w, sr_err *err) {
     sr_arena arena = {0};
     float *importance = NULL;
     int n = 0;
     bool done = false;
     sr_status s = importance_of(isq, p, w, &arena, &importance, &n, err);
-    if (s == SR_OK) s = quantize(isq, wanted, importance, n, w, &done, err);
+    if (s == SR_OK) s = quantize(isq, wanted, spec, importance, n, w, &done, err);
     for (int i = 0; i < 2 && s == SR_OK && !done && wanted->fallback[i]; i++) {
         const sr_format *other = sr_format_by_name(wanted->fallback[i]);
         done = other == w->fmt;
-        if (!done) s = quantize(isq, other, importance, n, w, &done, err);
+        if (!done) s = quantize(isq, other, NULL, importance, n, w, &done, err);
     }
     sr_arena_free(&arena);
     if (s == SR_OK && !done)
@@ -149,13 +149,15 @@ static bool is_expert(sr_role role) {
     return role >= SR_EXPERTS_GATE && role <= SR_EXPERTS_DOWN;
 }
 
-/* The type that a matrix is to have; NULL: it stays as it is. */
+/* The type that a matrix is to have, and its group, 0: as usual; NULL: it stays as it is. */
 static sr_status wanted_type(sr_isq *isq, const struct place *p, const char *name, bool is_edge, const sr_format **fmt,
-                             sr_err *err) {
-    *fmt = NULL;
+                             int32_t *group, sr_err *err) {
+    const sr_rule *rule = NULL;
     sr_status s =
-        isq->recipe ? sr_recipe_find(isq->recipe, name, p->gguf[0] ? p->gguf : NULL, p->layer, fmt, err) : SR_OK;
-    if (*fmt || s != SR_OK) return s;
+        isq->recipe ? sr_recipe_find(isq->recipe, name, p->gguf[0] ? p->gguf : NULL, p->layer, &rule, err) : SR_OK;
+    *fmt = rule ? rule->fmt : NULL;
+    *group = rule ? rule->group : 0;
+    if (rule || s != SR_OK) return s;
     if (!isq->experts_only || is_expert(p->role)) *fmt = is_edge ? isq->edge : isq->fmt;
     return SR_OK;
 }
@@ -164,17 +166,20 @@ sr_status sr_isq_visit(void *user, const char *name, bool is_edge, sr_weight *w,
     sr_isq *isq = user;
     const struct place p = place_named(isq, name);
     const sr_format *wanted;
+    int32_t group;
     isq->done += (double)w->N * (double)w->K;
     if (isq->progress && !isq->progress(isq->user, "quantizing", isq->done, isq->total))
         return sr_fail(err, SR_CANCELLED, "quantizing was cancelled");
-    sr_status s = wanted_type(isq, &p, name, is_edge, &wanted, err);
+    sr_status s = wanted_type(isq, &p, name, is_edge, &wanted, &group, err);
     if (s != SR_OK || !wanted || wanted == w->fmt) return s;
     if (8 * sr_weight_bytes(w) < 16 * w->N * w->K && !isq->warned) {
         isq->warned = true;
         sr_log(SR_LOG_WARNING, "%s is quantized already (%s): quantizing again to %s adds its loss to the first", name,
                w->fmt->name, wanted->name);
     }
-    return remake(isq, &p, wanted, name, w, err);
+    sr_qspec spec = wanted->spec;
+    if (group && spec.group > 0) spec.group = group; /* a number of bits is a type of GGUF's here */
+    return remake(isq, &p, wanted, &spec, name, w, err);
 }
 
 void sr_isq_expect(const sr_isq *isq, sr_role role, const sr_weight *w, const sr_format **fmt, int64_t *bytes) {
@@ -194,9 +199,9 @@ void sr_isq_expect(const sr_isq *isq, sr_role role, const sr_weight *w, const sr
     }
 }
 
-sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, sr_role role, int layer, int expert, sr_weight *w,
-                      sr_err *err) {
+sr_status sr_isq_make(sr_isq *isq, const sr_format *fmt, const sr_qspec *spec, sr_role role, int layer, int expert,
+                      sr_weight *w, sr_err *err) {
     const struct place p = place_of(isq, role, layer, expert);
-    sr_status s = remake(isq, &p, fmt, p.gguf, w, err);
+    sr_status s = remake(isq, &p, fmt, spec, p.gguf, w, err);
     return s == SR_OK ? isq->engine->dev->ops->place(isq->engine->dev, w, err) : s;
 }

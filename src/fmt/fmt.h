@@ -63,11 +63,17 @@ sr_status sr_qconfig_read(const sr_file *file, sr_arena *arena, sr_qconfig **out
  * work on all of its rules is bounded together (SR_LIMIT). */
 sr_status sr_qconfig_resolve(const sr_qconfig *config, const char *name, sr_qspec *spec, sr_err *err);
 
+/* A module that is of another format than the others, or grouped otherwise. */
+typedef struct sr_qmodule {
+    const char *name;
+    const sr_format *fmt;
+    sr_qspec spec;
+} sr_qmodule;
 /* The other way: the object "quantization_config" of config.json that the loaders of this format want (for mlx, also
- * called "quantization"). spec NULL: the row's; skip: modules left as they are ("lm_head"). JSON text in the arena.
- * SR_UNSUPPORTED: no config describes this format. */
+ * called "quantization"). spec NULL: the row's; skip: modules left as they are ("lm_head"); own: modules that have
+ * their own type. JSON text in the arena. SR_UNSUPPORTED: no config describes this format, or several of its method. */
 sr_status sr_qconfig_write(const sr_format *fmt, const sr_qspec *spec, const char *const *skip, int n_skip,
-                           sr_arena *arena, const char **text, sr_err *err);
+                           const sr_qmodule *own, int n_own, sr_arena *arena, const char **text, sr_err *err);
 
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */
 typedef struct sr_parts {
@@ -282,8 +288,8 @@ struct sr_format {
 extern const sr_format *const sr_formats[];
 /* By name or alias, case ignored; NULL when there is none. */
 const sr_format *sr_format_by_name(const char *name);
-/* By what people ask for: a name, or a number of bits, which names the type that suits the kernels of the CPU and of
- * CUDA. sr_format_number lists the numbers for i = 0, 1, ... until NULL. */
+/* By what people ask for: a name, also as --to has it ("mlx:4"), or a number of bits, which names the type that suits
+ * the kernels of the CPU and of CUDA. sr_format_number lists the numbers for i = 0, 1, ... until NULL. */
 const sr_format *sr_format_asked(const char *name);
 const char *sr_format_number(int i, const char **format);
 

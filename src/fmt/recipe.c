@@ -67,6 +67,27 @@ static sr_rule *add_rule(sr_recipe *r, const char *text, sr_err *err) {
     return &r->rule[r->n];
 }
 
+/* "q4_k", "5", "mlx:4,group=32". */
+static bool read_type(const char *type, sr_rule *rule) {
+    char name[48];
+    const size_t n = strcspn(type, ",");
+    if (n >= sizeof name) return false;
+    memcpy(name, type, n);
+    name[n] = 0;
+    rule->fmt = sr_format_asked(name);
+    if (!rule->fmt || !sr_format_writable(rule->fmt)) return false;
+    if (isdigit((unsigned char)*name)) rule->bits = (int)strtol(name, NULL, 10);
+    if (!type[n]) return true;
+    if (!rule->bits && rule->fmt->spec.group < 1) return false; /* nothing to choose */
+    static const char option[] = ",group=";
+    char *end;
+    if (strncmp(type + n, option, sizeof option - 1) != 0 || !isdigit((unsigned char)type[n + sizeof option - 1]))
+        return false;
+    const long group = strtol(type + n + sizeof option - 1, &end, 10);
+    rule->group = group >= 16 && group <= 1024 && (group & (group - 1)) == 0 ? (int32_t)group : 0;
+    return !*end && rule->group;
+}
+
 sr_status sr_recipe_add(sr_recipe *r, const char *left, bool pattern, const char *type, int line, sr_err *err) {
     char where[160];
     if (line)
@@ -78,10 +99,9 @@ sr_status sr_recipe_add(sr_recipe *r, const char *left, bool pattern, const char
                        SR_RECIPE_TEXT);
     sr_rule *rule = add_rule(r, left, err);
     if (!rule) return err->code;
-    rule->fmt = type ? sr_format_asked(type) : NULL;
-    if (type && !(rule->fmt && sr_format_writable(rule->fmt)))
+    if (type && !read_type(type, rule))
         return sr_fail(err, SR_INVALID,
-                       "%s: found the type '%.32s', expected one as q4_k or a number of bits; 'sirocco "
+                       "%s: found the type '%.32s', expected one as q4_k, mlx:4,group=32 or a number of bits; 'sirocco "
                        "formats' lists them",
                        where, type);
     if (!pattern && sr_recipe_layers(left, &rule->first, &rule->end)) {
@@ -110,9 +130,9 @@ static sr_status meets(sr_recipe *r, const sr_rule *rule, const char *name, bool
     return s;
 }
 
-sr_status sr_recipe_find(sr_recipe *r, const char *name, const char *gguf, int layer, const sr_format **fmt,
+sr_status sr_recipe_find(sr_recipe *r, const char *name, const char *gguf, int layer, const sr_rule **found,
                          sr_err *err) {
-    *fmt = NULL;
+    *found = NULL;
     for (int i = 0; i < r->n; i++) {
         sr_rule *rule = &r->rule[i];
         bool yes = !rule->code && layer >= rule->first && layer < rule->end;
@@ -123,7 +143,7 @@ sr_status sr_recipe_find(sr_recipe *r, const char *name, const char *gguf, int l
         if (s != SR_OK) return s;
         if (!yes) continue;
         rule->used = true;
-        *fmt = rule->fmt;
+        *found = rule->fmt ? rule : NULL;
     }
     return SR_OK;
 }
@@ -144,12 +164,22 @@ static char *trim(char *text) {
     return text;
 }
 
-/* "REGEX = TYPE": the last '=' counts, since patterns may have some ("(?=x)"). What follows '#' at the beginning or
- * behind a space is a comment. */
+/* The '=' between both sides: the last one, since patterns may have some ("(?=x)"), but that of ",group=". */
+static char *find_equals(char *text) {
+    static const char option[] = ",group";
+    const size_t n = sizeof option - 1;
+    char *equals = strrchr(text, '=');
+    if (!equals || (size_t)(equals - text) < n || strncmp(equals - n, option, n) != 0) return equals;
+    for (char *at = equals - n; at > text; at--)
+        if (at[-1] == '=') return at - 1;
+    return NULL;
+}
+
+/* "REGEX = TYPE". What follows '#' at the beginning or behind a space is a comment. */
 static sr_status read_line(sr_recipe *r, char *line, int number, sr_err *err) {
     char *comment = *line == '#' ? line : strstr(line, " #");
     if (comment) *comment = 0;
-    char *text = trim(line), *equals = strrchr(text, '=');
+    char *text = trim(line), *equals = find_equals(text);
     if (!*text) return SR_OK;
     if (equals) *equals = 0;
     char *left = trim(text), *type = equals ? trim(equals + 1) : NULL;
@@ -203,6 +233,16 @@ sr_status sr_recipe_read(const char *path, sr_recipe **out, sr_err *err) {
     return s;
 }
 
+static void write_type(const sr_rule *rule, sr_buffer *b) {
+    if (rule->bits)
+        sr_buffer_int(b, rule->bits);
+    else
+        sr_buffer_text(b, rule->fmt->name);
+    if (!rule->group) return;
+    sr_buffer_text(b, ",group=");
+    sr_buffer_int(b, rule->group);
+}
+
 sr_status sr_recipe_write(const sr_recipe *r, const char *path, const char *comment, sr_err *err) {
     sr_buffer b = {0};
     sr_buffer_text(&b, "# ");
@@ -211,7 +251,7 @@ sr_status sr_recipe_write(const sr_recipe *r, const char *path, const char *comm
     for (int i = 0; i < r->n; i++) {
         sr_buffer_text(&b, r->rule[i].text);
         sr_buffer_text(&b, " = ");
-        sr_buffer_text(&b, r->rule[i].fmt->name);
+        write_type(&r->rule[i], &b);
         sr_buffer_text(&b, "\n");
     }
     sr_status s = b.failed ? no_memory(err) : sr_disk_put(path, b.at, b.n, err);

@@ -13,6 +13,8 @@ typedef struct sr_rule {
     void *code;       /* the pattern; NULL: layers first .. end - 1 */
     int first, end;
     const sr_format *fmt; /* NULL: what would be without a recipe */
+    int bits;             /* not 0: a number of bits was said, of which fmt is GGUF's type */
+    int32_t group;        /* columns a scale; 0: as usual */
     bool used;
 } sr_rule;
 
@@ -27,7 +29,7 @@ struct sr_recipe {
 /* An empty one; NULL: no memory. */
 sr_recipe *sr_recipe_new(const char *name);
 /* Appends a rule. left: "3", "0-8" (layers 0 to 7), or a regular expression; pattern: it is one. type: of a format, or
- * bits; NULL: as without a recipe. SR_INVALID names the line where `line` is not 0. */
+ * bits, behind it perhaps ",group=N"; NULL: as without a recipe. SR_INVALID names the line where `line` is not 0. */
 sr_status sr_recipe_add(sr_recipe *r, const char *left, bool pattern, const char *type, int line, sr_err *err);
 /* The content of a file of that name, which is changed and has a zero behind it. */
 sr_status sr_recipe_parse(const char *path, char *text, size_t n, sr_recipe **out, sr_err *err);
@@ -36,9 +38,9 @@ bool sr_recipe_layers(const char *text, int *first, int *end);
 /* topology.c: the rules of a topology in YAML of n bytes. SR_UNSUPPORTED: this build has no libyaml. */
 sr_status sr_topology_read(sr_recipe *r, const char *text, size_t n, sr_err *err);
 
-/* The type of a matrix by its names, in the checkpoint and in GGUF (either may be NULL; without ".weight", which
- * patterns see), and layer (-1: none). *fmt NULL: no rule says one. SR_LIMIT: a pattern takes too long. */
-sr_status sr_recipe_find(sr_recipe *r, const char *name, const char *gguf, int layer, const sr_format **fmt,
+/* The rule for a matrix by its names, in the checkpoint and in GGUF (either may be NULL; without ".weight", which
+ * patterns see), and layer (-1: none). *rule NULL: none says a type. SR_LIMIT: a pattern takes too long. */
+sr_status sr_recipe_find(sr_recipe *r, const char *name, const char *gguf, int layer, const sr_rule **rule,
                          sr_err *err);
 /* Logs the rules that no matrix has met, most often a slip. */
 void sr_recipe_warn(const sr_recipe *r);

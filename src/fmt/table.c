@@ -1,6 +1,7 @@
 /* The formats. The only file that names implementations: a new format is one declaration and one line here. */
 #include <ctype.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fmt/fmt.h"
@@ -85,9 +86,21 @@ const char *sr_format_number(int i, const char **format) {
     return numbers[i].number;
 }
 
+/* As --to says them: "mlx:4" is mlx4, and "mlx:mxfp4" mlx_mxfp4. */
+static const sr_format *said_as_target(const char *name) {
+    char text[32];
+    const size_t n = strcspn(name, ":");
+    if (!name[n] || strlen(name) >= sizeof text) return NULL;
+    snprintf(text, sizeof text, "%.*s%s", (int)n, name, name + n + 1);
+    const sr_format *fmt = sr_format_by_name(text);
+    snprintf(text, sizeof text, "%.*s_%s", (int)n, name, name + n + 1);
+    return fmt ? fmt : sr_format_by_name(text);
+}
+
 const sr_format *sr_format_asked(const char *name) {
     const char *number, *format;
     for (int i = 0; (number = sr_format_number(i, &format)); i++)
         if (strcmp(name, number) == 0) return sr_format_by_name(format);
-    return sr_format_by_name(name);
+    const sr_format *fmt = sr_format_by_name(name);
+    return fmt ? fmt : said_as_target(name);
 }

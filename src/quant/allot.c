@@ -17,15 +17,31 @@ void sr_allot_sum(const sr_costs *c, const int *choice, int64_t *bytes, double *
     }
 }
 
+/* What the matrices that go with the i-th take and cost in this type. False: one of them has no such type. */
+static bool together(const sr_costs *c, int i, int type, int64_t *bytes, double *kld) {
+    *bytes = 0;
+    *kld = 0;
+    for (; i >= 0; i = c->cost[i].next) {
+        if (c->cost[i].bytes[type] < 0) return false;
+        *bytes += c->cost[i].bytes[type];
+        *kld += c->cost[i].sense * (double)c->cost[i].error[type] * c->scale;
+    }
+    return true;
+}
+static void choose(const sr_costs *c, int i, int type, int *choice) {
+    for (; i >= 0; i = c->cost[i].next) choice[i] = type;
+}
+
 /* The types at this price, in nats a byte. */
 static void at_price(const sr_costs *c, double price, int *choice) {
     for (int i = 0; i < c->n; i++) {
-        const sr_cost *m = &c->cost[i];
-        double least = INFINITY;
+        double least = INFINITY, kld;
+        int64_t bytes;
+        if (c->cost[i].follows) continue;
         for (int t = 0; t < c->n_types; t++) {
-            if (m->bytes[t] < 0) continue;
-            const double sum = m->sense * (double)m->error[t] * c->scale + price * (double)m->bytes[t];
-            if (sum < least) least = sum, choice[i] = t;
+            if (!together(c, i, t, &bytes, &kld)) continue;
+            const double sum = kld + price * (double)bytes;
+            if (sum < least) least = sum, choose(c, i, t, choice);
         }
     }
 }
@@ -49,11 +65,13 @@ static bool improve(const sr_costs *c, const struct limit *limit, int *choice) {
     int at = -1, to = 0;
     sr_allot_sum(c, choice, &bytes, &kld);
     for (int i = 0; i < c->n; i++) {
-        const sr_cost *m = &c->cost[i];
+        int64_t now, then;
+        double cost_now, cost_then;
+        if (c->cost[i].follows || !together(c, i, choice[i], &now, &cost_now)) continue;
         for (int t = 0; t < c->n_types; t++) {
-            if (m->bytes[t] < 0 || t == choice[i]) continue;
-            const int64_t more = m->bytes[t] - m->bytes[choice[i]];
-            const double worse = m->sense * (double)(m->error[t] - m->error[choice[i]]) * c->scale;
+            if (t == choice[i] || !together(c, i, t, &then, &cost_then)) continue;
+            const int64_t more = then - now;
+            const double worse = cost_then - cost_now;
             if (bytes + more > limit->bytes || kld + worse > limit->kld) continue;
             if (shrinks ? more >= 0 : worse >= 0) continue;
             const double gain = shrinks ? (double)-more / fmax(worse, 1e-300) : -worse / (double)(more > 0 ? more : 1);
@@ -61,7 +79,7 @@ static bool improve(const sr_costs *c, const struct limit *limit, int *choice) {
         }
     }
     if (at < 0) return false;
-    choice[at] = to;
+    choose(c, at, to, choice);
     return true;
 }
 
@@ -172,7 +190,11 @@ static sr_status add_kind(const sr_costs *c, const int *choice, int first, bool 
         at = add_escaped(pattern, at, m->name + front);
         at = add_escaped(pattern, at, ".weight");
         strcpy(pattern + at, "$");
-        sr_status s = sr_recipe_add(r, pattern, true, c->type[choice[first]]->name, 0, err);
+        char type[48];
+        const sr_type *chosen = &c->type[choice[first]];
+        snprintf(type, sizeof type, chosen->spec.group > 0 ? "%s,group=%d" : "%s", chosen->fmt->name,
+                 chosen->spec.group);
+        sr_status s = sr_recipe_add(r, pattern, true, type, 0, err);
         if (s != SR_OK) return s;
     }
     return SR_OK;

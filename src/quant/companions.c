@@ -70,10 +70,27 @@ static const char **modules_kept(const sr_quantizer *q, sr_arena *arena, int *n)
     return kept;
 }
 
+/* Modules of another type than the target's. */
+static sr_qmodule *modules_of_their_own(const sr_quantizer *q, sr_arena *arena, int *n) {
+    const sr_type usual = {q->target.fmt, q->target.spec};
+    sr_qmodule *own = sr_arena_small(arena, (size_t)q->n_jobs + 1, sizeof *own);
+    *n = 0;
+    for (int i = 0; i < q->n_jobs && own; i++) {
+        const sr_job *j = &q->job[i];
+        if (!j->n_from || !j->fmt || !j->fmt->spec.method) continue;
+        const sr_qmodule m = {j->module, j->fmt, j->spec};
+        if (m.fmt != usual.fmt || m.spec.group != sr_type_for(&usual, j->K).spec.group) own[(*n)++] = m;
+    }
+    return own;
+}
+
 static sr_status add_quantization(struct place *p, const char *const *kept, int n_kept, sr_buffer *b) {
     const sr_target *t = &p->q->target;
     const char *text;
-    sr_status s = sr_qconfig_write(t->fmt, &t->spec, kept, n_kept, &p->arena, &text, p->err);
+    int n_own;
+    const sr_qmodule *own = modules_of_their_own(p->q, &p->arena, &n_own);
+    if (!own) return sr_fail(p->err, SR_NOMEM, "no memory for a config");
+    sr_status s = sr_qconfig_write(t->fmt, &t->spec, kept, n_kept, own, n_own, &p->arena, &text, p->err);
     if (s != SR_OK) return s;
     sr_buffer_text(b, ",\n  \"quantization_config\": ");
     sr_buffer_text(b, text);

@@ -1,4 +1,4 @@
-/* What rounding each matrix of a model to each of GGUF's types costs: the relative error that some of its rows get,
+/* What rounding each matrix of a model to each of a target's types costs: the relative error that some of its rows get,
  * times what such an error costs the model. The latter is measured: the matrices of a group are rounded in the open
  * model, a text runs through it, and the divergence from what it said before is divided by their errors. Divergence
  * grows with the square of small errors, and errors of different matrices hardly know of each other, so that costs add
@@ -25,9 +25,13 @@ enum {
     KEPT = 256 << 20, /* bytes of logits kept of the text */
     CACHE_LIMIT = 64 << 20
 };
-static const char all_of[] = "q4_k", probe_of[] = "q3_k"; /* what all are, and one group is, rounded to */
+/* What all are, and one group is, rounded to; in a directory the first type of so many bits. */
+static const struct probe {
+    const char *gguf;
+    int bits;
+} all_of = {"q4_k", 4}, probe_of = {"q3_k", 3};
 
-/* Types in question; those below 3 bits need importances. */
+/* Types of GGUF's in question; those below 3 bits need importances. */
 static const char *const types[] = {"iq2_xxs", "iq2_xs", "iq2_s",  "q2_k", "iq3_xxs", "q3_k",
                                     "iq3_s",   "iq4_xs", "iq4_nl", "q4_0", "q4_1",    "q4_k",
                                     "q5_0",    "q5_1",   "q5_k",   "q6_k", "q8_0",    "f16"};
@@ -39,13 +43,14 @@ static sr_status no_memory(sr_err *err) {
 
 static int index_of(const sr_costs *c, const sr_format *fmt) {
     for (int t = 0; t < c->n_types; t++)
-        if (c->type[t] == fmt) return t;
+        if (c->type[t].fmt == fmt) return t;
     return -1;
 }
 
 /* Whether a matrix of this type is copied as it is. */
 static bool stays_in(const sr_quantizer *q, const sr_job *j, const sr_format *fmt) {
-    return q->file->gguf && j->n_from && j->was == fmt && sr_mix_has(fmt);
+    const bool kept = q->file->gguf && q->target.gguf && sr_mix_has(fmt);
+    return j->n_from && j->was == fmt && (kept || (!q->target.gguf && !fmt->spec.method));
 }
 
 /* ---------------------------------------------------------------- errors of matrices */
@@ -93,6 +98,10 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
     for (int i = 0; i < pieces; i++) p.start[i] = pieces > 1 ? i * (j->N - SR_ENCODE_ROWS) / (pieces - 1) : 0;
     sr_status status =
         sr_imatrix_of(c->plan->importance, s->cost->name, K, c->plan->h.gating.n, &arena, &all, &n_importance, err);
+    if (j->expert >= 0 && n_importance > 1) { /* of a stack in GGUF */
+        all += j->expert < n_importance ? j->expert * K : 0;
+        n_importance = 1;
+    }
     if (n_importance && j->N % n_importance) n_importance = 1;
     float *rows = sr_arena_alloc(&arena, (size_t)N * (size_t)K, sizeof *rows);
     float *back = sr_arena_alloc(&arena, (size_t)K, sizeof *back);
@@ -111,11 +120,12 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
     for (int t = 0; t < c->n_types && status == SR_OK; t++) {
         sr_arena own = {0};
         sr_weight to;
-        const bool stays = stays_in(c->plan, j, c->type[t]);
+        const sr_type type = sr_type_for(&c->type[t], K);
+        const bool stays = stays_in(c->plan, j, type.fmt);
         s->cost->error[t] = stays ? 0 : -1;
         if (stays || s->cost->bytes[t] < 0) continue;
-        status = sr_weight_create(c->type[t], N, K, NULL, &own, &to, err);
-        if (status == SR_OK) to.encoder = sr_dev_encoder(c->plan->engine->dev, c->type[t]);
+        status = sr_weight_create(type.fmt, N, K, &type.spec, &own, &to, err);
+        if (status == SR_OK) to.encoder = sr_dev_encoder(c->plan->engine->dev, type.fmt);
         if (status == SR_OK) status = sr_encode(&to, &source, importance, pieces ? pieces : 1, c->plan->threads, err);
         if (status == SR_OK) s->cost->error[t] = (float)weighed_error(&to, rows, importance, back);
         if (status == SR_OK && !isfinite(s->cost->error[t]))
@@ -230,11 +240,11 @@ struct rounding {
 static sr_status round_matrix(void *user, sr_role role, int layer, int expert, sr_weight *w, sr_err *err) {
     struct rounding *r = user;
     const sr_costs *c = r->c;
-    const sr_format *fmt = NULL;
-    for (int i = 0; i < c->n && !fmt; i++)
-        if (r->choice[i] >= 0 && c->cost[i].job->role == role && c->cost[i].job->layer == layer)
-            fmt = c->type[r->choice[i]];
-    if (!fmt || fmt == w->fmt) return SR_OK;
+    const sr_type *type = NULL;
+    for (int i = 0; i < c->n && !type; i++)
+        if (r->choice[i] >= 0 && sr_role_stacked(c->cost[i].job->role) == role && c->cost[i].job->layer == layer)
+            type = &c->type[r->choice[i]];
+    if (!type || (type->fmt == w->fmt && !w->fmt->spec.method)) return SR_OK;
     if (r->n_kept == r->cap) {
         const int cap = 2 * r->cap + 64;
         struct kept *more = realloc(r->kept, (size_t)cap * sizeof *more);
@@ -243,7 +253,7 @@ static sr_status round_matrix(void *user, sr_role role, int layer, int expert, s
         r->cap = cap;
     }
     r->kept[r->n_kept++] = (struct kept){w, *w};
-    return sr_isq_make(&r->isq, fmt, role, layer, expert, w, err);
+    return sr_isq_make(&r->isq, type->fmt, &type->spec, role, layer, expert, w, err);
 }
 
 /* The divergence with these matrices rounded; the model is as before afterwards. */
@@ -276,9 +286,13 @@ sr_status sr_costs_try(sr_costs *c, const int *choice, double *kld, sr_err *err)
     return s == SR_OK ? with_types(c, choice, kld, &n, err) : s;
 }
 
-static int type_at(const sr_costs *c, const char *name, int64_t K) {
-    const int t = index_of(c, sr_mix_fitting(sr_format_by_name(name), K));
-    return t < 0 ? c->n_types - 1 : t;
+static int type_at(const sr_costs *c, const struct probe *probe, const sr_cost *m) {
+    int t = 0;
+    if (c->plan->target.gguf)
+        t = index_of(c, sr_mix_fitting(sr_format_by_name(probe->gguf), m->job->K));
+    else
+        while (t < c->n_types && (m->bytes[t] < 0 || c->type[t].fmt->spec.bits < probe->bits)) t++;
+    return t < 0 || t == c->n_types ? c->n_types - 1 : t;
 }
 
 /* Matrices of one kind and neighbouring layers. */
@@ -312,7 +326,7 @@ static sr_status measure(sr_costs *c, sr_err *err) {
         for (int i = 0; i < c->n; i++) {
             choice[i] = -1;
             if (c->cost[i].group != g) continue;
-            choice[i] = type_at(c, probe_of, c->cost[i].job->K);
+            choice[i] = type_at(c, &probe_of, &c->cost[i]);
             error += (double)c->cost[i].error[choice[i]];
         }
         s = progress(c, "measuring matrices", g, c->n_groups, err);
@@ -328,7 +342,7 @@ static sr_status measure(sr_costs *c, sr_err *err) {
     for (int i = 0; i < c->n && s == SR_OK; i++) { /* what the open model has as rows of others */
         sr_cost *m = &c->cost[i];
         if (m->sense < 0) m->sense = n_known ? known / n_known : 1;
-        choice[i] = type_at(c, all_of, m->job->K);
+        choice[i] = type_at(c, &all_of, m);
     }
     int64_t bytes;
     double sum;
@@ -363,7 +377,11 @@ static sr_status identity(const sr_costs *c, char hex[SR_DIGEST_HEX], sr_err *er
     const sr_quantizer *q = c->plan;
     sr_digest_add(&d, SR_VERSION, sizeof SR_VERSION);
     sr_digest_source(q, &d);
-    for (int t = 0; t < c->n_types; t++) sr_digest_add(&d, c->type[t]->name, strlen(c->type[t]->name) + 1);
+    for (int t = 0; t < c->n_types; t++) {
+        sr_digest_add(&d, c->type[t].fmt->name, strlen(c->type[t].fmt->name) + 1);
+        sr_digest_add(&d, &c->type[t].spec.group, sizeof c->type[t].spec.group);
+        sr_digest_add(&d, &c->type[t].spec.sym, sizeof c->type[t].spec.sym);
+    }
     for (int i = 0; i < c->n; i++) {
         sr_arena arena = {0};
         float *values;
@@ -451,54 +469,159 @@ static bool read_cache(sr_costs *c, const char *path) {
 
 /* ---------------------------------------------------------------- the whole */
 
-static sr_status list_matrices(sr_costs *c, sr_err *err) {
-    sr_quantizer *q = c->plan;
-    int64_t all = 0;
+/* GGUF's, as far as importances allow. */
+static void list_gguf_types(sr_costs *c) {
+    const sr_quantizer *q = c->plan;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const sr_format *fmt = sr_format_by_name(types[i]);
         const sr_stored *stored = sr_stored_by_name(types[i]);
         int64_t bytes;
         if (!fmt || !sr_format_writable(fmt) || !stored || !sr_stored_bytes(stored, SR_KC, &bytes)) continue;
         if (8 * bytes < 3 * SR_KC && !q->importance) continue;
-        c->type[c->n_types++] = fmt;
+        c->type[c->n_types++] = (sr_type){fmt, fmt->spec};
     }
-    const int usual = c->n_types;
+    c->n_usual = c->n_types;
     for (int i = 0; i < q->n_jobs; i++) /* and what is there already, for the matrices that have it */
         if (stays_in(q, &q->job[i], q->job[i].was) && index_of(c, q->job[i].was) < 0 && c->n_types < SR_MOST_TYPES)
-            c->type[c->n_types++] = q->job[i].was;
+            c->type[c->n_types++] = (sr_type){q->job[i].was, q->job[i].was->spec};
+}
+
+/* A directory's, and plain numbers, which leave a matrix as it is. */
+static void list_types(sr_costs *c) {
+    const sr_quantizer *q = c->plan;
+    const char *plain = "bf16";
+    sr_type type;
+    for (int i = 0; c->n_types + 1 < SR_MOST_TYPES && sr_target_candidate(&q->target, i, &type); i++)
+        c->type[c->n_types++] = type;
+    for (int i = 0; i < q->n_jobs; i++)
+        if (q->job[i].n_from && q->job[i].was == sr_format_by_name("f16")) plain = "f16";
+    const sr_format *fmt = sr_format_by_name(plain);
+    c->type[c->n_types++] = (sr_type){fmt, fmt->spec};
+    c->n_usual = c->n_types;
+}
+
+/* Bytes of a job's tensors in that type. */
+static sr_status bytes_of(const sr_job *job, const sr_type *type, int64_t *bytes, sr_err *err) {
+    sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
+    sr_weight w;
+    sr_tensor t;
+    sr_job as = *job;
+    as.fmt = type->fmt;
+    as.spec = type->spec;
+    *bytes = 0;
+    sr_status s = sr_weight_create(as.fmt, as.N, as.K, &as.spec, &arena, &w, err);
+    for (int i = 0; s == SR_OK && sr_job_tensor(&as, &w, i, &t); i++) *bytes += t.bytes;
+    sr_arena_free(&arena);
+    return s;
+}
+
+/* Matrices that are multiplied as one, or a stack in GGUF, have one type: experts of a layer. */
+static sr_cost *same_stack(const sr_costs *c, const sr_job *j) {
+    for (int i = c->n - 1; i >= 0 && j->expert >= 0; i--)
+        if (c->cost[i].job->role == j->role && c->cost[i].job->layer == j->layer) return &c->cost[i];
+    return NULL;
+}
+
+/* Loaders of directories (vLLM, SGLang) make one matrix of those that are multiplied with the same, which then has one
+ * type; mlx-lm's do not. */
+static int fused_as(sr_role role) {
+    switch (sr_role_stacked(role)) {
+    case SR_Q:
+    case SR_K:
+    case SR_V:
+        return SR_QKV;
+    case SR_Q_A:
+    case SR_KV_A:
+        return SR_Q_A;
+    case SR_GATE:
+    case SR_UP:
+        return SR_GATE_UP;
+    case SR_SHARED_GATE:
+    case SR_SHARED_UP:
+        return SR_SHARED_GATE_UP;
+    case SR_EXPERTS_GATE:
+    case SR_EXPERTS_UP:
+    case SR_EXPERTS_DOWN:
+        return SR_EXPERTS_GATE_UP;
+    default:
+        return role;
+    }
+}
+
+static void tie(sr_costs *c) {
+    const sr_target *t = &c->plan->target;
+    const bool fused = !t->gguf && !sr_target_is_mlx(t);
+    for (int i = 0; i < c->n; i++) {
+        const sr_job *j = c->cost[i].job;
+        c->cost[i].next = -1;
+        for (int before = i - 1; before >= 0 && fused && j->layer >= 0; before--) {
+            const sr_job *o = c->cost[before].job;
+            if (o->layer != j->layer || fused_as(o->role) != fused_as(j->role)) continue;
+            c->cost[before].next = i;
+            c->cost[i].follows = true;
+            break;
+        }
+    }
+}
+
+static sr_status list_matrices(sr_costs *c, sr_err *err) {
+    sr_quantizer *q = c->plan;
+    int64_t all = 0, files = 0;
+    sr_status s = SR_OK;
+    if (q->target.gguf)
+        list_gguf_types(c);
+    else
+        list_types(c);
     c->cost = sr_arena_alloc(&c->arena, (size_t)q->n_jobs + 1, sizeof *c->cost);
     if (!c->cost) return no_memory(err);
-    for (int i = 0; i < q->n_jobs; i++) {
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         const sr_job *j = &q->job[i];
         int64_t own = 0;
         for (int p = 0; p < j->n_parts; p++) own += q->part[j->first_part + p].bytes;
-        sr_cost *m = &c->cost[c->n];
-        const bool counts = j->n_from && j->role != SR_ROUTER && sr_job_gguf_name(q, j, m->name);
+        sr_cost *m = &c->cost[c->n], *stack = same_stack(c, j);
+        const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
+        const bool counts = j->n_from && j->role != SR_ROUTER && (q->target.gguf || q->target.edges || !edge) &&
+                            !sr_job_is_left(q, j) && sr_job_gguf_name(q, j, m->name);
         all += counts ? own : 0;
         if (!counts) {
             if (j->n_from) c->fixed_matrix_bytes += own;
             continue;
         }
-        m->job = j;
-        for (int t = 0; t < c->n_types; t++) {
-            m->bytes[t] = -1;
-            if (j->K % c->type[t]->block == 0 && (t < usual || c->type[t] == j->was))
-                sr_stored_bytes(sr_stored_by_name(c->type[t]->name), j->N * j->K, &m->bytes[t]);
+        if (!stack) {
+            m->job = j;
+            c->n++;
         }
-        c->n++;
+        for (int t = 0; t < c->n_types && s == SR_OK; t++) {
+            const sr_type type = sr_type_for(&c->type[t], j->K);
+            int64_t bytes = -1;
+            if (sr_type_fits(&type, j->N, j->K) && (t < c->n_usual || type.fmt == j->was))
+                s = bytes_of(j, &type, &bytes, err);
+            if (stack)
+                stack->bytes[t] = bytes < 0 || stack->bytes[t] < 0 ? -1 : stack->bytes[t] + bytes;
+            else
+                m->bytes[t] = bytes;
+        }
     }
+    tie(c);
     enum { PADDING = 32 }; /* of each tensor, at most */
-    c->fixed_bytes = q->out[0].content.size - all + (int64_t)PADDING * c->n;
-    return c->n ? SR_OK : sr_fail(err, SR_UNSUPPORTED, "%s: found no matrices to choose types for", q->file->path);
+    for (int f = 0; f < q->n_out; f++) files += q->out[f].content.size;
+    c->fixed_bytes = files - all + (int64_t)PADDING * c->n;
+    return s != SR_OK || c->n
+               ? s
+               : sr_fail(err, SR_UNSUPPORTED, "%s: found no matrices to choose types for", q->file->path);
 }
 
 static sr_status find(sr_costs *c, const char *path, const sr_quantize_options *o, const sr_costs_options *with,
                       sr_err *err) {
     char hex[SR_DIGEST_HEX] = "", name[SR_DIGEST_HEX + 16];
     sr_quantize_options draft = *o;
-    draft.to = "gguf:q8_0";
+    sr_target target;
+    if (!draft.to) draft.to = "gguf:q8_0";
     draft.recipe = NULL;
-    sr_status s = sr_quantizer_plan(path, "draft.gguf", &draft, &c->plan, err);
+    sr_status s = sr_target_parse(draft.to, &target, err);
+    if (s == SR_OK && !target.gguf) s = sr_target_mixes(&target, err);
+    if (s == SR_OK && target.gguf) draft.to = "gguf:q8_0";
+    if (s == SR_OK) s = sr_quantizer_plan(path, "draft", &draft, &c->plan, err);
     if (s == SR_OK) s = list_matrices(c, err);
     if (s == SR_OK) s = open_text(c, with, err);
     if (s != SR_OK) return s;

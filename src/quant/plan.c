@@ -143,14 +143,16 @@ static sr_status list_jobs(sr_quantizer *q, sr_err *err) {
 /* ---------------------------------------------------------------- formats */
 
 /* A whole row, as the checkpoint's own reader resolves it (fmt/bind.c). */
-static sr_qspec spec_for(const sr_qspec *spec, int64_t K) {
-    sr_qspec s = *spec;
-    if (s.group < 0 || s.group > K) s.group = (int32_t)K;
-    return s;
+sr_type sr_type_for(const sr_type *type, int64_t K) {
+    sr_type t = *type;
+    if (t.spec.group < 0 || t.spec.group > K) t.spec.group = (int32_t)K;
+    return t;
 }
 
-static bool fits(const sr_format *fmt, const sr_qspec *spec, int64_t N, int64_t K) {
+bool sr_type_fits(const sr_type *type, int64_t N, int64_t K) {
     sr_planes planes = {0};
+    const sr_format *fmt = type->fmt;
+    const sr_qspec *spec = &type->spec;
     const bool grouped = !fmt->group && spec->group > 0 && spec->group < K;
     return K % fmt->block == 0 && (!grouped || K % spec->group == 0) &&
            fmt->layout(fmt, N, K, spec, &planes, NULL) == SR_OK;
@@ -158,7 +160,16 @@ static bool fits(const sr_format *fmt, const sr_qspec *spec, int64_t N, int64_t 
 
 bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAME]) {
     const sr_naming gguf = {q->arch, true, "", ""};
-    return job->n_from && sr_name_full(&gguf, job->role, job->layer, "", name);
+    return job->n_from && sr_name_full(&gguf, sr_role_stacked(job->role), job->layer, "", name);
+}
+
+/* The recipe's rule for a job by the names of a directory and of GGUF; *rule NULL: none. */
+static sr_status find_rule(sr_quantizer *q, const sr_job *j, const sr_rule **rule, sr_err *err) {
+    char gguf[SR_NAME];
+    *rule = NULL;
+    return q->recipe ? sr_recipe_find(q->recipe, q->from_gguf ? j->module : j->from[0],
+                                      sr_job_gguf_name(q, j, gguf) ? gguf : NULL, j->layer, rule, err)
+                     : SR_OK;
 }
 
 /* What the recipe says goes before the mix. */
@@ -166,11 +177,11 @@ static sr_status choose_recipe(sr_quantizer *q, sr_err *err) {
     sr_status s = SR_OK;
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         sr_job *j = &q->job[i];
-        const sr_format *fmt;
-        char gguf[SR_NAME];
+        const sr_rule *rule;
         if (!j->n_from) continue;
-        s = sr_recipe_find(q->recipe, j->from[0], sr_job_gguf_name(q, j, gguf) ? gguf : NULL, j->layer, &fmt, err);
-        if (s != SR_OK || !fmt) continue;
+        s = find_rule(q, j, &rule, err);
+        if (s != SR_OK || !rule) continue;
+        const sr_format *fmt = rule->fmt;
         if (!sr_mix_has(fmt))
             return sr_fail(err, SR_INVALID, "%s: %s is no type that GGUF files hold; '--to %s' needs one as q4_k",
                            q->recipe->name, fmt->name, q->target.text);
@@ -228,8 +239,7 @@ static void choose_mix(sr_quantizer *q) {
     }
 }
 
-/* What a directory's loaders have in plain numbers of a family whose stacks are parameters. */
-static bool is_left(const sr_quantizer *q, const sr_job *j) {
+bool sr_job_is_left(const sr_quantizer *q, const sr_job *j) {
     if (!sr_stacks_are_parameters(q) || !q->target.fmt->spec.method) return false;
     return (j->stack > 1) != q->target.experts;
 }
@@ -238,6 +248,50 @@ static bool is_left(const sr_quantizer *q, const sr_job *j) {
 static void leave_plain(sr_job *j) {
     j->fmt = j->was->spec.method ? sr_format_by_name(j->floats ? j->floats : "bf16") : j->was;
     j->spec = j->fmt->spec;
+}
+
+/* Whether mlx-lm's mixed recipes give a matrix more bits: the head, and of the first, the last and every third layer
+ * values and the ways down. Source: mlx-lm, mlx_lm/convert.py. */
+static bool gets_more(const sr_quantizer *q, const sr_job *j) {
+    static const char *const of_layers[] = {"v_proj", "v_a_proj", "v_b_proj", "down_proj"};
+    const int n = q->h.n_layer, layer = j->layer < 0 ? 0 : j->layer;
+    if (strstr(j->module, "lm_head")) return true;
+    const bool chosen = layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
+    for (size_t i = 0; i < sizeof of_layers / sizeof *of_layers && chosen; i++)
+        if (strstr(j->module, of_layers[i])) return true;
+    return false;
+}
+
+/* Of a directory: as the recipe says, or the target. */
+static sr_status choose_type(sr_quantizer *q, sr_job *j, sr_err *err) {
+    const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
+    const sr_rule *rule;
+    sr_type type = {q->target.fmt, q->target.spec};
+    sr_status s = find_rule(q, j, &rule, err);
+    if (s == SR_OK && rule) s = sr_target_type(&q->target, rule, q->recipe->name, &type, err);
+    if (s != SR_OK) return s;
+    if (j->role == SR_ROUTER || (edge && !q->target.edges) || sr_job_is_left(q, j)) {
+        if (j->was->spec.method && !q->from_gguf) leave_plain(j);
+        if (edge && rule && type.fmt->spec.method)
+            sr_log(SR_LOG_WARNING, "%s: the rule '%.80s' does not count: embedding and head stay %s in %s", j->module,
+                   rule->text, j->was->name, q->target.text);
+        return SR_OK;
+    }
+    if (q->target.more && gets_more(q, j)) type.fmt = q->target.more, type.spec.bits = type.fmt->spec.bits;
+    type = sr_type_for(&type, j->K);
+    if (!sr_type_fits(&type, j->N, j->K)) {
+        /* A stack has another name, and maybe not all rows: sr_part_stacks. */
+        if ((j->stack > 1 || j->was->spec.method) && !q->from_gguf) leave_plain(j);
+        sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
+               (long long)j->K, rule ? type.fmt->name : q->target.text, j->fmt ? j->fmt->name : j->was->name);
+        return SR_OK;
+    }
+    const bool renamed = j->stack > 1 && sr_target_is_mlx(&q->target);
+    if (j->was == type.fmt && !j->was->spec.method && !q->from_gguf && !renamed) return SR_OK;
+    j->fmt = type.fmt;
+    j->spec = type.spec;
+    if (q->target.floats) j->spec.floats = j->floats;
+    return SR_OK;
 }
 
 static sr_status choose(sr_quantizer *q, sr_err *err) {
@@ -250,35 +304,21 @@ static sr_status choose(sr_quantizer *q, sr_err *err) {
         sr_uqff_choose(q);
         return SR_OK;
     }
-    for (int i = 0; i < q->n_jobs; i++) {
+    sr_status s = SR_OK;
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         sr_job *j = &q->job[i];
-        const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
         if (!j->n_from) continue;
-        left += is_left(q, j) && j->stack > 1;
-        if (j->role == SR_ROUTER || (edge && !q->target.edges) || is_left(q, j)) {
-            if (j->was->spec.method && !q->from_gguf) leave_plain(j);
-            continue;
-        }
-        const sr_qspec spec = spec_for(&q->target.spec, j->K);
-        if (!fits(q->target.fmt, &spec, j->N, j->K)) {
-            /* A stack has another name, and maybe not all rows: sr_part_stacks. */
-            if ((j->stack > 1 || j->was->spec.method) && !q->from_gguf) leave_plain(j);
-            sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: left as %s", j->module, (long long)j->N,
-                   (long long)j->K, q->target.text, j->fmt ? j->fmt->name : j->was->name);
-            continue;
-        }
-        if (j->was == q->target.fmt && !j->was->spec.method && !q->from_gguf) continue;
-        j->fmt = q->target.fmt;
-        j->spec = spec;
-        if (q->target.floats) j->spec.floats = j->floats;
+        left += sr_job_is_left(q, j) && j->stack > 1;
+        s = choose_type(q, j, err);
     }
-    if (left)
+    if (s == SR_OK && q->recipe) sr_recipe_warn(q->recipe);
+    if (s == SR_OK && left)
         sr_log(
             SR_LOG_WARNING,
             "%s: %d stacks of experts stay plain numbers, as loaders of %s have them in %s: mxfp4, mlx, uqff and gguf "
             "quantize them",
             q->file->path, left, q->target.fmt->spec.method, q->arch->name);
-    return SR_OK;
+    return s;
 }
 
 /* Small tensors that say how a matrix was packed ("q_proj.channel_wise"), which goes into another format. */
@@ -587,10 +627,9 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_target_suit(q->arch, &q->target, err);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
-    if (q->recipe && !q->target.gguf)
-        return sr_fail(err, SR_UNSUPPORTED,
-                       "a recipe chooses among GGUF's types, and '%s' has one type: leave it out, "
-                       "or convert --to gguf:mix",
+    if (q->recipe && !q->target.gguf && (s = sr_target_mixes(&q->target, err)) != SR_OK) return s;
+    if (q->recipe && q->target.more)
+        return sr_fail(err, SR_INVALID, "--to %s is a recipe of its own: leave the other one, or the limit, out",
                        q->target.text);
     if (q->target.gguf && !q->recipe && q->target.mix == sr_mix_by_name("mix"))
         return sr_fail(err, SR_INVALID,
@@ -607,6 +646,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK && converts) s = sr_gguf_jobs(q, err);
     if (s == SR_OK && q->from_gguf) s = sr_hf_jobs(q, err);
     if (s == SR_OK && !q->file->gguf && !q->target.gguf && !q->target.uqff) s = sr_part_stacks(q, err);
+    if (s == SR_OK && !q->file->gguf && sr_needs_switches(q)) s = sr_switch_experts(q, err);
     if (s == SR_OK && q->target.uqff) s = sr_uqff_jobs(q, err);
     if (s == SR_OK) s = choose(q, err);
     if (s == SR_OK) s = check_any(q, err);

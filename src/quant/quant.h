@@ -32,9 +32,11 @@ typedef struct sr_target {
     const sr_format *fmt;      /* of most matrices */
     sr_qspec spec;
     const struct sr_mix *mix; /* GGUF's rules for single tensors, or NULL */
+    const sr_format *more;    /* of some matrices, by the rule of mlx-lm's mixed recipes; or NULL */
     bool edges;               /* embedding and head are quantized too (MLX) */
     bool floats;              /* scales have the source's type, where it is one of 16 bits */
     bool experts;             /* stacks of experts alone are quantized: all that the family's loaders know */
+    bool group_said;          /* by an option */
 } sr_target;
 /* "gguf:q4_k_m", "gptq:4,group=128,sym": SR_INVALID lists what there is. */
 sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err);
@@ -42,6 +44,19 @@ bool sr_target_is_mlx(const sr_target *t);
 /* A method that this family's loaders have in a layout of their own becomes that one. SR_UNSUPPORTED: they have none.
  */
 sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err);
+
+/* A type that matrices of a result may have. */
+typedef struct sr_type {
+    const sr_format *fmt;
+    sr_qspec spec;
+} sr_type;
+/* Whether loaders of the target read a directory of matrices in several types. SR_UNSUPPORTED: they do not. */
+sr_status sr_target_mixes(const sr_target *t, sr_err *err);
+/* What a rule's type is there: a number of bits is one of the target's own types, and what the rule leaves open is as
+ * in the target. SR_INVALID: the target has no such type. */
+sr_status sr_target_type(const sr_target *t, const sr_rule *rule, const char *recipe, sr_type *type, sr_err *err);
+/* For i = 0, 1, ... until it returns false: types to choose from for a directory, of few bits first. */
+bool sr_target_candidate(const sr_target *t, int i, sr_type *type);
 
 /* ---- mix.c: which type llama.cpp gives a tensor ---- */
 
@@ -169,7 +184,12 @@ struct sr_quantizer {
     void *user;
 };
 
-/* What GGUF calls a job's matrix, without ".weight". False: nothing. */
+/* Whether a directory's loaders have it in plain numbers, of a family whose stacks are parameters. */
+bool sr_job_is_left(const sr_quantizer *q, const sr_job *job);
+/* Whether a matrix of N x K may have that type, resolved for rows of K columns. */
+bool sr_type_fits(const sr_type *type, int64_t N, int64_t K);
+sr_type sr_type_for(const sr_type *type, int64_t K);
+/* What GGUF calls a job's matrix, or the stack that its expert is in there, without ".weight". False: nothing. */
 bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAME]);
 /* general.file_type of the result. */
 int sr_plan_ftype(const sr_quantizer *q);
@@ -267,6 +287,12 @@ sr_status sr_rows_compare(const sr_rows_pair *p, int threads, double *error, dou
 
 /* Jobs of single experts become one for all of them, under the source's name of a stack. SR_CORRUPT: one is missing. */
 sr_status sr_stack_experts(sr_quantizer *q, sr_err *err);
+/* What MLX calls such a stack; other roles are as they are. */
+sr_role sr_role_switch(sr_role stack);
+/* Whether experts are to be stacks as mlx-lm's models have them: a name in its config stands for all of a layer's. */
+bool sr_needs_switches(const sr_quantizer *q);
+/* Single experts of a directory become such stacks. */
+sr_status sr_switch_experts(sr_quantizer *q, sr_err *err);
 /* Jobs of two stacks of a matrix or a vector that is gates and ups, one behind the other or in turns; n: of each. */
 sr_status sr_job_add_halves(sr_quantizer *q, const sr_job *j, sr_role gate, sr_role up, int64_t n, sr_err *err);
 /* Of "x.bias", and "x_bias" beside a stack that is a parameter. */
@@ -359,11 +385,14 @@ sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err)
 /* ---- costs.c, allot.c: which types, under a limit */
 
 enum { SR_MOST_TYPES = 24 };
-/* What rounding a matrix of the result costs: sense * error[type], in nats of divergence, where sense is known. */
+/* What rounding a matrix of the result costs: sense * error[type], in nats of divergence, where sense is known. Experts
+ * of a layer that are matrices of their own count as one. */
 typedef struct sr_cost {
-    const sr_job *job;
+    const sr_job *job;  /* of experts the first */
     char name[SR_NAME]; /* in GGUF */
     int group;          /* matrices that were measured together */
+    int next;           /* another one that must have the same type, or -1; */
+    bool follows;       /* it is such a one's next */
     double sense;
     float error[SR_MOST_TYPES];   /* squared, relative, weighed by importance; below 0: no such type for it */
     int64_t bytes[SR_MOST_TYPES]; /* -1: none */
@@ -386,8 +415,8 @@ typedef struct sr_reference {
 struct sr_costs {
     sr_quantizer *plan; /* a draft */
     sr_model *model;    /* NULL: nothing was measured */
-    const sr_format *type[SR_MOST_TYPES];
-    int n_types;
+    sr_type type[SR_MOST_TYPES];
+    int n_types, n_usual; /* the first n_usual are for all matrices, the others for those that have them */
     sr_cost *cost;
     int n, n_groups;
     int64_t fixed_bytes;        /* of a file beside these matrices, */

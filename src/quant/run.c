@@ -163,15 +163,18 @@ struct check {
 
 static sr_status with_importance(const sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from,
                                  sr_arena *arena, sr_err *err) {
-    const sr_naming gguf = {q->arch, true, "", ""};
     char name[SR_NAME];
     float *importance = NULL;
     int n = 0;
     const bool plain = j->fmt->block == 1 && !j->fmt->spec.method; /* and its columns may be rows */
     sr_status s = SR_OK;
-    if (q->importance && !plain && sr_name_full(&gguf, j->role, j->layer, "", name))
+    if (q->importance && !plain && sr_job_gguf_name(q, j, name))
         s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
     if (s != SR_OK) return s;
+    if (j->expert >= 0 && n > 1) { /* one of the stack's */
+        if (j->expert < n) importance += j->expert * j->K;
+        n = 1;
+    }
     return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
 }
 

@@ -66,6 +66,30 @@ sr_status sr_stack_experts(sr_quantizer *q, sr_err *err) {
     return s;
 }
 
+bool sr_needs_switches(const sr_quantizer *q) {
+    return sr_target_is_mlx(&q->target) && (q->recipe || q->target.more);
+}
+
+sr_role sr_role_switch(sr_role stack) {
+    static const sr_role to[SR_N_ROLES] = {
+        [SR_EXPERTS_GATE] = SR_SWITCH_GATE, [SR_EXPERTS_UP] = SR_SWITCH_UP, [SR_EXPERTS_DOWN] = SR_SWITCH_DOWN};
+    return to[stack] ? to[stack] : stack;
+}
+
+sr_status sr_switch_experts(sr_quantizer *q, sr_err *err) {
+    bool single = false;
+    for (int i = 0; i < q->n_jobs; i++) single = single || (q->job[i].n_from && q->job[i].expert >= 0);
+    if (!single) return SR_OK;
+    sr_status s = sr_stack_experts(q, err);
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        sr_job *j = &q->job[i];
+        if (j->n_from <= 1 || sr_role_switch(j->role) == j->role) continue;
+        j->role = sr_role_switch(j->role);
+        s = rename_job(q, j, err);
+    }
+    return s;
+}
+
 void sr_turn_stack(const sr_quantizer *q, sr_job *j) {
     const bool down = j->role == SR_EXPERTS_DOWN;
     const int64_t out = down ? q->h.d_model : 2 * (int64_t)q->h.d_expert, in = down ? q->h.d_expert : q->h.d_model;

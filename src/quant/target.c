@@ -83,6 +83,13 @@ static const struct family {
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
+/* mlx-lm's mixed recipes: the bits of most matrices, and the type of the others. */
+static const struct {
+    const char *name, *bits, *more;
+} mixed[] = {
+    {"mixed_2_6", "2", "mlx6"}, {"mixed_3_4", "3", "mlx4"}, {"mixed_3_6", "3", "mlx6"}, {"mixed_4_6", "4", "mlx6"}};
+enum { N_MIXED = sizeof mixed / sizeof *mixed };
+
 static bool is(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
@@ -122,6 +129,7 @@ static sr_status option(sr_target *t, int has, const char *key, const char *valu
             return sr_fail(err, SR_INVALID, "--to: group=%.20s: expected a power of two from 16 to 1024%s", value,
                            has & ROW ? ", or -1 for a row" : "");
         t->spec.group = (int32_t)group;
+        t->group_said = true;
         return SR_OK;
     }
     if ((yes || no) && is(key, "sym") && has & SYM) return t->spec.sym = yes, SR_OK;
@@ -160,6 +168,11 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
         if (!t->mix) return unknown_mix(text, err);
         t->fmt = sr_mix_base(t->mix);
     }
+    for (int i = 0; i < N_MIXED && is(family, "mlx") && word; i++)
+        if (is(word, mixed[i].name)) {
+            t->more = sr_format_by_name(mixed[i].more);
+            strcpy(word, mixed[i].bits);
+        }
     for (int i = 0; i < N_FAMILIES && !t->gguf && !t->fmt; i++)
         if (is(family, families[i].name) && is(word ? word : "", families[i].word)) {
             t->fmt = sr_format_by_name(families[i].row);
@@ -217,4 +230,101 @@ sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err) {
     t->spec.static_groups = whole;
     t->experts = true;
     return SR_OK;
+}
+
+/* ---------------------------------------------------------------- several types in a directory */
+
+sr_status sr_target_mixes(const sr_target *t, sr_err *err) {
+    static const char *const methods[] = {"mlx", "gptq", "compressed-tensors"};
+    for (int i = 0; i < 3 && !t->uqff; i++)
+        if (t->fmt->spec.method && is(t->fmt->spec.method, methods[i])) return SR_OK;
+    return sr_fail(err, SR_UNSUPPORTED,
+                   "--to %s: types matrix by matrix are for containers whose loaders read several in one model: "
+                   "convert --to gguf:mix, mlx:4, gptq:4 or compressed-tensors:w4a16, or leave the recipe or the limit "
+                   "out",
+                   t->text);
+}
+
+static bool same_layout(const sr_format *a, const sr_format *b) {
+    const char *x = a->spec.layout, *y = b->spec.layout;
+    return x && y ? is(x, y) : x == y;
+}
+
+static bool is_plain(const sr_format *fmt) {
+    return fmt->block == 1 && !fmt->spec.method;
+}
+
+/* A row of the target's method, by its format or its bits; those of the target's own layout first. */
+static const struct family *find_row(const sr_target *t, const sr_format *fmt, int bits) {
+    const struct family *found = NULL;
+    for (int i = N_FAMILIES - 1; i >= 0; i--) {
+        const struct family *f = &families[i];
+        const sr_format *row = sr_format_by_name(f->row);
+        const bool uqff = is(f->name, "uqff");
+        if (uqff || !row->spec.method || !is(row->spec.method, t->fmt->spec.method)) continue;
+        if (bits ? row->spec.bits != bits : row != fmt) continue;
+        if (!found || same_layout(row, t->fmt) || !same_layout(sr_format_by_name(found->row), t->fmt)) found = f;
+    }
+    return found;
+}
+
+/* As the target has it where both are of one layout: groups, zeros, order. */
+static sr_type as_target(const sr_target *t, const sr_format *fmt) {
+    sr_type type = {fmt, fmt->spec};
+    if (!same_layout(fmt, t->fmt)) return type;
+    type.spec = t->spec;
+    type.spec.bits = fmt->spec.bits;
+    return type;
+}
+
+static void list_rows(const sr_target *t, char *list, size_t cap) {
+    size_t at = 0;
+    for (int i = 0; i < N_FAMILIES && at < cap; i++) {
+        const sr_format *row = sr_format_by_name(families[i].row);
+        if (!*families[i].word || is(families[i].name, "uqff") || !row->spec.method ||
+            !is(row->spec.method, t->fmt->spec.method))
+            continue;
+        const int n = snprintf(list + at, cap - at, "%s%s", at ? ", " : "", row->name);
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
+sr_status sr_target_type(const sr_target *t, const sr_rule *rule, const char *recipe, sr_type *type, sr_err *err) {
+    *type = (sr_type){rule->fmt, rule->fmt->spec};
+    if (!rule->bits && is_plain(rule->fmt)) return SR_OK;
+    const struct family *f = find_row(t, rule->fmt, rule->bits);
+    char list[160] = "", bits[24];
+    list_rows(t, list, sizeof list);
+    snprintf(bits, sizeof bits, "of %d bits", rule->bits);
+    if (!f)
+        return sr_fail(err, SR_INVALID,
+                       "%s: found the type %s, which '--to %s' has not: it needs one of %s, bf16, or a number of bits",
+                       recipe, rule->bits ? bits : rule->fmt->name, t->text, list);
+    *type = as_target(t, sr_format_by_name(f->row));
+    if (rule->group && !(f->options & GROUP) && rule->group != type->fmt->spec.group)
+        return sr_fail(err, SR_INVALID, "%s: found groups of %d columns for %s, whose groups are of %d: leave it out",
+                       recipe, rule->group, type->fmt->name, type->fmt->spec.group);
+    if (rule->group) type->spec.group = rule->group;
+    return SR_OK;
+}
+
+/* MLX: all that its kernels multiply; else one layout, in the target's groups. */
+bool sr_target_candidate(const sr_target *t, int i, sr_type *type) {
+    static const int groups[] = {128, 64, 32};
+    const bool mlx = sr_target_is_mlx(t), affine = mlx && is(t->fmt->spec.layout, "affine");
+    for (int bits = 2; bits <= 8; bits++)
+        for (int f = 0; f < N_FAMILIES; f++) {
+            const sr_format *row = sr_format_by_name(families[f].row);
+            if (!*families[f].word || is(families[f].name, "uqff") || row->spec.bits != bits || !row->spec.method ||
+                !is(row->spec.method, t->fmt->spec.method) || (!mlx && !same_layout(row, t->fmt)))
+                continue;
+            const bool several = mlx && is(row->spec.layout, "affine") && !(affine && t->group_said);
+            for (int g = several ? 0 : 2; g < 3; g++)
+                if (i-- == 0) {
+                    *type = as_target(t, row);
+                    if (several) type->spec.group = groups[g];
+                    return true;
+                }
+        }
+    return false;
 }

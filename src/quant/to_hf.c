@@ -160,11 +160,15 @@ static sr_status stack_job(sr_quantizer *q, const sr_jobs *s, const sr_job *j, s
         return sr_job_add(q, &stack, err);
     }
     if (q->target.uqff) return sr_job_add(q, &stack, err);
+    const bool switches = sr_needs_switches(q);
     if (j->role == SR_EXPERTS_GATE_UP) {
         if (j->N != 2 * n * ff) return cannot(q, j->module, err);
+        if (switches) return sr_job_add_halves(q, &stack, SR_SWITCH_GATE, SR_SWITCH_UP, ff, err);
         sr_status status = divide(q, j, SR_EXPERT_GATE, ff, 0, err);
         return status == SR_OK ? divide(q, j, SR_EXPERT_UP, ff, ff, err) : status;
     }
+    stack.role = sr_role_switch(j->role);
+    if (switches && stack.role != j->role) return sr_job_add(q, &stack, err);
     for (size_t i = 0; i < sizeof singles / sizeof *singles; i++)
         if (singles[i][0] == j->role) return divide(q, j, singles[i][1], j->N / n, 0, err);
     return cannot(q, j->module, err);
