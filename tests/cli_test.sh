@@ -297,6 +297,19 @@ run 1 quantize "$model" --to gguf --target-bpw 1.5
 warns 'the least is'
 run 2 quantize "$model" --to gguf:q8_0 --recipe-out "$scratch/found" --plan
 
+# The same for directories: as many bits as were asked for, found again by the recipe, and one of GPTQ's method.
+run 0 quantize "$model" --to mlx:4 --target-bpw 4.5 --recipe-out "$scratch/found" -o "$scratch/mix" --json
+says '"bits_per_weight":4.\(4[89]\|5\)'
+run 0 quantize "$model" --to mlx:4 --recipe "$scratch/found" -o "$scratch/again"
+cmp -s "$scratch/mix/model.safetensors" "$scratch/again/model.safetensors" || fail "the recipe makes other matrices"
+cmp -s "$scratch/mix/config.json" "$scratch/again/config.json" || fail "the recipe makes another config"
+run 0 quantize "$model" --to gptq:4,static_groups --target-bpw 6.9 --method gptq --calibration-file "$scratch/calibration" --ctx 64 \
+    --chunks 1 --plan
+warns 'measured [0-9.]* nats'
+run 1 quantize "$model" --to hqq:4 --target-bpw 4.5
+warns 'gguf:mix, mlx:4, gptq:4 or compressed-tensors:w4a16'
+run 2 quantize "$model" --to mlx:4 --to gptq:4 --target-bpw 6.9 --recipe-out "$scratch/found" --plan
+
 # What suits this machine.
 run 0 tune
 says 'recommended'

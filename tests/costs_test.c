@@ -30,15 +30,15 @@ static void read_ids(int32_t *ids) {
     assert_true(n_ids >= N_CTX * WINDOWS);
 }
 
-static sr_costs *costs_for(const char *to, const int32_t *ids, const char *cache) {
+static sr_costs *costs_for(const char *to, const int32_t *ids, int windows, const char *cache) {
     sr_costs *c;
     const sr_costs_options o = {
-        .model = ids ? b.model : NULL, .ids = ids, .n_windows = ids ? WINDOWS : 0, .n_ctx = N_CTX, .cache = cache};
+        .model = ids ? b.model : NULL, .ids = ids, .n_windows = ids ? windows : 0, .n_ctx = N_CTX, .cache = cache};
     OK(sr_costs_find(story, &(sr_quantize_options){.threads = 2, .to = to}, &o, &c, e_));
     return c;
 }
 static sr_costs *costs_of(const int32_t *ids, const char *cache) {
-    return costs_for(NULL, ids, cache);
+    return costs_for(NULL, ids, WINDOWS, cache);
 }
 
 static int open_all(void **state) {
@@ -260,7 +260,7 @@ static void directories_have_limits(void **state) {
     double theirs;
     (void)state;
     read_ids(ids);
-    sr_costs *c = costs_for("mlx:4", ids, b.cache);
+    sr_costs *c = costs_for("mlx:4", ids, 1, b.cache);
     int *choice = calloc((size_t)c->n, sizeof *choice);
     assert_non_null(choice);
     for (int i = 0; i < c->n; i++)
@@ -287,7 +287,7 @@ static void what_loaders_fuse_has_one_type(void **state) {
         sr_allotment a;
         sr_quantizer *q;
         bool mixed = false;
-        sr_costs *c = costs_for(cases[i].to, NULL, b.cache);
+        sr_costs *c = costs_for(cases[i].to, NULL, 0, b.cache);
         check_plan(&(sr_goal){.bits_per_weight = cases[i].bits}, c, cases[i].to, &q, &a);
         for (int l = 0; l < 6; l++) {
             assert_string_equal(type_of(q, l, SR_Q), type_of(q, l, SR_K));

@@ -327,7 +327,8 @@ const cli_option cli_options[] = {
      "same seed, same text (default: a new one for each start, shown in the banner)"},
 
     {"to", NULL, 0, "TARGET", CLI_TEXTS, QUANTIZE, SECTION_TARGET, FIELD(to), 0, 0, NULL,
-     "gguf:TYPE, uqff:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq), bnb:nf4|fp4|int8, fp8, fp8:block, "
+     "gguf:TYPE, uqff:TYPE, gptq:BITS, awq:4, hqq:BITS, mlx:BITS (or afq; mlx:mixed_3_6), bnb:nf4|fp4|int8, fp8, "
+     "fp8:block, "
      "compressed-tensors:w4a16, mxfp4, nvfp4, f16, bf16; behind a comma group=N, sym, asym, desc_act, double, "
      "static_groups (of --method gptq); may be repeated"},
     {"output", "dst", 'o', "PATH", CLI_TEXT, QUANTIZE | IMATRIX, SECTION_TARGET, FIELD(output), 0, 0, NULL,
@@ -350,7 +351,8 @@ const cli_option cli_options[] = {
     {"merge", NULL, 0, "FILE", CLI_TEXTS, IMATRIX, SECTION_TARGET, FIELD(merge), 0, 0, NULL,
      "an older file to add; may be repeated"},
     {"target-bpw", NULL, 0, "BITS", CLI_REAL, QUANTIZE, SECTION_TARGET, FIELD(target_bpw), 0.1, 32, NULL,
-     "--to gguf: find the types of single matrices that lose least at so many bits a weight"},
+     "--to gguf, or a directory of MLX, GPTQ or compressed-tensors, as mlx:4: find the types of single matrices that "
+     "lose least at so many bits a weight"},
     {"target-size", NULL, 0, "SIZE", CLI_TEXT, QUANTIZE, SECTION_TARGET, FIELD(target_size), 0, 0, NULL,
      "the same for a file of at most SIZE, as 4G or 900M"},
     {"target-kld", NULL, 0, "NATS", CLI_REAL, QUANTIZE, SECTION_TARGET, FIELD(target_kld), 1e-6, 10, NULL,

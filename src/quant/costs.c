@@ -486,13 +486,13 @@ static void list_gguf_types(sr_costs *c) {
             c->type[c->n_types++] = (sr_type){q->job[i].was, q->job[i].was->spec};
 }
 
-/* A directory's, and plain numbers, which leave a matrix as it is. */
+/* A directory's, likewise, and plain numbers, which leave a matrix as it is. */
 static void list_types(sr_costs *c) {
     const sr_quantizer *q = c->plan;
     const char *plain = "bf16";
     sr_type type;
     for (int i = 0; c->n_types + 1 < SR_MOST_TYPES && sr_target_candidate(&q->target, i, &type); i++)
-        c->type[c->n_types++] = type;
+        if (type.fmt->spec.bits >= 3 || q->importance) c->type[c->n_types++] = type;
     for (int i = 0; i < q->n_jobs; i++)
         if (q->job[i].n_from && q->job[i].was == sr_format_by_name("f16")) plain = "f16";
     const sr_format *fmt = sr_format_by_name(plain);
