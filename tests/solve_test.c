@@ -31,23 +31,24 @@ static float normal(uint64_t *state) {
 
 static void check_factor(int K, int T, int threads) {
     uint64_t state = 7;
-    float *x = malloc((size_t)T * (size_t)K * sizeof *x), *h = calloc((size_t)K * (size_t)K, sizeof *h),
-          *u = malloc((size_t)K * (size_t)K * sizeof *u), *d = malloc((size_t)K * sizeof *d);
+    float *x = malloc((size_t)T * (size_t)K * sizeof *x), *h = calloc((size_t)sr_upper_bytes(K), 1),
+          *u = malloc((size_t)sr_upper_bytes(K)), *d = malloc((size_t)K * sizeof *d);
     for (int i = 0; i < T * K; i++) x[i] = normal(&state);
     for (int t = 0; t < T; t++)
         for (int k = 1; k < K; k++) x[t * K + k] += 0.5f * x[t * K + k - 1];
     sr_add_products(h, K, x, T, K, threads);
     double sum = 0;
     for (int t = 0; t < T; t++) sum += (double)x[t * K + 1] * (double)x[t * K + K - 1];
-    assert_float_equal(h[K + K - 1], sum, 1e-3 * T);
-    for (int k = 0; k < K; k++) h[k * K + k] += 0.01f * (float)T;
-    memcpy(u, h, (size_t)K * (size_t)K * sizeof *u);
+    assert_float_equal(h[sr_upper(1, K - 1)], sum, 1e-3 * T);
+    for (int k = 0; k < K; k++) h[sr_upper(k, k)] += 0.01f * (float)T;
+    memcpy(u, h, (size_t)sr_upper_bytes(K));
     sr_factor_upper(u, K, d, threads);
     for (int i = 0; i < K; i += 7)
         for (int j = i; j < K; j += 5) {
+            const double want = h[sr_upper(i, j)];
             double back = 0;
-            for (int k = j; k < K; k++) back += (double)u[i * K + k] * (double)d[k] * (double)u[j * K + k];
-            if (!(fabs(back - (double)h[i * K + j]) < 1e-3 * T)) fail_msg("%d, %d: %g, %g", i, j, back, h[i * K + j]);
+            for (int k = j; k < K; k++) back += (double)u[sr_upper(i, k)] * (double)d[k] * (double)u[sr_upper(j, k)];
+            if (!(fabs(back - want) < 1e-3 * T)) fail_msg("%d, %d: %g, %g", i, j, back, want);
         }
     free(x), free(h), free(u), free(d);
 }
@@ -62,12 +63,82 @@ static void poor_moments_have_a_factor(void **state) {
     (void)state;
     enum { K = 300 };
     uint64_t seed = 3;
-    float *h = calloc(K * K, sizeof *h), x[2 * K], d[K];
+    float *h = calloc((size_t)sr_upper_bytes(K), 1), x[2 * K], d[K];
     for (int i = 0; i < 2 * K; i++) x[i] = i % K < 20 ? 0 : 1e3f * normal(&seed);
     sr_add_products(h, K, x, 2, K, 2);
     sr_factor_upper(h, K, d, 2);
     for (int i = 0; i < K; i++)
-        for (int j = i; j < K; j++) assert_true(isfinite(h[i * K + j]) && d[j] > 0);
+        for (int j = i; j < K; j++) assert_true(isfinite(h[sr_upper(i, j)]) && d[j] > 0);
+    free(h);
+}
+
+/* A symmetric matrix of numbers that say their place, h: what whole rows of it are multiplied with. */
+static float entry(int64_t i, int64_t j) {
+    return (float)((i < j ? i * 31 + j : j * 31 + i) % 97 - 40) / 16 + (i == j ? 8 : 0);
+}
+static float *make_triangle(int K) {
+    float *h = malloc((size_t)sr_upper_bytes(K));
+    memset(h, 0xff, (size_t)sr_upper_bytes(K)); /* what nothing may read is not a number */
+    for (int i = 0; i < K; i++)
+        for (int j = i; j < K; j++) h[sr_upper(i, j)] = entry(i, j);
+    return h;
+}
+
+/* Products with the halves of whole matrices, whichever panels they begin and end in. */
+static void triangles_are_multiplied(void **state) {
+    (void)state;
+    enum { M = 3 };
+    static const int sizes[] = {5, 256, 257, 700};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        const int K = sizes[s];
+        float *h = make_triangle(K), *e = malloc(M * (size_t)K * sizeof *e), *out = malloc(M * (size_t)K * sizeof *e);
+        for (int i = 0; i < M * K; i++) e[i] = (float)(i % 13 - 6) / 8;
+        sr_multiply_symmetric(e, h, M, K, out);
+        for (int i = 0; i < M * K; i += 3) {
+            double want = 0;
+            for (int k = 0; k < K; k++) want += (double)e[i / K * K + k] * (double)entry(k, i % K);
+            assert_float_equal(out[i], want, 1e-3 * K);
+        }
+        const int at = K * 2 / 5, n = K - at, rows = at / 2 + 1;
+        sr_multiply(e, K, h, at, M, n, rows, out, K);
+        for (int i = 0; i < M * n; i += 3) {
+            double want = 0;
+            for (int k = 0; k < rows; k++) want += (double)e[i / n * K + k] * (double)entry(k, at + i % n);
+            assert_float_equal(out[i / n * K + i % n], want, 1e-3 * K);
+        }
+        /* Back from x u, u with a unit diagonal and so small beside it that nothing grows. */
+        for (int i = 0; i < K; i++)
+            for (int j = i; j < K; j++) h[sr_upper(i, j)] = i == j ? 7 : entry(i, j) / 1024;
+        for (int i = 0; i < M * n; i++) {
+            double x = e[i / n * K + i % n];
+            for (int k = 0; k < i % n; k++) x += (double)e[i / n * K + k] * (double)h[sr_upper(at + k, at + i % n)];
+            out[i / n * K + i % n] = (float)x;
+        }
+        sr_solve_upper(h, at, n, out, M, K);
+        for (int i = 0; i < M * n; i++) assert_float_equal(out[i / n * K + i % n], e[i / n * K + i % n], 1e-3);
+        free(h), free(e), free(out);
+    }
+}
+
+/* Half of a square, and a panel and a half beside it at most; rows and columns change places and nothing else does. */
+static void triangles_are_half(void **state) {
+    (void)state;
+    enum { K = 700, I = 400, J = 130 };
+    for (int64_t n = 1; n < 30000; n = n * 3 / 2 + 1) {
+        assert_true(sr_upper_bytes(n) >= n * (n + 1) / 2 * (int64_t)sizeof(float));
+        assert_true(sr_upper_bytes(n) <= n * (n + 3 * SR_PANEL) / 2 * (int64_t)sizeof(float));
+        assert_true((sr_upper(n - 1, n - 1) + 1) * (int64_t)sizeof(float) <= sr_upper_bytes(n));
+    }
+    float *h = make_triangle(K);
+    sr_upper_swap(h, K, I, J);
+    for (int i = 0; i < K; i++)
+        for (int j = i; j < K; j++) {
+            const int a = i == I ? J : i == J ? I : i, b = j == I ? J : j == J ? I : j;
+            assert_true(h[sr_upper(i, j)] == entry(a, b));
+        }
+    sr_upper_swap(h, K, J, I);
+    for (int i = 0; i < K; i++)
+        for (int j = i; j < K; j++) assert_true(h[sr_upper(i, j)] == entry(i, j));
     free(h);
 }
 
@@ -87,7 +158,7 @@ static void make_problem(struct problem *p, double correlation) {
     uint64_t state = 11;
     float *x = malloc(T * K * sizeof *x);
     *p = (struct problem){.w = malloc(N * K * sizeof *p->w), .h = malloc(K * K * sizeof *p->h)};
-    p->m = (sr_moments){.K = K, .tokens = T, .h = calloc(K * K, sizeof *x), .d = malloc(K * sizeof *x)};
+    p->m = (sr_moments){.K = K, .tokens = T, .h = calloc((size_t)sr_upper_bytes(K), 1), .d = malloc(K * sizeof *x)};
     for (int i = 0; i < N * K; i++) p->w[i] = 0.02f * normal(&state);
     for (int t = 0; t < T; t++) {
         const float common = normal(&state);
@@ -96,9 +167,9 @@ static void make_problem(struct problem *p, double correlation) {
     if (correlation > 0)
         sr_add_products(p->m.h, K, x, T, K, 2);
     else
-        for (int k = 0; k < K; k++) p->m.h[k * K + k] = 1 + (float)(k % 5);
+        for (int k = 0; k < K; k++) p->m.h[sr_upper(k, k)] = 1 + (float)(k % 5);
     for (int i = 0; i < K; i++)
-        for (int j = 0; j < K; j++) p->h[i * K + j] = p->m.h[i < j ? i * K + j : j * K + i];
+        for (int j = 0; j < K; j++) p->h[i * K + j] = p->m.h[i < j ? sr_upper(i, j) : sr_upper(j, i)];
     free(x);
 }
 static void free_problem(struct problem *p) {
@@ -453,10 +524,32 @@ static void a_method_needs_its_data(void **state) {
     check_error("ids", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "1073741824", NULL);
 }
 
+/* What is planned for the moments of a layer: of 256 inputs three times, and 768 once, in panels of 256 columns. */
+static void plans_have_half_of_the_moments(void **state) {
+    static const char *const methods[] = {"rtn", "gptq"};
+    static const int32_t ids[WINDOW];
+    const int64_t square = 256 * 256 * sizeof(float), strip = 4 * 32 * 768 * sizeof(float);
+    int64_t memory[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        sr_quantizer *q;
+        sr_quantize_info info;
+        const sr_quantize_options o = {
+            .to = "gptq:4", .method = methods[i], .threads = 1, .calibration = ids, .n_windows = 1, .window = WINDOW};
+        OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "x", &o, &q, e_));
+        sr_quantizer_info(q, &info);
+        memory[i] = info.memory;
+        sr_quantizer_free(q);
+    }
+    assert_int_equal(memory[1] - memory[0], (3 + 6) * square + strip);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moments_are_their_factors),
         cmocka_unit_test(poor_moments_have_a_factor),
+        cmocka_unit_test(triangles_are_multiplied),
+        cmocka_unit_test(triangles_are_half),
         cmocka_unit_test(feedback_pays),
         cmocka_unit_test(without_correlation_codes_are_nearest),
         cmocka_unit_test(columns_can_be_sorted),
@@ -467,6 +560,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(minimums_move, enter, leave),
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),
+        cmocka_unit_test(plans_have_half_of_the_moments),
     };
     return cmocka_run_group_tests(tests, blas, NULL);
 }

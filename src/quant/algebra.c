@@ -8,13 +8,35 @@
 #include "quant/algebra.h"
 #include "sirocco.h"
 
+static void exchange(float *a, float *b) {
+    const float was = *a;
+    *a = *b;
+    *b = was;
+}
+
+void sr_upper_swap(float *h, int64_t K, int64_t i, int64_t j) {
+    if (i > j) {
+        const int64_t was = i;
+        i = j;
+        j = was;
+    }
+    if (i == j) return;
+    for (int64_t k = 0; k < i; k++) exchange(h + sr_upper(k, i), h + sr_upper(k, j));
+    exchange(h + sr_upper(i, i), h + sr_upper(j, j));
+    for (int64_t k = i + 1; k < j; k++) exchange(h + sr_upper(i, k), h + sr_upper(k, j));
+    for (int64_t k = j + 1; k < K; k++) exchange(h + sr_upper(i, k), h + sr_upper(j, k));
+}
+
 #ifdef SR_HAVE_BLAS
 #include <cblas.h>
 
-enum { TILE = 256, PIVOTS = 128 };
+enum { PIVOTS = 128 }; /* a panel is a multiple of it */
 
 static int least(int a, int b) {
     return a < b ? a : b;
+}
+static int tiles_of(int K) {
+    return (K + SR_PANEL - 1) / SR_PANEL;
 }
 
 sr_status sr_algebra_begin(int *threads, sr_err *err) {
@@ -40,7 +62,7 @@ struct product {
     int K, T, tiles;
 };
 
-/* Tile i of the upper triangle, counted row by row. */
+/* Tile i of the upper triangle, counted row by row: SR_PANEL rows of a panel. */
 static void tile_at(int i, int tiles, int *row, int *col) {
     *row = 0;
     for (int n = tiles; i >= n; n--) i -= n, ++*row;
@@ -52,24 +74,25 @@ static void add_tile(void *ctx, int item, int thread) {
     int row, col;
     (void)thread;
     tile_at(item, p->tiles, &row, &col);
-    const int i = row * TILE, j = col * TILE, m = least(TILE, p->K - i), n = least(TILE, p->K - j);
+    const int i = row * SR_PANEL, j = col * SR_PANEL, m = least(SR_PANEL, p->K - i), n = least(SR_PANEL, p->K - j);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, p->T, 1, p->x + i, (int)p->ld, p->x + j, (int)p->ld, 1,
-                p->h + (int64_t)i * p->K + j, p->K);
+                p->h + sr_upper(i, j), SR_PANEL);
 }
 
 void sr_add_products(float *h, int K, const float *x, int T, int64_t ld, int threads) {
-    struct product p = {h, x, ld, K, T, (K + TILE - 1) / TILE};
+    struct product p = {h, x, ld, K, T, tiles_of(K)};
     sr_pool_for(threads, p.tiles * (p.tiles + 1) / 2, add_tile, &p);
 }
 
 struct factoring {
     float *a;
-    int K, at, n; /* columns at .. at + n are being eliminated */
+    int at, n; /* columns at .. at + n are being eliminated */
 };
 
 /* Pivots of one diagonal block, from its last column to its first: A = U U^T. Where nothing is left of one (the others
  * explain the column) `mean` takes its place: large enough for what is left of the column to come to nothing. */
-static void factor_pivots(float *a, int64_t ld, int n, double mean) {
+static void factor_pivots(float *a, int n, double mean) {
+    enum { ld = SR_PANEL };
     for (int j = n - 1; j >= 0; j--) {
         double pivot = a[j * ld + j];
         for (int k = j + 1; k < n; k++) pivot -= (double)a[j * ld + k] * (double)a[j * ld + k];
@@ -86,10 +109,10 @@ static void factor_pivots(float *a, int64_t ld, int n, double mean) {
 /* Rows above the block: U = A inv(U of the block)^T. */
 static void factor_above(void *ctx, int item, int thread) {
     const struct factoring *f = ctx;
-    const int i = item * TILE, m = least(TILE, f->at - i);
+    const int i = item * SR_PANEL, m = least(SR_PANEL, f->at - i);
     (void)thread;
     cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, m, f->n, 1,
-                f->a + (int64_t)f->at * f->K + f->at, f->K, f->a + (int64_t)i * f->K + f->at, f->K);
+                f->a + sr_upper(f->at, f->at), SR_PANEL, f->a + sr_upper(i, f->at), SR_PANEL);
 }
 
 /* What is left of a tile above and left of the block. */
@@ -97,48 +120,77 @@ static void reduce_tile(void *ctx, int item, int thread) {
     const struct factoring *f = ctx;
     int row, col;
     (void)thread;
-    tile_at(item, (f->at + TILE - 1) / TILE, &row, &col);
-    const int i = row * TILE, j = col * TILE, m = least(TILE, f->at - i), n = least(TILE, f->at - j);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, f->n, -1, f->a + (int64_t)i * f->K + f->at, f->K,
-                f->a + (int64_t)j * f->K + f->at, f->K, 1, f->a + (int64_t)i * f->K + j, f->K);
+    tile_at(item, tiles_of(f->at), &row, &col);
+    const int i = row * SR_PANEL, j = col * SR_PANEL, m = least(SR_PANEL, f->at - i), n = least(SR_PANEL, f->at - j);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, f->n, -1, f->a + sr_upper(i, f->at), SR_PANEL,
+                f->a + sr_upper(j, f->at), SR_PANEL, 1, f->a + sr_upper(i, j), SR_PANEL);
 }
 
 void sr_factor_upper(float *a, int K, float *d, int threads) {
     double mean = 0;
-    for (int j = 0; j < K; j++) mean += a[(int64_t)j * K + j] / (double)K;
-    struct factoring f = {a, K, K, 0};
+    for (int j = 0; j < K; j++) mean += a[sr_upper(j, j)] / (double)K;
+    struct factoring f = {a, K, 0};
     while (f.at > 0) {
         f.n = f.at % PIVOTS ? f.at % PIVOTS : PIVOTS;
         f.at -= f.n;
-        factor_pivots(a + (int64_t)f.at * K + f.at, K, f.n, mean > 0 ? mean : 1);
-        const int tiles = (f.at + TILE - 1) / TILE;
+        factor_pivots(a + sr_upper(f.at, f.at), f.n, mean > 0 ? mean : 1);
+        const int tiles = tiles_of(f.at);
         sr_pool_for(threads, tiles, factor_above, &f);
         sr_pool_for(threads, tiles * (tiles + 1) / 2, reduce_tile, &f);
     }
-    for (int j = 0; j < K; j++) d[j] = a[(int64_t)j * K + j];
-    for (int i = 0; i < K; i++) {
-        float *row = a + (int64_t)i * K;
-        for (int j = i + 1; j < K; j++) row[j] /= d[j];
-        row[i] = 1;
+    for (int j = 0; j < K; j++) d[j] = a[sr_upper(j, j)];
+    for (int at = 0; at < K; at += SR_PANEL)
+        for (int i = 0, end = least(at + SR_PANEL, K); i < end; i++) {
+            float *row = a + sr_upper(i, at);
+            for (int j = i < at ? at : i + 1; j < end; j++) row[j - at] /= d[j];
+        }
+    for (int j = 0; j < K; j++) {
+        a[sr_upper(j, j)] = 1;
+        d[j] *= d[j];
     }
-    for (int j = 0; j < K; j++) d[j] *= d[j];
 }
 
-void sr_multiply(const float *e, int64_t ld_e, const float *u, int64_t ld_u, int m, int n, int k, float *out,
+/* Columns at .. end as far as the first one's panel reaches. */
+static int in_panel(int64_t at, int64_t end) {
+    const int64_t next = (at / SR_PANEL + 1) * SR_PANEL;
+    return (int)((next < end ? next : end) - at);
+}
+
+void sr_multiply(const float *e, int64_t ld_e, const float *u, int64_t at, int m, int n, int k, float *out,
                  int64_t ld_out) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1, e, (int)ld_e, u, (int)ld_u, 0, out, (int)ld_out);
+    for (int64_t end = at + n, cols; at < end; at += cols, out += cols) {
+        cols = in_panel(at, end);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, (int)cols, k, 1, e, (int)ld_e, u + sr_upper(0, at),
+                    SR_PANEL, 0, out, (int)ld_out);
+    }
 }
 
 void sr_multiply_symmetric(const float *e, const float *h, int m, int n, float *out) {
-    cblas_ssymm(CblasRowMajor, CblasRight, CblasUpper, m, n, 1, h, n, e, n, 0, out, n);
+    for (int at = 0; at < n; at += SR_PANEL) {
+        const int cols = least(SR_PANEL, n - at);
+        const float *panel = h + sr_upper(0, at);
+        cblas_ssymm(CblasRowMajor, CblasRight, CblasUpper, m, cols, 1, h + sr_upper(at, at), SR_PANEL, e + at, n, 0,
+                    out + at, n);
+        if (!at) continue;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, cols, at, 1, e, n, panel, SR_PANEL, 1, out + at, n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, at, cols, 1, e + at, n, panel, SR_PANEL, 1, out, n);
+    }
 }
 
 void sr_add_scaled(float e, const float *x, int n, float *out) {
     cblas_saxpy(n, e, x, 1, out, 1);
 }
 
-void sr_solve_upper(const float *u, int64_t ld_u, int n, float *x, int m, int64_t ld_x) {
-    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, m, n, 1, u, (int)ld_u, x, (int)ld_x);
+void sr_solve_upper(const float *u, int64_t at, int n, float *x, int m, int64_t ld_x) {
+    for (int64_t c = at, end = at + n, cols; c < end; c += cols) {
+        float *to = x + (c - at);
+        cols = in_panel(c, end);
+        if (c > at)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, (int)cols, (int)(c - at), -1, x, (int)ld_x,
+                        u + sr_upper(at, c), SR_PANEL, 1, to, (int)ld_x);
+        cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, m, (int)cols, 1, u + sr_upper(c, c),
+                    SR_PANEL, to, (int)ld_x);
+    }
 }
 
 #else
@@ -160,9 +212,9 @@ void sr_add_products(float *h, int K, const float *x, int T, int64_t ld, int thr
 void sr_factor_upper(float *a, int K, float *d, int threads) {
     (void)a, (void)K, (void)d, (void)threads;
 }
-void sr_multiply(const float *e, int64_t ld_e, const float *u, int64_t ld_u, int m, int n, int k, float *out,
+void sr_multiply(const float *e, int64_t ld_e, const float *u, int64_t at, int m, int n, int k, float *out,
                  int64_t ld_out) {
-    (void)e, (void)ld_e, (void)u, (void)ld_u, (void)m, (void)n, (void)k, (void)out, (void)ld_out;
+    (void)e, (void)ld_e, (void)u, (void)at, (void)m, (void)n, (void)k, (void)out, (void)ld_out;
 }
 void sr_multiply_symmetric(const float *e, const float *h, int m, int n, float *out) {
     (void)e, (void)h, (void)m, (void)n, (void)out;
@@ -170,7 +222,7 @@ void sr_multiply_symmetric(const float *e, const float *h, int m, int n, float *
 void sr_add_scaled(float e, const float *x, int n, float *out) {
     (void)e, (void)x, (void)n, (void)out;
 }
-void sr_solve_upper(const float *u, int64_t ld_u, int n, float *x, int m, int64_t ld_x) {
-    (void)u, (void)ld_u, (void)n, (void)x, (void)m, (void)ld_x;
+void sr_solve_upper(const float *u, int64_t at, int n, float *x, int m, int64_t ld_x) {
+    (void)u, (void)at, (void)n, (void)x, (void)m, (void)ld_x;
 }
 #endif

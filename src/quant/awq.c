@@ -112,7 +112,7 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     sr_status s = sr_weight_create(j->fmt, N, K, &spec, &arena, &w, err);
     if (s == SR_OK) w.encoder = sr_dev_encoder(q->engine->dev, j->fmt);
     for (int64_t k = 0; k < K && importance; k++)
-        importance[k] = t->g->m->h[k * K + k] / (t->g->scale[k] * t->g->scale[k]);
+        importance[k] = t->g->m->h[sr_upper(k, k)] / (t->g->scale[k] * t->g->scale[k]);
     if (s == SR_OK)
         s = importance ? sr_encode(&w, &rows, importance, 1, q->threads, err)
                        : sr_fail(err, SR_NOMEM, "no memory to look for scales");
@@ -160,7 +160,7 @@ static void tie(const struct ties *t, float *scale, int64_t K) {
 static void candidate(const struct group *g, const float *mean, double r, const struct ties *ties) {
     float low = INFINITY, high = 0;
     for (int64_t k = 0; k < g->K; k++) {
-        const double x = sqrt((double)g->m->h[k * g->K + k]);
+        const double x = sqrt((double)g->m->h[sr_upper(k, k)]);
         double s = pow(x, r) / (pow((double)mean[k], 1 - r) + 1e-4);
         if (!(s >= 1e-4)) s = 1e-4;
         g->scale[k] = s < 1e4 ? (float)s : 1e4f;

@@ -141,7 +141,7 @@ static void see(void *ctx, int item, int matrix, const float *x, int T, int64_t 
 /* ---------------------------------------------------------------- layers */
 
 static void drop(sr_calibration *c, input *in) {
-    if (in->moments.h) c->held -= in->moments.K * in->moments.K * (int64_t)sizeof(float);
+    if (in->moments.h) c->held -= sr_upper_bytes(in->moments.K);
     free(in->moments.h);
     free(in->moments.d);
     free(in->moments.order);
@@ -259,9 +259,9 @@ static sr_status collect(sr_calibration *c, input *first) {
         c->input[i].wanted = false;
     }
     for (input *in = first; in < c->input + c->n_inputs; in++) {
-        const int64_t K = in->moments.K, bytes = K * K * (int64_t)sizeof(float);
+        const int64_t K = in->moments.K, bytes = sr_upper_bytes(K);
         if (in != first && c->held + bytes > c->q->calibration_bytes) break;
-        in->moments.h = calloc((size_t)K * (size_t)K, sizeof(float));
+        in->moments.h = calloc((size_t)bytes, 1);
         in->moments.d = malloc((size_t)K * sizeof(float));
         if (!in->moments.h || !in->moments.d) {
             free(in->moments.h);
@@ -279,7 +279,8 @@ static sr_status collect(sr_calibration *c, input *first) {
     for (int i = 0; i < c->n_inputs && s == SR_OK; i++) {
         sr_moments *m = &c->input[i].moments;
         if (!c->input[i].wanted) continue;
-        for (int64_t k = 0; k < m->K * m->K && m->tokens > 0; k++) m->h[k] /= (float)m->tokens;
+        const int64_t n = sr_upper_bytes(m->K) / (int64_t)sizeof(float);
+        for (int64_t k = 0; k < n && m->tokens > 0; k++) m->h[k] /= (float)m->tokens;
     }
     return s;
 }
@@ -312,19 +313,14 @@ static int larger_first(const void *a, const void *b) {
     return x->d > y->d ? -1 : x->d < y->d ? 1 : x->column - y->column;
 }
 
-/* h with rows and columns in another order. */
-static sr_status permute(sr_moments *m, const int32_t *order, sr_err *err) {
-    const int64_t K = m->K;
-    float *to = malloc((size_t)K * (size_t)K * sizeof *to);
-    if (!to) return sr_fail(err, SR_NOMEM, "no memory for the moments of %lld columns", (long long)K);
-    for (int64_t i = 0; i < K; i++)
-        for (int64_t j = i; j < K; j++) {
-            const int64_t a = order[i] < order[j] ? order[i] : order[j], b = order[i] < order[j] ? order[j] : order[i];
-            to[i * K + j] = m->h[a * K + b];
-        }
-    free(m->h);
-    m->h = to;
-    return SR_OK;
+/* h with rows and columns in another order, where it is: what is not in its place yet has changed places with those
+ * that are. */
+static void permute(const sr_moments *m, const int32_t *order) {
+    for (int64_t i = 0; i < m->K; i++) {
+        int64_t from = order[i];
+        while (from < i) from = order[from];
+        sr_upper_swap(m->h, m->K, i, from);
+    }
 }
 
 /* Runs of `lane` columns by what they have on the diagonal together. */
@@ -338,25 +334,26 @@ static sr_status sort_columns(sr_moments *m, int lane, sr_err *err) {
     }
     for (int64_t k = 0; k < n * lane; k++) {
         by[k / lane].column = (int32_t)(k / lane * lane);
-        by[k / lane].d += m->h[k * K + k];
+        by[k / lane].d += m->h[sr_upper(k, k)];
     }
     qsort(by, (size_t)n, sizeof *by, larger_first);
     for (int64_t k = 0; k < K; k++) order[k] = k < n * lane ? by[k / lane].column + (int32_t)(k % lane) : (int32_t)k;
     free(by);
     free(m->order);
     m->order = order;
-    return permute(m, order, err);
+    permute(m, order);
+    return SR_OK;
 }
 
 sr_status sr_moments_factor(sr_moments *m, int lane, double damp, int threads, sr_err *err) {
     const int64_t K = m->K;
     if (m->factored) return SR_OK;
     double mean = 0;
-    for (int64_t k = 0; k < K; k++) mean += m->h[k * K + k] / (double)K;
+    for (int64_t k = 0; k < K; k++) mean += m->h[sr_upper(k, k)] / (double)K;
     if (!(mean > 0)) mean = 1;
     sr_status s = lane ? sort_columns(m, lane, err) : SR_OK;
     if (s != SR_OK) return s;
-    for (int64_t k = 0; k < K; k++) m->h[k * K + k] += (float)(damp * mean);
+    for (int64_t k = 0; k < K; k++) m->h[sr_upper(k, k)] += (float)(damp * mean);
     sr_factor_upper(m->h, (int)K, m->d, threads);
     m->factored = true;
     return SR_OK;

@@ -15,7 +15,7 @@
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { STRIP = SR_SOLVE_ROWS, BLOCK = 256 };
+enum { STRIP = SR_SOLVE_ROWS, BLOCK = SR_PANEL }; /* rows of the factor are read inside of a panel */
 
 struct solver {
     sr_weight *w;
@@ -42,25 +42,24 @@ struct strip {
     float ms[STRIP];
 };
 
-/* A row's columns v0 .. v0 + n as they are visited, whose products with the errors before are in p: codes, and their
- * errors in d. grid and code are of the units from stored column c0 on. */
+/* A row's columns v0 .. v0 + n of one block as they are visited, whose products with the errors before are in p: codes,
+ * and their errors in d. grid and code are of the units from stored column c0 on. */
 static void round_columns(const struct solver *s, const sr_grid *grid, int64_t c0, int64_t v0, int n, const float *w,
                           float *p, float *d, int8_t *code) {
-    const int64_t K = s->w->K;
     const int lane = s->w->fmt->lane > 1 ? s->w->fmt->lane : 1;
     for (int j = 0; j < n; j += lane) {
         const int64_t v = v0 + j, c = (s->visit ? s->visit[v] : v) - c0;
         float want[8], back[8];
         for (int a = 0; a < lane; a++) { /* inside a lane: as if nothing were rounded */
             float sum = p[j + a];
-            for (int b = 0; b < a; b++) sum += (w[v + b] - want[b]) * s->m->h[(v + b) * K + v + a];
+            for (int b = 0; b < a; b++) sum += (w[v + b] - want[b]) * s->m->h[sr_upper(v + b, v + a)];
             want[a] = w[v + a] + sum;
         }
         s->by.snap(&grid[c / s->unit], (int)(c % s->unit), lane, want, code + c, back);
         for (int a = 0; a < lane; a++) {
             const float e = d[v + a] = w[v + a] - back[a];
             const int i = j + a + 1;
-            sr_add_scaled(e, s->m->h + (v + a) * K + v0 + i, n - i, p + i);
+            if (i < n) sr_add_scaled(e, s->m->h + sr_upper(v + a, v0 + i), n - i, p + i);
         }
     }
 }
@@ -80,7 +79,7 @@ static void solve_in_order(const struct solver *s, struct strip *t) {
     for (int64_t v0 = 0; v0 < K; v0 += BLOCK) {
         const int n = (int)(K - v0 < BLOCK ? K - v0 : BLOCK);
         if (v0 > 0)
-            sr_multiply(t->d, K, s->m->h + v0, K, t->R, n, (int)v0, t->p, s->wide);
+            sr_multiply(t->d, K, s->m->h, v0, t->R, n, (int)v0, t->p, s->wide);
         else
             memset(t->p, 0, (size_t)STRIP * (size_t)s->wide * sizeof *t->p);
         for (int r = 0; r < t->R; r++)
@@ -99,12 +98,14 @@ static void solve_in_order(const struct solver *s, struct strip *t) {
 static void solve_by_units(const struct solver *s, struct strip *t) {
     const int64_t K = s->w->K;
     for (int64_t k0 = 0; k0 < K; k0 += s->unit) {
-        const int cols = (int)(K - k0 < s->unit ? K - k0 : s->unit);
+        const int64_t end = K - k0 < s->unit ? K : k0 + s->unit;
+        const int cols = (int)(end - k0);
+        const bool whole = k0 / BLOCK == (end - 1) / BLOCK; /* in one block */
         /* Where the whole unit would go: nothing moves the first one. */
         if (k0 > 0) {
-            sr_multiply(t->d, K, s->m->h + k0, K, t->R, cols, (int)k0, t->best, s->wide);
-            if (cols <= BLOCK) memcpy(t->p, t->best, (size_t)t->R * (size_t)s->wide * sizeof *t->p);
-            sr_solve_upper(s->m->h + k0 * K + k0, K, cols, t->best, t->R, s->wide);
+            sr_multiply(t->d, K, s->m->h, k0, t->R, cols, (int)k0, t->best, s->wide);
+            if (whole) memcpy(t->p, t->best, (size_t)t->R * (size_t)s->wide * sizeof *t->p);
+            sr_solve_upper(s->m->h, k0, cols, t->best, t->R, s->wide);
         } else
             memset(t->p, 0, (size_t)STRIP * (size_t)s->wide * sizeof *t->p);
         for (int r = 0; r < t->R; r++) {
@@ -115,10 +116,10 @@ static void solve_by_units(const struct solver *s, struct strip *t) {
             }
             fit(s, t, r, k0, cols, x, &t->grid[r]);
         }
-        for (int64_t b0 = k0; b0 < k0 + cols; b0 += BLOCK) {
-            const int n = (int)(k0 + cols - b0 < BLOCK ? k0 + cols - b0 : BLOCK);
-            if (b0 > 0 && (b0 > k0 || cols > BLOCK))
-                sr_multiply(t->d, K, s->m->h + b0, K, t->R, n, (int)b0, t->p, s->wide);
+        for (int64_t b0 = k0, next; b0 < end; b0 = next) {
+            next = (b0 / BLOCK + 1) * BLOCK < end ? (b0 / BLOCK + 1) * BLOCK : end;
+            const int n = (int)(next - b0);
+            if (b0 > 0 && !whole) sr_multiply(t->d, K, s->m->h, b0, t->R, n, (int)b0, t->p, s->wide);
             for (int r = 0; r < t->R; r++) {
                 round_columns(s, &t->grid[r], k0, b0, n, t->w + r * K, t->p + r * s->wide, t->d + r * K, t->code);
                 s->by.store(s->w, t->row0 + r, b0, n, &t->grid[r], t->code + (b0 - k0));

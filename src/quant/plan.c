@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/path.h"
+#include "quant/algebra.h"
 #include "quant/quant.h"
 
 enum { MODULE = 512 };
@@ -708,7 +709,7 @@ static int64_t most_columns(const sr_quantizer *q) {
 /* Of a calibration: the moments of a layer's inputs as far as the budget reaches, one at least, and what its solver
  * works on. */
 static int64_t calibration_memory(const sr_quantizer *q) {
-    const int64_t K = most_columns(q), one = K * K * (int64_t)sizeof(float);
+    const int64_t K = most_columns(q), one = sr_upper_bytes(K);
     int64_t most = 0, sum = 0;
     for (int at = 0; at < q->n_jobs; at++) {
         const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
@@ -716,7 +717,7 @@ static int64_t calibration_memory(const sr_quantizer *q) {
                           sr_calibration_place(before->role) == sr_calibration_place(j->role);
         if (before && before->layer != j->layer) sum = 0;
         if (j->n_from && j->layer >= 0 && sr_calibration_knows(j->role) && !same)
-            sum += sr_job_experts(q, j) * j->K * j->K * (int64_t)sizeof(float);
+            sum += sr_job_experts(q, j) * sr_upper_bytes(j->K);
         most = sum > most ? sum : most;
     }
     if (most > q->calibration_bytes) most = q->calibration_bytes > one ? q->calibration_bytes : one;

@@ -231,8 +231,8 @@ void sr_watch_close(sr_watch *w);
 /* Over a text, of one matrix or of several that are multiplied with the same. */
 typedef struct sr_moments {
     int64_t K, tokens;
-    float *h;       /* [K][K], upper triangle: mean of x x^T; once factored U of U diag(d) U^T, unit upper triangular */
-    float *d;       /* [K], once factored */
+    float *h; /* upper triangle (algebra.h): mean of x x^T; once factored U of U diag(d) U^T, unit upper triangular */
+    float *d; /* [K], once factored */
     int32_t *order; /* [K]: row i of h is column order[i]; NULL: i */
     bool factored;
 } sr_moments;

@@ -13,6 +13,7 @@
 #include "base/path.h"
 #include "base/pool.h"
 #include "core/core.h"
+#include "quant/algebra.h"
 #include "quant/quant.h"
 
 enum { SYNC_EVERY = 32 << 20, SAMPLES = 3, LINE = 64 };
@@ -229,7 +230,7 @@ static sr_status with_scales(struct run *r, sr_job *j, sr_weight *to, const sr_s
         if (s == SR_OK && m && m->K != K) m = NULL;
         for (int64_t k = 0; k < K && s == SR_OK && m; k++) {
             const float by = j->by_col ? j->by_col[i * K + k] : 1;
-            importance[k] = m->h[k * K + k] / (by * by);
+            importance[k] = m->h[sr_upper(k, k)] / (by * by);
         }
         seen += m ? rows : 0;
         if (s == SR_OK) s = sr_encode_rows(to, from, i * rows, rows, m ? importance : NULL, q->threads, err);
