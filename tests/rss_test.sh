@@ -1,0 +1,29 @@
+#!/bin/sh
+# bench/rss.sh with a tiny shape: its rows, and that nothing stays behind.
+#
+#   rss_test.sh BUILD SOURCE_DIR
+# shellcheck disable=SC2016 # Markdown
+set -eu
+build=$1 source=$2
+grep -q '^RssAnon:' /proc/self/status 2>/dev/null || {
+    echo "no RssAnon here: nothing to measure"
+    exit 77
+}
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-rss-test.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/tmp"
+export TMPDIR="$scratch/tmp" THREADS=1 LC_ALL=C
+
+fail() {
+    echo "FAIL: $1"
+    sed 's/^/    /' "$scratch/out"
+    exit 1
+}
+SHAPES=2,256,4,2,1024,1000 CONVERSIONS="gguf/q4_k mlx/4:hqq" "$source/bench/rss.sh" "$build" >"$scratch/out" 2>&1 || fail "it ended with $?"
+for row in '`gguf:q4_k` | rtn' '`mlx:4` | hqq'; do # a layer: 2 bytes * 256 * (2 * 256 + 2 * 128 + 3 * 1024)
+    grep -q "^| 2,256,4,2,1024,1000 | $row | [0-9]* MiB | [0-9]* MiB | 1 MiB | [0-9.]* |\$" "$scratch/out" || fail "no row '$row'"
+done
+[ -z "$(ls -A "$scratch/tmp")" ] || fail "it left files behind"
+code=0
+SHAPES=2,256 "$source/bench/rss.sh" "$build" >"$scratch/out" 2>&1 || code=$?
+[ "$code" = 2 ] || fail "two numbers are no shape: exit code $code, expected 2"
