@@ -74,6 +74,8 @@ typedef struct sr_qmodule {
  * their own type. JSON text in the arena. SR_UNSUPPORTED: no config describes this format, or several of its method. */
 sr_status sr_qconfig_write(const sr_format *fmt, const sr_qspec *spec, const char *const *skip, int n_skip,
                            const sr_qmodule *own, int n_own, sr_arena *arena, const char **text, sr_err *err);
+/* Whether the config of this format's method says a type module by module. */
+bool sr_qconfig_mixes(const sr_format *fmt);
 
 /* The stored tensors that share one name: "blk.0.attn_q" has the part "weight"; other families have several. */
 typedef struct sr_parts {

@@ -290,13 +290,23 @@ static const struct {
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
+static int method_of(const char *method) {
+    int m = 0;
+    while (method && m < N_METHODS && strcmp(methods[m].name, method)) m++;
+    return method ? m : N_METHODS;
+}
+
+bool sr_qconfig_mixes(const sr_format *fmt) {
+    const int m = method_of(fmt->spec.method);
+    return m < N_METHODS && methods[m].mixes;
+}
+
 sr_status sr_qconfig_write(const sr_format *fmt, const sr_qspec *spec, const char *const *skip, int n_skip,
                            const sr_qmodule *own, int n_own, sr_arena *arena, const char **out, sr_err *err) {
     request r = {fmt, spec ? *spec : fmt->spec, skip, n_skip, own, n_own, NULL};
     const char *method = r.spec.method;
-    int m = 0;
-    while (method && m < N_METHODS && strcmp(methods[m].name, method)) m++;
-    if (!method || m == N_METHODS)
+    const int m = method_of(method);
+    if (m == N_METHODS)
         return sr_fail(err, SR_UNSUPPORTED,
                        "%s is described by no config, expected a format of gptq, awq, mlx, hqq, ...", fmt->name);
     if (n_own && !methods[m].mixes)

@@ -96,13 +96,7 @@ static sr_status sample_errors(void *ctx, const sr_source *from, const sr_weight
     struct picked p = {.from = from};
     (void)w, (void)n;
     for (int i = 0; i < pieces; i++) p.start[i] = pieces > 1 ? i * (j->N - SR_ENCODE_ROWS) / (pieces - 1) : 0;
-    sr_status status =
-        sr_imatrix_of(c->plan->importance, s->cost->name, K, c->plan->h.gating.n, &arena, &all, &n_importance, err);
-    if (j->expert >= 0 && n_importance > 1) { /* of a stack in GGUF */
-        all += j->expert < n_importance ? j->expert * K : 0;
-        n_importance = 1;
-    }
-    if (n_importance && j->N % n_importance) n_importance = 1;
+    sr_status status = sr_job_importance(c->plan, j, &arena, &all, &n_importance, err);
     float *rows = sr_arena_alloc(&arena, (size_t)N * (size_t)K, sizeof *rows);
     float *back = sr_arena_alloc(&arena, (size_t)K, sizeof *back);
     if (n_importance)

@@ -191,6 +191,13 @@ bool sr_type_fits(const sr_type *type, int64_t N, int64_t K);
 sr_type sr_type_for(const sr_type *type, int64_t K);
 /* What GGUF calls a job's matrix, or the stack that its expert is in there, without ".weight". False: nothing. */
 bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAME]);
+/* What is known of a job's columns, in the arena: [*n][K], of which each has N / *n rows; *n 0: nothing. */
+sr_status sr_job_importance(const sr_quantizer *q, const sr_job *job, sr_arena *arena, float **importance, int *n,
+                            sr_err *err);
+/* Plain numbers; NULL is none. */
+static inline bool sr_is_plain(const sr_format *fmt) {
+    return fmt && fmt->block == 1 && !fmt->spec.method;
+}
 /* general.file_type of the result. */
 int sr_plan_ftype(const sr_quantizer *q);
 /* A vector's numbers as the model multiplies with them, out [n]; what `v` of them becomes once it is stored. */

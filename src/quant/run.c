@@ -162,21 +162,30 @@ struct check {
     const sr_weight *to;
 };
 
+sr_status sr_job_importance(const sr_quantizer *q, const sr_job *j, sr_arena *arena, float **importance, int *n,
+                            sr_err *err) {
+    char name[SR_NAME];
+    *importance = NULL;
+    *n = 0;
+    if (!q->importance || !sr_job_gguf_name(q, j, name)) return SR_OK;
+    sr_status s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, importance, n, err);
+    if (s != SR_OK) return s;
+    if (j->expert >= 0 && *n > 1) { /* one of the stack's */
+        if (j->expert < *n) *importance += j->expert * j->K;
+        *n = 1;
+    }
+    if (*n > 0 && j->N % *n) *n = 1;
+    return SR_OK;
+}
+
 static sr_status with_importance(const sr_quantizer *q, const sr_job *j, sr_weight *to, const sr_source *from,
                                  sr_arena *arena, sr_err *err) {
-    char name[SR_NAME];
     float *importance = NULL;
     int n = 0;
-    const bool plain = j->fmt->block == 1 && !j->fmt->spec.method; /* and its columns may be rows */
     sr_status s = SR_OK;
-    if (q->importance && !plain && sr_job_gguf_name(q, j, name))
-        s = sr_imatrix_of(q->importance, name, j->K, q->h.gating.n, arena, &importance, &n, err);
-    if (s != SR_OK) return s;
-    if (j->expert >= 0 && n > 1) { /* one of the stack's */
-        if (j->expert < n) importance += j->expert * j->K;
-        n = 1;
-    }
-    return sr_encode(to, from, importance, n > 0 && j->N % n ? 1 : n, q->threads, err);
+    if (!sr_is_plain(j->fmt)) /* whose columns may be rows */
+        s = sr_job_importance(q, j, arena, &importance, &n, err);
+    return s == SR_OK ? sr_encode(to, from, importance, n, q->threads, err) : s;
 }
 
 /* How columns are sorted (sr_moments_factor): those of all matrices that are multiplied with the same as this one. */

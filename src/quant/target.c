@@ -235,9 +235,7 @@ sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err) {
 /* ---------------------------------------------------------------- several types in a directory */
 
 sr_status sr_target_mixes(const sr_target *t, sr_err *err) {
-    static const char *const methods[] = {"mlx", "gptq", "compressed-tensors"};
-    for (int i = 0; i < 3 && !t->uqff; i++)
-        if (t->fmt->spec.method && is(t->fmt->spec.method, methods[i])) return SR_OK;
+    if (!t->uqff && sr_qconfig_mixes(t->fmt)) return SR_OK;
     return sr_fail(err, SR_UNSUPPORTED,
                    "--to %s: types matrix by matrix are for containers whose loaders read several in one model: "
                    "convert --to gguf:mix, mlx:4, gptq:4 or compressed-tensors:w4a16, or leave the recipe or the limit "
@@ -248,10 +246,6 @@ sr_status sr_target_mixes(const sr_target *t, sr_err *err) {
 static bool same_layout(const sr_format *a, const sr_format *b) {
     const char *x = a->spec.layout, *y = b->spec.layout;
     return x && y ? is(x, y) : x == y;
-}
-
-static bool is_plain(const sr_format *fmt) {
-    return fmt->block == 1 && !fmt->spec.method;
 }
 
 /* A row of the target's method, by its format or its bits; those of the target's own layout first. */
@@ -291,7 +285,7 @@ static void list_rows(const sr_target *t, char *list, size_t cap) {
 
 sr_status sr_target_type(const sr_target *t, const sr_rule *rule, const char *recipe, sr_type *type, sr_err *err) {
     *type = (sr_type){rule->fmt, rule->fmt->spec};
-    if (!rule->bits && is_plain(rule->fmt)) return SR_OK;
+    if (!rule->bits && sr_is_plain(rule->fmt)) return SR_OK;
     const struct family *f = find_row(t, rule->fmt, rule->bits);
     char list[160] = "", bits[24];
     list_rows(t, list, sizeof list);

@@ -12,10 +12,6 @@ static sr_status cannot(const sr_quantizer *q, const char *what, sr_err *err) {
                    what, q->arch->name);
 }
 
-static bool is_plain(const sr_format *fmt) {
-    return fmt && fmt->block == 1 && !fmt->spec.method;
-}
-
 /* ---------------------------------------------------------------- types of plain numbers */
 
 /* Of a directory of plain numbers what was asked for; else what most plain matrices have, or f16, which holds scales of
@@ -24,7 +20,7 @@ static const char *most_floats(const sr_quantizer *q) {
     static const char *const names[] = {"bf16", "f16", "f32"};
     double n[3] = {0};
     int most = 1;
-    if (is_plain(q->target.fmt)) return q->target.fmt->name;
+    if (sr_is_plain(q->target.fmt)) return q->target.fmt->name;
     for (int i = 0; i < q->n_jobs; i++)
         for (int t = 0; t < 3 && q->job[i].n_from && q->job[i].role != SR_ROUTER; t++)
             if (q->job[i].was == sr_format_by_name(names[t])) n[t] += (double)q->job[i].N * (double)q->job[i].K;
@@ -86,7 +82,7 @@ sr_status sr_hf_choose(sr_quantizer *q, sr_err *err) {
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         sr_job *j = &q->job[i];
         if (!j->n_from || j->fmt) continue;
-        const char *type = is_plain(j->was) ? j->was->name : q->floats;
+        const char *type = sr_is_plain(j->was) ? j->was->name : q->floats;
         if (j->role == SR_ROUTER) { /* f32 in GGUF as vectors are */
             struct router r = {q->floats, true};
             s = sr_job_open(q, j, hold_rows, &r, err);
@@ -267,7 +263,7 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
         return SR_OK;
     }
     if (is_of_config(role) || is_behind(q, layer)) return SR_OK;
-    if (!is_plain(sr_format_by_name(j->copy->type->name)) ||
+    if (!sr_is_plain(sr_format_by_name(j->copy->type->name)) ||
         (suffix[0] && strcmp(suffix, ".weight") != 0 && strcmp(suffix, ".bias") != 0))
         return cannot(q, j->copy->name, err);
     const bool bias = strcmp(suffix, ".bias") == 0;
@@ -304,7 +300,7 @@ static sr_status vector_job(sr_quantizer *q, sr_job *j, sr_err *err) {
 static void set_floats(sr_quantizer *q) {
     q->floats = most_floats(q);
     for (int i = 0; i < q->n_jobs; i++)
-        if (q->job[i].n_from && !is_plain(q->job[i].was)) q->job[i].floats = "f16";
+        if (q->job[i].n_from && !sr_is_plain(q->job[i].was)) q->job[i].floats = "f16";
 }
 
 sr_status sr_hf_jobs(sr_quantizer *q, sr_err *err) {

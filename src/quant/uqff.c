@@ -116,10 +116,6 @@ static bool takes(const sr_job *j, const sr_format *fmt, const sr_qspec *spec) {
     return j->stack <= 1 || tag == SR_UQFF_GGUF || tag == SR_UQFF_AFQ || tag == SR_UQFF_MXFP4;
 }
 
-static bool is_plain(const sr_format *fmt) {
-    return fmt->block == 1 && !fmt->spec.method;
-}
-
 static void choose_layer(sr_quantizer *q, sr_job *j) {
     const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
     const sr_format *wanted = q->target.fmt, *fmt = wanted;
@@ -133,7 +129,7 @@ static void choose_layer(sr_quantizer *q, sr_job *j) {
         if (tag_of(j->fmt) == SR_UQFF_AFQ) j->spec.floats = j->floats;
         if (takes(j, j->fmt, &j->spec)) return;
     }
-    j->fmt = is_plain(j->was) ? j->was : sr_format_by_name("bf16");
+    j->fmt = sr_is_plain(j->was) ? j->was : sr_format_by_name("bf16");
     j->spec = j->fmt->spec;
     sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: it stays %s", j->module, (long long)j->N, (long long)j->K,
            q->target.text, j->fmt->name);
@@ -220,7 +216,7 @@ void sr_uqff_choose(sr_quantizer *q) {
         sr_job *j = &q->job[i];
         if (j->n_from && j->role != SR_ROUTER)
             choose_layer(q, j);
-        else if (j->n_from && !is_plain(j->was)) /* nothing in the result would say how it was packed */
+        else if (j->n_from && !sr_is_plain(j->was)) /* nothing in the result would say how it was packed */
             j->fmt = sr_format_by_name("bf16"), j->spec = j->fmt->spec;
     }
     for (int i = 0; i < q->n_jobs; i++)
