@@ -98,7 +98,7 @@ static double panel_ns(const sr_kern *kern, const sr_fast *fast, const sr_weight
             int64_t row = n % 64, k0 = n / 64 % (K / SR_TILE_KC) * SR_TILE_KC;
             int r = (int)(row % SR_MR);
             if (fast && fast->panel_rows && r == 0)
-                fast->panel_rows(w, row, k0, SR_TILE_KC, &p);
+                fast->panel_rows(w, row, k0, SR_TILE_KC, &p, (sr_ahead){0});
             else if (fast && !fast->panel_rows)
                 fill(kern, fast, w, row, k0, p.code[r], p.scale[r], p.min[r]);
             else if (!fast)

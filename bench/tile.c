@@ -92,6 +92,10 @@ static double uniform(void) {
 static void panels(const struct part *p, int64_t row0, int64_t k0) {
     int64_t left = p->w->K - k0, n = left < SR_TILE_KC ? left : SR_TILE_KC;
     for (int r = 0; r < SR_PAIR; r++) {
+        if (p->fast && p->fast->panel_rows) {
+            if (r % SR_MR == 0) p->fast->panel_rows(p->w, row0 + r, k0, n, &p->panel[r / SR_MR], (sr_ahead){0});
+            continue;
+        }
         sr_panel *to = &p->panel[r / SR_MR];
         int i = r % SR_MR;
         if (p->fast && p->fast->panel)
@@ -106,18 +110,21 @@ static void pack(const struct part *p) {
 }
 
 static void gemm(const struct part *p, int64_t k0) {
-    p->kern->gemm_i8(p->tile, sr_panel_group(p->w), sr_panel_has_min(p->w), p->x, p->packed, k0, k0 == 0, p->acc);
+    p->kern->gemm_i8(p->tile, sr_panel_group(p->w), sr_panel_has_min(p->w), p->x, p->packed, k0, k0 == 0, p->acc,
+                     (sr_ahead){0});
 }
 
 enum { PANELS = 1, PACK = 2, GEMM = 4, COPY = 8, STREAM = 16, WHOLE = PANELS | PACK | GEMM };
 
 static void run(const struct part *p, int what) {
     for (int64_t r = p->row0; r < p->row0 + p->rows; r += SR_PAIR) {
+        if (p->kern->begin) p->kern->begin(p->x->T, sr_panel_group(p->w), sr_panel_has_min(p->w));
         for (int64_t k0 = 0; k0 < p->w->K; k0 += SR_TILE_KC) {
             if (what & PANELS) panels(p, r, k0);
             if (what & PACK) pack(p);
             if (what & GEMM) gemm(p, k0);
         }
+        if (p->kern->end) p->kern->end();
         bool copy = what & (COPY | STREAM);
 #if defined(__x86_64__)
         if (what & STREAM) {

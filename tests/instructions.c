@@ -42,7 +42,7 @@ static void unpack(void) {
 }
 static void make_panel(void) {
     if (fast && fast->panel_rows) {
-        fast->panel_rows(&w, 0, 0, SR_TILE_KC, panel);
+        fast->panel_rows(&w, 0, 0, SR_TILE_KC, panel, (sr_ahead){0});
         return;
     }
     for (int r = 0; r < SR_MR; r++)
@@ -52,7 +52,9 @@ static void pack(void) {
     kern->pack_w(panel, 0, group, has_min, tile);
 }
 static void gemm(void) {
+    if (kern->begin) kern->begin(x8.T, group, has_min);
     kern->gemm_i8(tile, group, has_min, &x8, packed, 0, true, y, (sr_ahead){0});
+    if (kern->end) kern->end();
 }
 static void quantize(void) {
     kern->quantize(x, K, x8.code, x8.scale, x8.sum);

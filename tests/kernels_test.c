@@ -256,7 +256,7 @@ static void compare_panel_rows(const sr_fast *f, const sr_weight *w) {
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
         for (int64_t row = 0; row + SR_MR <= w->N; row += SR_MR) {
             size_t n = w->K - k0 < SR_TILE_KC ? (size_t)(w->K - k0) : SR_TILE_KC;
-            f->panel_rows(w, row, k0, (int64_t)n, got);
+            f->panel_rows(w, row, k0, (int64_t)n, got, (sr_ahead){w->plane[0].data, w->plane[0].bytes});
             for (int r = 0; r < SR_MR; r++) {
                 sr_panel_row(w, row + r, k0, (int64_t)n, want.code[r], want.scale[r], want.min[r]);
                 assert_memory_equal(got->code[r], want.code[r], n);
@@ -655,55 +655,69 @@ static double product_bound(const sr_kern *kern, const sr_weight *w, const sr_x8
     return 6 * sigma * sqrt(xx) + U * ((double)w->K / 16 + 32) * size;
 }
 
+enum { GEMM_CHUNKS = 2, GEMM_K = GEMM_CHUNKS * SR_TILE_KC, GEMM_BLOCKS = GEMM_K / SR_KC };
+
+static void fill_panels(sr_panel panel[2], int group) {
+    for (int r = 0; r < SR_PAIR; r++) {
+        sr_panel *q = &panel[r / SR_MR];
+        for (int k = 0; k < SR_TILE_KC; k++) q->code[r % SR_MR][k] = (int8_t)(next_u32() % 255 - 127);
+        fill_normal(q->scale[r % SR_MR], SR_TILE_KC / group, 0.01f);
+        fill_normal(q->min[r % SR_MR], SR_TILE_KC / group, 0.5f);
+    }
+}
+
+static void *aligned_guarded(size_t n) {
+    return (void *)(((uintptr_t)guarded(n + 64) + 63) / 64 * 64);
+}
+
+/* One product of the row's, of T columns. */
+static void compare_gemm(const sr_kern *kern, int T, int group, bool has_min) {
+    static sr_panel panel[GEMM_CHUNKS][2] __attribute__((aligned(64)));
+    const int mark = n_maps, K = GEMM_K, room = kern->panels ? (T + kern->pack_columns) : T;
+    const bool panels = kern->panels && group == SR_KC && !has_min;
+    float *x = malloc((size_t)T * GEMM_K * sizeof *x), *acc = guarded((size_t)room * SR_PAIR * sizeof *acc);
+    fill_normal(x, T * K, 1);
+    const sr_x8 x8 = make_x8(x, T, K);
+    void *tile = aligned_guarded(kern->tile_bytes), *packed = aligned_guarded(kern->packed_bytes(T, GEMM_BLOCKS));
+    for (int item = 0; item * (int64_t)kern->pack_columns < T; item++) kern->pack_x(&x8, item, packed);
+    if (kern->begin) kern->begin(T, group, has_min);
+    for (int c = 0; c < GEMM_CHUNKS; c++) {
+        fill_panels(panel[c], group);
+        for (int h = 0; h < 2 && !panels; h++) kern->pack_w(&panel[c][h], h, group, has_min, tile);
+        kern->gemm_i8(panels ? (void *)panel[c] : tile, group, has_min, &x8, packed, c * SR_TILE_KC, c == 0, acc,
+                      (sr_ahead){0});
+    }
+    if (kern->end) kern->end();
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < SR_PAIR; r++) {
+            double want = 0, size = 0, xx = 0, most = 0;
+            for (int k = 0; k < K; k++) {
+                const sr_panel *q = &panel[k / SR_TILE_KC][r / SR_MR];
+                const int g = k % SR_TILE_KC / group;
+                double w = (double)q->scale[r % SR_MR][g] * q->code[r % SR_MR][k % SR_TILE_KC];
+                double m = has_min ? (double)q->min[r % SR_MR][g] : 0;
+                double v = x8.code[t * K + k] * (double)x8.scale[t * GEMM_BLOCKS + k / SR_KC];
+                want += (w - m) * v, size += (fabs(w) + fabs(m)) * fabs(v);
+                xx += v * v, most = fmax(most, fabs(w));
+            }
+            /* groups of two planes as in product_bound */
+            double planes = strcmp(kern->name, "amx") ? 0 : 6 * 0x1p-12 * most * sqrt(xx);
+            near(kern, has_min ? "gemm with mins" : "gemm", 1000 * group + T, t * SR_PAIR + r,
+                 (double)acc[t * SR_PAIR + r], want, U * (K / 16 + 32) * size + planes);
+        }
+    free(x);
+    release_to(mark);
+}
+
 /* Tiles of any group, with mins and without, whatever formats make of them: against double. */
 static void gemms_equal_double(void **s) {
-    static const int batches[] = {1, 4, 6, 12, 23, 33};
-    enum { CHUNKS = 2, K = CHUNKS * SR_TILE_KC, BLOCKS = K / SR_KC };
-    sr_panel(*panel)[2] = malloc(CHUNKS * sizeof *panel);
+    static const int batches[] = {1, 4, 6, 12, 16, 23, 33};
+    enum { N = sizeof batches / sizeof *batches };
     (void)s;
     for (int i = 0; sr_kerns[i]; i++)
-        for (int pass = 0; tested(i) && pass < 60; pass++) {
-            const int T = batches[pass % 6], group = 16 << pass / 12, mark = n_maps;
-            const bool has_min = pass / 6 % 2;
-            float *x = malloc((size_t)T * K * sizeof *x), *acc = guarded((size_t)T * SR_PAIR * sizeof *acc);
-            fill_normal(x, T * K, 1);
-            const sr_x8 x8 = make_x8(x, T, K);
-            void *tile = guarded(sr_kerns[i]->tile_bytes + 64),
-                 *packed = guarded(sr_kerns[i]->packed_bytes(T, BLOCKS) + 64);
-            tile = (void *)(((uintptr_t)tile + 63) / 64 * 64), packed = (void *)(((uintptr_t)packed + 63) / 64 * 64);
-            for (int item = 0; item * (int64_t)sr_kerns[i]->pack_columns < T; item++)
-                sr_kerns[i]->pack_x(&x8, item, packed);
-            for (int c = 0; c < CHUNKS; c++) {
-                for (int r = 0; r < SR_PAIR; r++) {
-                    sr_panel *q = &panel[c][r / SR_MR];
-                    for (int k = 0; k < SR_TILE_KC; k++) q->code[r % SR_MR][k] = (int8_t)(next_u32() % 255 - 127);
-                    fill_normal(q->scale[r % SR_MR], SR_TILE_KC / group, 0.01f);
-                    fill_normal(q->min[r % SR_MR], SR_TILE_KC / group, 0.5f);
-                }
-                for (int h = 0; h < 2; h++) sr_kerns[i]->pack_w(&panel[c][h], h, group, has_min, tile);
-                sr_kerns[i]->gemm_i8(tile, group, has_min, &x8, packed, c * SR_TILE_KC, c == 0, acc, (sr_ahead){0});
-            }
-            for (int t = 0; t < T; t++)
-                for (int r = 0; r < SR_PAIR; r++) {
-                    double want = 0, size = 0, xx = 0, most = 0;
-                    for (int k = 0; k < K; k++) {
-                        const sr_panel *q = &panel[k / SR_TILE_KC][r / SR_MR];
-                        const int g = k % SR_TILE_KC / group;
-                        double w = (double)q->scale[r % SR_MR][g] * q->code[r % SR_MR][k % SR_TILE_KC];
-                        double m = has_min ? (double)q->min[r % SR_MR][g] : 0;
-                        double v = x8.code[t * K + k] * (double)x8.scale[t * BLOCKS + k / SR_KC];
-                        want += (w - m) * v, size += (fabs(w) + fabs(m)) * fabs(v);
-                        xx += v * v, most = fmax(most, fabs(w));
-                    }
-                    /* groups of two planes as in product_bound */
-                    double planes = strcmp(sr_kerns[i]->name, "amx") ? 0 : 6 * 0x1p-12 * most * sqrt(xx);
-                    near(sr_kerns[i], has_min ? "gemm with mins" : "gemm", 1000 * group + T, t * SR_PAIR + r,
-                         (double)acc[t * SR_PAIR + r], want, U * (K / 16 + 32) * size + planes);
-                }
-            free(x);
-            release_to(mark);
-        }
-    free(panel);
+        for (int pass = 0; tested(i) && pass < 10 * N; pass++)
+            for (const sr_kern *kern = sr_kerns[i]; kern; kern = kern->few)
+                compare_gemm(kern, batches[pass % N], 16 << pass / (2 * N), pass / N % 2);
 }
 
 static void batches_equal_decoded_weights_times_x(void **s) {

@@ -50,8 +50,23 @@ static bool amx_usable(void) {
     return usable() && sr_gemm_amx_usable() && sr_gemm_amx_bf16_usable(); /* no processor has one without the other */
 }
 
-/* The same with AMX tiles for batches: what they ask of w costs more than it saves where columns are few (two threads,
- * Q4_K, 16 tokens: 85 a second against 140; 64: 270 against 200). */
+/* The same with AMX tiles for batches: what they ask of w costs more than it saves where columns are few. */
+static const sr_kern few = {
+    .name = "amx few",
+    .usable = amx_usable,
+    .dot_max_t = SR_DOT_MAX,
+    .fast = fast,
+    SR_KERN_ROWS,
+    .dot_codes = dot_codes,
+    .coarse = coarse_codes,
+    SR_KERN_GEMM(amx_few, avx2),
+    .begin = sr_gemm_amx_few_begin,
+    .end = sr_gemm_amx_end,
+    .most_columns = sr_gemm_amx_few_most,
+    .tiles = true,
+    .panels = true,
+};
+
 const sr_kern sr_kern_amx = {
     .name = "amx",
     .usable = amx_usable,
@@ -62,8 +77,10 @@ const sr_kern sr_kern_amx = {
     .dot_codes = dot_codes,
     .coarse = coarse_codes,
     SR_KERN_GEMM(amx, avx2),
-    .few = &sr_kern_avx512,
-    .few_columns = 48,
+    .begin = sr_gemm_amx_begin,
+    .end = sr_gemm_amx_end,
+    .few = &few,
+    .few_columns = sr_gemm_amx_few_columns,
     .bf16_bytes = sr_gemm_amx_bf16_bytes,
     .pack_bf16 = sr_gemm_amx_bf16_pack_x,
     .gemm_bf16 = sr_gemm_amx_bf16,

@@ -19,8 +19,6 @@
 #include "cpu/amx.h"
 #include "cpu/gemm.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { KC = SR_TILE_KC, MR = SR_MR, NR = sr_gemm_amx_pack_columns, STEP = 64, TILE = 16 };
 
 /* 16 rows, transposed: what tdpbssd wants as its second operand. */
@@ -322,15 +320,22 @@ void sr_gemm_amx_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 
     if (rest > 0 && !first) memcpy(edge, acc + (size_t)whole * SR_PAIR, rest);
     struct job j = {tile, x, packed, k0 / KC, n_block, first, acc, edge};
     sr_prefetch(next, 0, 1);
-    tiles_begin();
     (planes_of(group, has_min) == 1 ? run_codes : run_planes)(&j);
-    tiles_end();
     if (rest > 0) memcpy(acc + (size_t)whole * SR_PAIR, edge, rest);
+}
+
+void sr_gemm_amx_begin(int T, int group, bool has_min) {
+    (void)T, (void)group, (void)has_min;
+    tiles_begin(TILE, STEP, STEP);
+}
+
+void sr_gemm_amx_end(void) {
+    tiles_end();
 }
 
 void sr_gemm_amx_probe(int64_t n) {
     enum { OPS = 2 * TILE * MR * STEP, STEPS = sr_gemm_amx_probe_ops / (4 * OPS) };
-    tiles_begin();
+    tiles_begin(TILE, STEP, STEP);
     for (; n > 0; n--)
         for (int i = 0; i < STEPS; i++) {
             TILE_DOT("tmm0", "tmm4", "tmm6");

@@ -115,7 +115,7 @@ void sr_gemm_amx_bf16(const float (*panel)[SR_TILE_KC], const uint8_t *stored, i
         two = pack_w(panel, &high[0], &low[0]), other = pack_w(panel + TILE, &high[1], &low[1]);
         if (two != other) memset(two ? &low[1] : &low[0], 0, sizeof *low);
     }
-    tiles_begin();
+    tiles_begin(TILE, 64, 64);
     for (int t = 0; t < T; t += 2 * TILE) {
         const char *x0 = (const char *)block_at(packed, T, k0 / KC, t / TILE), *x1 = x0 + KC / STEP * BYTES;
         const int n = T - t < 2 * TILE ? T - t : 2 * TILE;

@@ -25,11 +25,12 @@
     { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name) }
 #define COARSELY_TILED(name)                                                                                           \
     { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name), .tile_coarse = true }
+#define Q4_K .unpack = unpack_q4_k, .panel = panel_q4_k, .dot = dot_q4_k, .tile = GGUF_TILE(q4_k)
 const sr_fast GGUF[] = {
 #if defined(GGUF_FIRST)
     GGUF_FIRST,
 #endif
-    {.format = "q4_k", .unpack = unpack_q4_k, .panel = panel_q4_k, .dot = dot_q4_k, .tile = GGUF_TILE(q4_k)},
+    {.format = "q4_k", Q4_K},
     TILED(q4_0),
     ROW(q4_1),
     ROW(q5_0),

@@ -87,8 +87,9 @@ typedef struct sr_fast {
     void (*unpack)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
     /* As sr_format.panel, equal to it bit for bit. */
     void (*panel)(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min);
-    /* The same for SR_MR rows at once, where they share words. row0 is a multiple of 16, n of SR_KC or ends at K. */
-    void (*panel_rows)(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel);
+    /* The same for SR_MR rows at once, where they share words or work. row0 is a multiple of 16, n of SR_KC or ends at
+     * K. */
+    void (*panel_rows)(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next);
     /* Half a pair of tiles, as unpack and pack_w make it, of whole SR_MR rows and SR_TILE_KC columns: see
      * sr_kern.tiles. */
     void (*tile)(const sr_weight *w, int64_t row0, int64_t k0, void *tile, sr_ahead next);
@@ -166,15 +167,23 @@ typedef struct sr_kern {
     void (*coarse)(const int8_t *code, const float *scale, const float *min, int group, int n, int8_t *out,
                    float *out_scale);
 
-    const struct sr_kern *few; /* whose GEMM is faster for up to few_columns columns of x; or NULL, and 0 */
-    int few_columns;
+    const struct sr_kern *few; /* whose GEMM is faster for up to most_columns of x; or NULL, and 0 */
+    int few_columns;           /* what its most_columns is at most */
+    int (*most_columns)(int group, bool has_min);
     bool tiles; /* sr_fast.tile makes the tiles of this row */
+    /* Its gemm_i8 takes a pair of panels instead of tiles where they have one scale a block and no mins, and multiplies
+     * them so much faster that few columns are enough to make them coarse. acc then has room for T rounded up to
+     * multiples of pack_columns. */
+    bool panels;
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes;                                                                    /* of a pair of tiles */
     void (*pack_w)(const sr_panel *panel, int half, int group, bool has_min, void *tile); /* half 0 or 1 of the pair */
     size_t (*packed_bytes)(int T, int64_t n_block);
     int pack_columns; /* columns of x that one pack_x item takes */
     void (*pack_x)(const sr_x8 *x, int item, void *packed);
+    /* Around gemm_i8 with the same number of columns and kind of groups, by the thread that calls it; or NULL. */
+    void (*begin)(int T, int group, bool has_min);
+    void (*end)(void);
     /* acc[T][SR_PAIR] (+)= 32 rows x SR_TILE_KC columns from column k0 (a multiple of it; x blocks past n_block count
      * as zero); first: acc is overwritten. `next` is asked for meanwhile. */
     void (*gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,

@@ -37,6 +37,7 @@ struct rows {
     float *y;
     int64_t ld_y;
     enum way way;
+    const sr_kern *gemm; /* of BY_GEMM */
 };
 
 struct job {
@@ -47,6 +48,7 @@ struct job {
     struct columns *x;
     int n_x;
     double limit; /* of the rounding error of a token, of its energy */
+    const sr_kern *gemm;
 };
 
 static size_t round64(size_t n) {
@@ -122,11 +124,6 @@ static sr_ahead ahead_of(const struct rows *o, int64_t row0, int n_rows) {
     return (sr_ahead){w->plane[0].data + row0 * w->plane[0].stride, n_rows * w->plane[0].stride};
 }
 
-/* The row whose GEMM multiplies so many columns of x. */
-static const sr_kern *gemm_for(const sr_cpu *cpu, int columns) {
-    return columns <= cpu->kern->few_columns ? cpu->kern->few : cpu->kern;
-}
-
 static bool has_tile(const sr_kern *kern, const sr_weight *w) {
     return kern->tiles && w->fast && w->fast->tile;
 }
@@ -134,7 +131,30 @@ static bool has_tile(const sr_kern *kern, const sr_weight *w) {
 /* Whether `columns` of x are too few to pay for making a panel coarse. */
 static bool is_fine(const sr_kern *kern, const sr_weight *w, int columns) {
     if (columns > FINE_COLUMNS || !w->fmt->panel || !w->fast) return false;
+    if (kern->panels && w->fast->panel_rows) return false;
     return has_tile(kern, w) ? !w->fast->tile_coarse : w->fast->unpack != NULL;
+}
+
+/* What is multiplied with so many columns of x. */
+struct groups {
+    bool fine, has_min;
+    int columns;
+};
+
+static struct groups groups_of(const sr_kern *kern, const sr_weight *w, int columns) {
+    const bool fine = is_fine(kern, w, columns);
+    return (struct groups){fine, fine ? w->fmt->has_min : sr_panel_has_min(w), fine ? w->group : sr_panel_group(w)};
+}
+
+/* The row whose GEMM multiplies so many columns of x, which they share. */
+static const sr_kern *gemm_for(const sr_cpu *cpu, const struct rows *of, int n, int columns) {
+    const sr_kern *few = cpu->kern->few;
+    for (int i = 0; i < n && few; i++) {
+        if (of[i].way != BY_GEMM) continue;
+        const struct groups g = groups_of(few, of[i].w, columns);
+        if (columns > few->most_columns(g.columns, g.has_min)) few = NULL;
+    }
+    return few ? few : cpu->kern;
 }
 
 /* Unpacks up to SR_MR rows; what lies past K or N is zero. */
@@ -143,7 +163,7 @@ static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, in
     int64_t n = w->K - k0 < SR_TILE_KC ? w->K - k0 : SR_TILE_KC;
     if (n_rows < SR_MR || n < SR_TILE_KC) memset(p, 0, sizeof *p);
     if (!fine && n_rows == SR_MR && row0 % SR_MR == 0 && w->fast && w->fast->panel_rows) {
-        w->fast->panel_rows(w, row0, k0, n, p);
+        w->fast->panel_rows(w, row0, k0, n, p, next);
         return;
     }
     for (int r = 0; r < n_rows; r++) {
@@ -168,32 +188,38 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
                       uint8_t *scratch) {
     const sr_weight *w = o->w;
     const sr_x8 *x = &cpu->x8;
-    const sr_kern *kern = gemm_for(cpu, x->T);
-    const int T = o->x->T;
-    const bool fine = is_fine(kern, w, x->T), has_min = fine ? w->fmt->has_min : sr_panel_has_min(w);
-    const bool tiles = has_tile(kern, w) && (w->fast->tile_coarse || fine || !w->fmt->panel);
-    const int group = fine ? w->group : sr_panel_group(w), pairs = pairs_of(n_rows);
+    const sr_kern *kern = o->gemm;
+    const int T = o->x->T, pairs = pairs_of(n_rows);
+    const struct groups groups = groups_of(kern, w, x->T);
+    const bool fine = groups.fine, has_min = groups.has_min;
+    const int group = groups.columns;
+    const bool panels = kern->panels && group == SR_KC && !has_min;
+    const bool tiles = has_tile(kern, w) && (fine || !w->fmt->panel || (w->fast->tile_coarse && !panels));
     const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs;
-    sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles */
+    sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles; or two in their place */
     void *tile = scratch + round64(sizeof *panel);
     float *acc = (float *)(void *)((uint8_t *)tile + round64(kern->tile_bytes));
     const int64_t acc_n = (int64_t)x->T * SR_PAIR; /* of one pair */
+    if (kern->begin) kern->begin(x->T, group, has_min);
     for (int64_t k0 = 0; k0 < w->K; k0 += SR_TILE_KC)
         for (int p = 0; p < pairs; p++) {
-            const int64_t part = k0 / SR_TILE_KC * pairs + p;
-            const sr_ahead own = sr_part_of(next, part, part + 1, parts);
+            const int64_t at = k0 / SR_TILE_KC * pairs + p;
+            const sr_ahead own = sr_part_of(next, at, at + 1, parts);
             for (int h = 0; h < 2; h++) {
                 const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
-                const sr_ahead sixth = sr_part_of(own, h, h + 1, 6);
+                const sr_ahead part = panels ? sr_part_of(own, h, h + 1, 2) : sr_part_of(own, h, h + 1, 6);
                 if (tiles && left >= SR_MR && w->K - k0 >= SR_TILE_KC) {
-                    w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, sixth);
+                    w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, part);
                     continue;
                 }
-                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, sixth, panel);
-                kern->pack_w(panel, h, group, has_min, tile);
+                fill_panel(kern, w, row0 + first, left < SR_MR ? left : SR_MR, k0, fine, part,
+                           panels ? panel + h : panel);
+                if (!panels) kern->pack_w(panel, h, group, has_min, tile);
             }
-            kern->gemm_i8(tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n, sr_part_of(own, 2, 6, 6));
+            kern->gemm_i8(panels ? (void *)panel : tile, group, has_min, x, cpu->packed, k0, k0 == 0, acc + p * acc_n,
+                          panels ? (sr_ahead){0} : sr_part_of(own, 2, 6, 6));
         }
+    if (kern->end) kern->end();
     for (int p = 0; p < pairs; p++) {
         float *a = acc + p * acc_n;
         int64_t first = row0 + p * SR_PAIR;
@@ -450,7 +476,7 @@ static void quantize_all(struct job *j) {
 static void pack_columns(void *ctx, int item, int thread) {
     const struct job *j = ctx;
     (void)thread;
-    gemm_for(j->cpu, j->cpu->x8.T)->pack_x(&j->cpu->x8, item, j->cpu->packed);
+    j->gemm->pack_x(&j->cpu->x8, item, j->cpu->packed);
 }
 
 /* A token of [chunk of SR_TILE_KC columns][T][SR_TILE_KC]: what gemm_f32 reads at a time lies together. */
@@ -490,7 +516,8 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
     }
     if (int8) {
         quantize_all(&j);
-        const sr_kern *kern = gemm_for(cpu, cpu->x8.T);
+        const sr_kern *kern = j.gemm = gemm_for(cpu, of, n, cpu->x8.T);
+        for (int i = 0; i < n; i++) of[i].gemm = kern;
         if (gemm && kern->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
             sr_pool_for(cpu->threads, (cpu->x8.T + kern->pack_columns - 1) / kern->pack_columns, pack_columns, &j);
     }
@@ -572,7 +599,7 @@ static struct columns *add_columns(struct batch *b, int n_rows, const float *x, 
 
 static struct rows rows_of_expert(const sr_experts *w, int e, float *y, int64_t ld_y) {
     const bool stack = w->n == 1;
-    return (struct rows){&w->w[stack ? 0 : e], stack ? w->row0 + e * w->pitch : 0, w->N, NULL, y, ld_y, BY_DOT};
+    return (struct rows){&w->w[stack ? 0 : e], stack ? w->row0 + e * w->pitch : 0, w->N, NULL, y, ld_y, BY_DOT, NULL};
 }
 
 /* What an expert gets is what a step with its tokens alone would. */

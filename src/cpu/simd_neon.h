@@ -485,6 +485,11 @@ V_INLINE vb vb_pack(vs x, vs y) {
     return (vb){v_pack16(V_AS(s16, x.a), V_AS(s16, y.a)), v_pack16(V_AS(s16, x.b), V_AS(s16, y.b))};
 }
 
+/* The upper bytes: half by half, x's eight and then y's. */
+V_INLINE vb vb_high_bytes(vs x, vs y) {
+    return (vb){vuzp2q_u8(x.a, y.a), vuzp2q_u8(x.b, y.b)};
+}
+
 /* ---------------------------------------------------------------- int32 */
 
 V_INLINE vi vi_set1(int x) {
@@ -551,10 +556,15 @@ V_INLINE vi vi_madd(vs x, vs y) {
 V_INLINE vi vi_nearest(vf v) {
     return (vi){V_FROM(s32, vcvtnq_s32_f32(v.a)), V_FROM(s32, vcvtnq_s32_f32(v.b))};
 }
-/* Saturated to int8: half h holds numbers 4 * h .. 4 * h + 3 of a, then of b, c, d. */
 V_INLINE int16x8_t v_pack32(uint8x16_t x, uint8x16_t y) {
     return vqmovn_high_s32(vqmovn_s32(V_AS(s32, x)), V_AS(s32, y));
 }
+/* All eight in both halves, as int16. */
+V_INLINE vs vs_both_from_i32(vi v) {
+    const uint8x16_t eight = V_FROM(s16, v_pack32(v.a, v.b));
+    return (vs){eight, eight};
+}
+/* Saturated to int8: half h holds numbers 4 * h .. 4 * h + 3 of a, then of b, c, d. */
 V_INLINE vb vb_pack4(vi a, vi b, vi c, vi d) {
     return (vb){v_pack16(v_pack32(a.a, b.a), v_pack32(c.a, d.a)), v_pack16(v_pack32(a.b, b.b), v_pack32(c.b, d.b))};
 }

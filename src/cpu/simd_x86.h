@@ -443,6 +443,10 @@ V_INLINE vf vf_from_last8(vs v) {
 V_INLINE vb vb_pack(vs a, vs b) {
     return _mm256_packs_epi16(a, b);
 }
+/* The upper bytes: half by half, a's eight and then b's. */
+V_INLINE vb vb_high_bytes(vs a, vs b) {
+    return _mm256_packs_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
+}
 /* Sums of neighbours u * x; u is unsigned and at most 63, so that nothing saturates. */
 V_INLINE vs vs_dot_u6(vb u, vb x) {
     return _mm256_maddubs_epi16(u, x);
@@ -509,6 +513,10 @@ V_INLINE vi vi_madd(vs a, vs b) {
 }
 V_INLINE vi vi_nearest(vf v) {
     return _mm256_cvtps_epi32(v);
+}
+/* All eight in both halves, as int16. */
+V_INLINE vs vs_both_from_i32(vi v) {
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(v, v), 0x88);
 }
 /* Saturated to int8: half h holds numbers 4 * h .. 4 * h + 3 of a, then of b, c, d. */
 V_INLINE vb vb_pack4(vi a, vi b, vi c, vi d) {

@@ -1,4 +1,4 @@
-/* Tiles straight from stored rows (avx512_tiles.c): sr_fast.tile. */
+/* What is made straight from stored rows: tiles (avx512_tiles.c: sr_fast.tile), and panels. */
 #ifndef SR_CPU_TILES_H
 #define SR_CPU_TILES_H
 
@@ -16,5 +16,8 @@ SR_TILE_OF(iq4_nl)
 SR_TILE_OF(iq4_xs)
 SR_TILE_OF(mxfp4)
 #undef SR_TILE_OF
+
+/* avx512_panels.c: sr_fast.panel_rows. */
+void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next);
 
 #endif

@@ -115,25 +115,48 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     }
 }
 
-/* As sr_panel_coarse, except that the grid reaches as far as the four codes of any group could, used or not: so a group
- * is a table of four. */
+/* The 8-bit grid of a block: one that reaches as far as codes 0 .. top of any group could, used or not, so that a group
+ * is a table of top + 1 numbers. False: something is not finite. */
+static bool nominal_grid(const float *s, const float *lo, int n_group, float top, float *inverse, float *scale) {
+    float max = 0;
+    bool finite = true;
+    for (int g = 0; g < n_group; g++) {
+        const float last = fabsf(s[g] * top - lo[g]), first = fabsf(lo[g]);
+        finite = finite && isfinite(s[g]) && isfinite(lo[g]);
+        max = last > max ? last : max;
+        max = first > max ? first : max;
+    }
+    *inverse = max > 0 ? 127 / max : 0;
+    *scale = finite ? max / 127 : NAN;
+    return finite;
+}
+
 static void panel_q2_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
     (void)min;
     for (int64_t i = 0; i < n; i += QK, code += QK) {
         int8_t own[QK];
-        float s[QK / G16], lo[QK / G16], max = 0;
+        float s[QK / G16], lo[QK / G16], inverse;
         unpack_q2_k(w, row, k0 + i, QK, own, s, lo);
-        bool finite = true;
-        for (int g = 0; g < QK / G16; g++) {
-            const float top = fabsf(s[g] * 3 - lo[g]), low = fabsf(lo[g]);
-            finite = finite && isfinite(s[g]) && isfinite(lo[g]);
-            max = top > max ? top : max;
-            max = low > max ? low : max;
-        }
-        const float inverse = max > 0 ? 127 / max : 0;
-        *scale++ = finite ? max / 127 : NAN;
+        const bool finite = nominal_grid(s, lo, QK / G16, 3, &inverse, scale++);
         for (int j = 0; j < QK; j++)
             code[j] = finite ? (int8_t)sr_nearest((s[j / G16] * (float)own[j] - lo[j / G16]) * inverse) : 0;
+    }
+}
+
+/* A table of 16 numbers is made with integers, in 256ths of a step: scale and min of a group are rounded to them, which
+ * moves a number by 16 / 512 of a step at most. */
+static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, code += QK) {
+        int8_t own[QK];
+        float s[QK / G32], lo[QK / G32], inverse;
+        unpack_q4_k(w, row, k0 + i, QK, own, s, lo);
+        const bool finite = nominal_grid(s, lo, QK / G32, 15, &inverse, scale++);
+        for (int g = 0; g < QK / G32; g++) {
+            const int step = finite ? (int)sr_nearest(s[g] * (256 * inverse)) : 0;
+            const int from = finite ? (int)sr_nearest(lo[g] * (256 * inverse)) - 128 : 0;
+            for (int j = G32 * g; j < G32 * g + G32; j++) code[j] = (int8_t)((step * own[j] - from) >> 8);
+        }
     }
 }
 
@@ -202,7 +225,7 @@ const sr_format sr_fmt_q4_k = {
     .store = store_q4_k,
     .promote = "q6_k",
     .fallback = {"q4_1"},
-    .panel = sr_panel_coarse,
+    .panel = panel_q4_k,
     .panel_group = SR_KC,
     .panel_err = 0.0072f,
 };

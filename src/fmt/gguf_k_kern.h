@@ -151,8 +151,8 @@ static void panel_q3_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, i
     }
 }
 
-/* The 8-bit grid of sr_panel_coarse: 127 / max, or 0 when that is not finite; *scale = max / 127. When a factor is not
- * finite then no number of the block is: NaN and codes of zero. */
+/* The 8-bit grid: 127 / max, or 0 when that is not finite; *scale = max / 127. When a factor is not finite then no
+ * number of the block is: NaN and codes of zero. */
 V_INLINE bool coarse_grid(const uint8_t *d, const uint8_t *dmin, float max, float *inverse, float *scale,
                           int8_t *code) {
     if ((d[1] & 0x7c) == 0x7c || (dmin[1] & 0x7c) == 0x7c) {
@@ -165,17 +165,28 @@ V_INLINE bool coarse_grid(const uint8_t *d, const uint8_t *dmin, float max, floa
     return true;
 }
 
+/* A group's numbers are (step * code - from) / 256: the first eight, and the last. */
 static void panel_q4_k(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale, float *min) {
+    static const int16_t codes[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
+                                         {8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15}};
     const uint8_t *b = k_block_at(w, row, k0, SR_Q4_K_BYTES);
+    const vs first = vs_load(codes[0]), last = vs_load(codes[1]);
     (void)min;
-    for (int64_t k = 0; k < n; k += 256, b += SR_Q4_K_BYTES, code += 256) {
-        const vb8 c = {q4_k_codes(b, 0), q4_k_codes(b, 1), q4_k_codes(b, 2), q4_k_codes(b, 3),
-                       q4_k_codes(b, 4), q4_k_codes(b, 5), q4_k_codes(b, 6), q4_k_codes(b, 7)};
+    for (int64_t k = 0; k < n; k += 256, b += SR_Q4_K_BYTES, code += 256, scale++) {
         const vs k4 = k4_scales(b);
-        float s[8], lo[8];
-        vf_spill(s, vf_mul(vf_f16(b), vf_from_first8(k4)));
-        vf_spill(lo, vf_mul(vf_f16(b + SR_K4_DMIN), vf_from_last8(k4)));
-        affine_panel(c, 15, s, lo, code, scale++);
+        const vf s = vf_mul(vf_f16(b), vf_from_first8(k4)), lo = vf_mul(vf_f16(b + SR_K4_DMIN), vf_from_last8(k4));
+        const vf most = vf_max(vf_abs(vf_fms(s, vf_set1(15), lo)), vf_abs(lo));
+        float inverse;
+        if (!coarse_grid(b, b + SR_K4_DMIN, vf_reduce_max(most), &inverse, scale, code)) continue;
+        const vf by = vf_set1(256 * inverse);
+        const vs step = vs_both_from_i32(vi_nearest(vf_mul(s, by)));
+        const vs from = vs_sub(vs_both_from_i32(vi_nearest(vf_mul(lo, by))), vs_set1(128));
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            const vs a = vs_pick(step, i), c = vs_pick(from, i);
+            const vb table = vb_high_bytes(vs_sub(vs_mul(a, first), c), vs_sub(vs_mul(a, last), c));
+            vb_store(code + 32 * i, vb_lookup(table, q4_k_codes(b, i)));
+        }
     }
 }
 

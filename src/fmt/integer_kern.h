@@ -377,13 +377,15 @@ V_INLINE void panel_rows_of(const sr_weight *w, int64_t row0, int64_t k0, int64_
             affine_panel(vb8_load((const uint8_t *)code), 15, s[r] + 8 * b, lo[r] + 8 * b, code, &panel->scale[r][b]);
         }
 }
-static void panel_rows_gptq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel) {
+static void panel_rows_gptq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
+    (void)next;
     if (panel_by_table(w) && n % SR_KC == 0)
         panel_rows_of(w, row0, k0, n, panel, gptq4_raw_rows, gptq4_order);
     else
         for (int r = 0; r < SR_MR; r++) panel_gptq4(w, row0 + r, k0, n, panel->code[r], panel->scale[r], NULL);
 }
-static void panel_rows_awq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel) {
+static void panel_rows_awq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
+    (void)next;
     if (panel_by_table(w) && n % SR_KC == 0)
         panel_rows_of(w, row0, k0, n, panel, awq4_raw_rows, awq4_order);
     else
