@@ -10,6 +10,8 @@
 #include "cpu/tile_avx512.h"
 #include "cpu/tiles.h"
 #include "fmt/gguf_bits.h"
+#include "fmt/gguf_iq.h"
+#include "fmt/gguf_iq_bits.h"
 
 typedef __m512i v;
 
@@ -128,6 +130,69 @@ void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n,
             if (!(finite >> r & 1)) memset(panel->code[r], 0, SR_TILE_KC);
         }
     }
+}
+
+/* The tables of four groups: value * part / 32768. */
+INLINE v values_of(v part, v even, v odd, const uint16_t at[32]) {
+    const v a = _mm512_permutexvar_epi16(_mm512_loadu_si512(at), part);
+    return _mm512_mask_mov_epi8(_mm512_mulhrs_epi16(a, even), 0xaaaaaaaaaaaaaaaa,
+                                _mm512_slli_epi16(_mm512_mulhrs_epi16(a, odd), 8));
+}
+/* Every second of 16 values, as words. */
+INLINE v values_from(__m128i values, const int first) {
+    const __m128i at = _mm_set_epi8(14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m128i some = _mm_shuffle_epi8(values, _mm_add_epi8(at, _mm_set1_epi8((char)first)));
+    return _mm512_broadcast_i64x4(_mm256_cvtepi8_epi16(some));
+}
+/* As look_up, of nibbles of which 16 bytes are a group. */
+INLINE void look_up_16(v table, v group, const uint8_t *q, int8_t *code) {
+    const v upper = _mm512_broadcast_i64x4(_mm256_set_m128i(_mm_set1_epi16(4), _mm_setzero_si128()));
+    const v bytes = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)q)), 0xff00,
+                                                _mm_loadu_si128((const void *)(q + 16)));
+    const v at = _mm512_ternarylogic_epi32(_mm512_srlv_epi16(bytes, upper), _mm512_set1_epi8(15), group, 0xea);
+    _mm512_storeu_si512(code, _mm512_permutexvar_epi8(at, table));
+}
+
+/* See panel_iq4_xs. */
+void sr_panel_rows_iq4_xs(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
+    const size_t pitch = (size_t)w->plane[0].stride;
+    const uint8_t *b = w->plane[0].data + row0 * w->plane[0].stride + k0 / 256 * SR_IQ4_XS_BYTES;
+    (void)n;                                       /* SR_TILE_KC: a block */
+    const struct quad head = transpose4(b, pitch); /* d and two bits a group, four bits a group, codes */
+    v s[8], most = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        const v four = v_and(_mm512_srli_epi32(head.v[1], 4 * (unsigned)g), _mm512_set1_epi32(15));
+        const v two = v_and(_mm512_srli_epi32(head.v[0], 12 + 2 * (unsigned)g), _mm512_set1_epi32(0x30));
+        s[g] = _mm512_sub_epi32(_mm512_or_si512(four, two), _mm512_set1_epi32(32));
+        most = _mm512_max_epi32(most, _mm512_abs_epi32(s[g]));
+    }
+    const __m512 size = _mm512_cvtepi32_ps(most);
+    const __m512 by = _mm512_maskz_div_ps(_mm512_test_epi32_mask(most, most), _mm512_set1_ps(32767), size);
+    __m512 f[8];
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) f[g] = _mm512_cvtepi32_ps(s[g]);
+    const struct quad part = words(f, by);
+    float scale[SR_MR];
+    _mm512_storeu_ps(scale, _mm512_mul_ps(halves(head.v[0]), size));
+    const __m128i values = _mm_loadu_si128((const void *)sr_iq4_values);
+    const v even = values_from(values, 0), odd = values_from(values, 1);
+    const v first = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(0x10), 1);
+    const v second = _mm512_add_epi8(first, _mm512_set1_epi8(0x20));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        for (int l = 0; l < 4; l++) {
+            const int r = 4 * l + i;
+            const uint8_t *q = b + r * pitch + SR_IQ4_XS_QS;
+            sr_prefetch(next, r, SR_MR);
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++) {
+                const v table = values_of(part.v[i], even, odd, words_at[2 * l + h]);
+                look_up_16(table, first, q + 64 * h, panel->code[r] + 128 * h);
+                look_up_16(table, second, q + 64 * h + 32, panel->code[r] + 128 * h + 64);
+            }
+            panel->scale[r][0] = scale[r];
+        }
 }
 
 #include "cpu/target_end.h"

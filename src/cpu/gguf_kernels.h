@@ -19,39 +19,36 @@
 #if !defined(GGUF_TILE)
 #define GGUF_TILE(name) NULL
 #endif
-#define ROW(name)                                                                                                      \
-    { .format = #name, .panel = panel_##name, .dot = dot_##name }
-#define TILED(name)                                                                                                    \
-    { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name) }
-#define COARSELY_TILED(name)                                                                                           \
-    { .format = #name, .panel = panel_##name, .dot = dot_##name, .tile = GGUF_TILE(name), .tile_coarse = true }
-#define Q4_K .unpack = unpack_q4_k, .panel = panel_q4_k, .dot = dot_q4_k, .tile = GGUF_TILE(q4_k)
+#define ROW(name) .panel = panel_##name, .dot = dot_##name
+#define TILED(name) ROW(name), .tile = GGUF_TILE(name)
+#define COARSELY_TILED(name) TILED(name), .tile_coarse = true
+#define Q4_K .unpack = unpack_q4_k, TILED(q4_k)
 const sr_fast GGUF[] = {
 #if defined(GGUF_FIRST)
     GGUF_FIRST,
 #endif
     {.format = "q4_k", Q4_K},
-    TILED(q4_0),
-    ROW(q4_1),
-    ROW(q5_0),
-    ROW(q5_1),
-    TILED(q8_0),
-    COARSELY_TILED(q2_k),
-    COARSELY_TILED(q3_k),
-    TILED(q5_k),
-    TILED(q6_k),
-    ROW(iq1_s),
-    ROW(iq1_m),
-    ROW(iq2_xxs),
-    ROW(iq2_xs),
-    ROW(iq2_s),
-    ROW(iq3_xxs),
-    ROW(iq3_s),
-    TILED(iq4_nl),
-    TILED(iq4_xs),
-    ROW(tq1_0),
-    ROW(tq2_0),
-    TILED(mxfp4),
-    ROW(nvfp4),
+    {.format = "q4_0", TILED(q4_0)},
+    {.format = "q4_1", ROW(q4_1)},
+    {.format = "q5_0", ROW(q5_0)},
+    {.format = "q5_1", ROW(q5_1)},
+    {.format = "q8_0", TILED(q8_0)},
+    {.format = "q2_k", COARSELY_TILED(q2_k)},
+    {.format = "q3_k", COARSELY_TILED(q3_k)},
+    {.format = "q5_k", TILED(q5_k)},
+    {.format = "q6_k", TILED(q6_k)},
+    {.format = "iq1_s", ROW(iq1_s)},
+    {.format = "iq1_m", ROW(iq1_m)},
+    {.format = "iq2_xxs", ROW(iq2_xxs)},
+    {.format = "iq2_xs", ROW(iq2_xs)},
+    {.format = "iq2_s", ROW(iq2_s)},
+    {.format = "iq3_xxs", ROW(iq3_xxs)},
+    {.format = "iq3_s", ROW(iq3_s)},
+    {.format = "iq4_nl", TILED(iq4_nl)},
+    {.format = "iq4_xs", TILED(iq4_xs)},
+    {.format = "tq1_0", ROW(tq1_0)},
+    {.format = "tq2_0", ROW(tq2_0)},
+    {.format = "mxfp4", TILED(mxfp4)},
+    {.format = "nvfp4", ROW(nvfp4)},
     {0},
 };

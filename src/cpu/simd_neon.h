@@ -466,6 +466,10 @@ V_INLINE vs vs_sub(vs x, vs y) {
 V_INLINE vs vs_mul(vs x, vs y) {
     return V_EACH(s16, vmulq_s16, x, y);
 }
+/* x * y / 32768, to the nearest integer. */
+V_INLINE vs vs_mul_high(vs x, vs y) {
+    return V_EACH(s16, vqrdmulhq_s16, x, y);
+}
 /* The first and the last eight as f32. */
 V_INLINE vf v_float_s16(uint8x16_t v) {
     int16x8_t h = V_AS(s16, v);

@@ -432,6 +432,10 @@ V_INLINE vs vs_sub(vs a, vs b) {
 V_INLINE vs vs_mul(vs a, vs b) {
     return _mm256_mullo_epi16(a, b);
 }
+/* a * b / 32768, to the nearest integer. */
+V_INLINE vs vs_mul_high(vs a, vs b) {
+    return _mm256_mulhrs_epi16(a, b);
+}
 /* The first and the last eight as f32. */
 V_INLINE vf vf_from_first8(vs v) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(v)));

@@ -19,5 +19,6 @@ SR_TILE_OF(mxfp4)
 
 /* avx512_panels.c: sr_fast.panel_rows. */
 void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next);
+void sr_panel_rows_iq4_xs(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next);
 
 #endif

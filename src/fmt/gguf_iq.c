@@ -6,6 +6,8 @@
 #include "fmt/gguf_iq_bits.h"
 #include "fmt/gguf_iq_write_kern.h"
 
+#include <stdlib.h>
+
 enum { QK = 256, Q32 = 32 };
 
 const int8_t sr_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -153,6 +155,28 @@ static void unpack_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n
     }
 }
 
+/* As sr_panel_coarse, but in steps of d times the largest of the block's scales, whose values stay as they are; those
+ * of another group are multiplied by what its scale is of that, in 32768ths. */
+static void panel_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
+                         float *min) {
+    const uint8_t *b = blocks_at(w, row, k0, QK, SR_IQ4_XS_BYTES);
+    (void)min;
+    for (int64_t i = 0; i < n; i += QK, b += SR_IQ4_XS_BYTES, code += QK) {
+        int most = 0;
+        for (int g = 0; g < QK / 32; g++) {
+            const int s = sr_iq4_xs_scale(b, g);
+            most = abs(s) > most ? abs(s) : most;
+        }
+        const float by = most > 0 ? 32767 / (float)most : 0;
+        *scale++ = f16_at(b) * (float)most;
+        for (int g = 0; g < QK / 32; g++) {
+            const int part = (int)sr_nearest((float)sr_iq4_xs_scale(b, g) * by);
+            put_iq4(code + 32 * g, b + SR_IQ4_XS_QS + 16 * g);
+            for (int j = 32 * g; j < 32 * g + 32; j++) code[j] = (int8_t)((part * code[j] + 16384) >> 15);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- samples: 0.02 / rms of scale * code of random bytes
  */
 
@@ -202,9 +226,10 @@ static void sample_iq4_xs(sr_weight *w, uint64_t seed) {
  * A coarse panel rounds to 127 steps of the largest of 256 weights, which adds (max / rms)^2 / (12 * 127^2) of the
  * energy, about 5e-5 of normal weights: below 2 % of the error of 4 bits (5e-3) and more so of fewer. */
 
-#define TYPE                                                                                                           \
+#define TYPE_BY(panel_of)                                                                                              \
     .reference = "gguf 0.19", .tile = SR_TILE_I8, .claim = sr_claim_single, .layout = sr_layout_single,                \
-    .decode = sr_decode_i8, .panel = sr_panel_coarse, .panel_group = SR_KC, .panel_err = 0.0085f
+    .decode = sr_decode_i8, .panel = panel_of, .panel_group = SR_KC, .panel_err = 0.0085f
+#define TYPE TYPE_BY(sr_panel_coarse)
 
 const sr_format sr_fmt_iq1_s = {.name = "iq1_s",
                                 .block = QK,
@@ -321,4 +346,4 @@ const sr_format sr_fmt_iq4_xs = {.name = "iq4_xs",
                                  .promote = "q6_k",
                                  .fallback = {"iq4_nl"},
                                  .sample = sample_iq4_xs,
-                                 TYPE};
+                                 TYPE_BY(panel_iq4_xs)};

@@ -479,10 +479,22 @@ V_INLINE void sixteen_values(const uint8_t *qs, const int step, vf s, const int8
 static void panel_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                          float *min) {
     const uint8_t *b = iq_block_at(w, row, k0, SR_IQ4_XS_BYTES);
+    int16_t values[2][16];
+    for (int j = 0; j < 16; j++) values[0][j] = sr_iq4_values[j % 8], values[1][j] = sr_iq4_values[8 + j % 8];
+    const vs first = vs_load(values[0]), last = vs_load(values[1]);
     (void)min;
-    for (; n > 0; n -= 256, b += SR_IQ4_XS_BYTES, code += 256)
-        sixteen_values(b + SR_IQ4_XS_QS, 16, vf_mul(vf_f16(b), vf_from_first8(iq4_xs_scales(b))), sr_iq4_values, code,
-                       scale++);
+    for (; n > 0; n -= 256, b += SR_IQ4_XS_BYTES, code += 256) {
+        const vf s = vf_from_first8(iq4_xs_scales(b));
+        const float most = vf_reduce_max(vf_abs(s));
+        const vs part = vs_both_from_i32(vi_nearest(vf_mul(s, vf_set1(most > 0 ? 32767 / most : 0))));
+        *scale++ = v_f16(b) * most;
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            const vs a = vs_pick(part, i);
+            const vb table = vb_pack(vs_mul_high(a, first), vs_mul_high(a, last));
+            vb_store(code + 32 * i, vb_lookup(table, vb_nibbles(b + SR_IQ4_XS_QS + 16 * i)));
+        }
+    }
 }
 static void panel_iq4_nl(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                          float *min) {
