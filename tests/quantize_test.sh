@@ -96,7 +96,7 @@ echo "stays" >out.gguf
 "$sirocco" quantize big.gguf --to gguf:q8_0 -o out.gguf --overwrite >log 2>&1 &
 pid=$!
 sleep "$(printf '%d.%03d' $((took / 3000)) $((took / 3 % 1000)))"
-kill -INT $pid
+kill -INT $pid 2>/dev/null || true # it may be done already
 code=0
 wait $pid || code=$?
 if [ $code -ne 0 ]; then

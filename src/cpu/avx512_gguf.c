@@ -17,7 +17,7 @@
 #define GRIDS(name)                                                                                                    \
     { .format = #name, .fits = sr_grids_fit, .panel = panel_##name, .dot = sr_grids_dot_##name }
 #define GGUF_FIRST                                                                                                     \
-    {.format = "q4_k", .fits = sr_grids_fit, Q4_K, .panel_rows = sr_panel_rows_q4_k},                                  \
+    {.format = "q4_k", .fits = sr_grids_fit, UNPACKED(q4_k), .panel_rows = sr_panel_rows_q4_k},                        \
         {.format = "iq4_xs", .fits = sr_grids_fit, TILED(iq4_xs), .panel_rows = sr_panel_rows_iq4_xs}, GRIDS(iq1_s),   \
         GRIDS(iq1_m), GRIDS(iq2_xxs), GRIDS(iq2_xs), GRIDS(iq2_s), GRIDS(iq3_xxs), GRIDS(iq3_s)
 #define GGUF_TILE(name) sr_tile_##name

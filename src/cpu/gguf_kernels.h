@@ -22,12 +22,12 @@
 #define ROW(name) .panel = panel_##name, .dot = dot_##name
 #define TILED(name) ROW(name), .tile = GGUF_TILE(name)
 #define COARSELY_TILED(name) TILED(name), .tile_coarse = true
-#define Q4_K .unpack = unpack_q4_k, TILED(q4_k)
+#define UNPACKED(name) .unpack = unpack_##name, TILED(name)
 const sr_fast GGUF[] = {
 #if defined(GGUF_FIRST)
     GGUF_FIRST,
 #endif
-    {.format = "q4_k", Q4_K},
+    {.format = "q4_k", UNPACKED(q4_k)},
     {.format = "q4_0", TILED(q4_0)},
     {.format = "q4_1", ROW(q4_1)},
     {.format = "q5_0", ROW(q5_0)},

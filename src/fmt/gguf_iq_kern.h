@@ -479,9 +479,7 @@ V_INLINE void sixteen_values(const uint8_t *qs, const int step, vf s, const int8
 static void panel_iq4_xs(const sr_weight *w, int64_t row, int64_t k0, int64_t n, int8_t *code, float *scale,
                          float *min) {
     const uint8_t *b = iq_block_at(w, row, k0, SR_IQ4_XS_BYTES);
-    int16_t values[2][16];
-    for (int j = 0; j < 16; j++) values[0][j] = sr_iq4_values[j % 8], values[1][j] = sr_iq4_values[8 + j % 8];
-    const vs first = vs_load(values[0]), last = vs_load(values[1]);
+    const vs values = vs_from_i8(sr_iq4_values), first = vb_halves0(values, values), last = vb_halves1(values, values);
     (void)min;
     for (; n > 0; n -= 256, b += SR_IQ4_XS_BYTES, code += 256) {
         const vf s = vf_from_first8(iq4_xs_scales(b));
