@@ -391,8 +391,8 @@ static void panel_is_within_its_stated_distance_of_decode(void **state) {
     }
 }
 
-/* Any bytes: finite blocks within half a step of their scale (and a 32nd, see panel_q4_k), which reaches not much further
- * than they do; blocks that are not finite not finite. */
+/* Any bytes: finite blocks within half a step of their scale (and a 32nd, see panel_q4_k), which reaches not much
+ * further than they do; blocks that are not finite not finite. */
 static void panel_of_any_bytes_is_near_decode_or_not_finite_like_it(void **state) {
     (void)state;
     for (int f = 0; sr_formats[f]; f++) {

@@ -4,8 +4,9 @@
  * y[T][N] = x[T][K] * w[N][K]^T, two ways:
  *   T <= dot_max_t   fast->dot walks stored rows against int8 x: memory-bound, no tile in between.
  *   larger T         16 rows at a time, `panel` unpacks SR_TILE_KC columns to int8 codes (L1), pack_w transposes two
- * panels, one after the other, to the order the micro-kernel wants, gemm_i8 multiplies them with all columns of x.
- * x is int8 with one f32 scale a block of SR_KC columns, and int16 sums of 16 columns for formats with a min. */
+ * panels, one after the other, to the order the micro-kernel wants, gemm_i8 multiplies them with all columns of x; or
+ * it takes panels as they are, see sr_kern.panels. x is int8 with one f32 scale a block of SR_KC columns, and int16
+ * sums of 16 columns for formats with a min. */
 #ifndef SR_CPU_KERN_H
 #define SR_CPU_KERN_H
 
