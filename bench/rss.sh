@@ -18,7 +18,7 @@ die() { # code, message
 [ $# = 1 ] || die 2 "found $# arguments, expected one: bench/rss.sh BUILD"
 build=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
-: "${SHAPES:=2,2048,32,8,8192,32000 1,4096,32,8,14336,32000}" "${THREADS:=2}"
+: "${SHAPES:=2,2048,32,8,8192,32000 1,4096,32,8,14336,32000 1,2048,8,1,16384,32000}" "${THREADS:=2}"
 : "${CONVERSIONS:=gguf/q4_k_m gptq/4:rtn uqff/q4k uqff/hqq4 gguf/q4_k_m:gptq gguf/q4_k_m,static_groups:gptq gguf/q4_k_m:awq}"
 : "${TEXT:=$here/tests/data/heldout-100k.txt}" "${TEXT_BYTES:=3000}"
 for program in sirocco synthetic; do

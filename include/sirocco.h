@@ -468,7 +468,8 @@ SR_API void sr_quantizer_free(sr_quantizer *q);
 typedef struct sr_quantize_info {
     const char *container, *arch; /* of the source */
     int64_t bytes_in, bytes_out;  /* of tensors */
-    int64_t memory;               /* bytes that are allocated at most, beside the map of the source */
+    int64_t memory;  /* bytes of the process at most, beside the map of the source: with what it has by now */
+    int64_t scratch; /* bytes of files without a name, beside the result, while it is calibrated */
     int n_files, n_tensors, n_quantized;
     double bits_per_weight; /* of all matrices in the result */
 } sr_quantize_info;

@@ -749,6 +749,44 @@ static void full_disk_leaves_nothing_half_written(void **state) {
     assert_int_equal(last.from, 65536);
 }
 
+/* Zero, shared with the map, all there, and gone with both; or an error and nothing. */
+static void scratch_files_have_no_name_and_all_their_room(void **state) {
+    struct fixture *f = *state;
+    enum { SIZE = 300001 };
+    struct rlimit was, small = {0};
+    struct stat st;
+    sr_slab slab;
+    sr_err err = {0};
+    char path[700];
+    uint8_t back[2] = {0};
+    snprintf(path, sizeof path, "%s/scratch", f->dir);
+    OK(sr_slab_scratch(path, SIZE, &slab, e_));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(fstat(slab.fd, &st), 0);
+    assert_int_equal(st.st_size, SIZE);
+    assert_true((int64_t)st.st_blocks * 512 >= SIZE);
+    uint8_t *at = sr_pages_of(slab.fd, SIZE);
+    assert_non_null(at);
+    for (int i = 0; i < SIZE; i++) assert_int_equal(at[i], 0);
+    at[SIZE - 1] = 7;
+    OK(sr_slab_read(&slab, path, SIZE - 2, back, 2, e_));
+    assert_int_equal(back[1], 7);
+    OK(sr_slab_close(&slab, path, e_));
+    assert_int_equal(at[SIZE - 1], 7);
+    sr_pages_free(at, SIZE);
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    small.rlim_cur = 65536;
+    small.rlim_max = was.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &small);
+    sr_status s = sr_slab_scratch(path, SIZE, &slab, &err);
+    setrlimit(RLIMIT_FSIZE, &was);
+    check_error("full", s, &err, SR_IO, path, "free some space", NULL);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(slab.fd, -1);
+}
+
 static void links_in_the_cache_do_not_lead_out(void **state) {
     struct fixture *f = *state;
     char outside[700], victim[800];
@@ -1023,6 +1061,7 @@ int main(int argc, char **argv) {
         WITH_HUB(refusals_say_what_to_do),
         WITH_HUB(answers_that_are_no_listing_are_refused),
         WITH_HUB(full_disk_leaves_nothing_half_written),
+        WITH_HUB(scratch_files_have_no_name_and_all_their_room),
         WITH_HUB(links_in_the_cache_do_not_lead_out),
         WITH_HUB(two_processes_do_not_fetch_the_same_file),
         WITH_HUB(cancelled_download_goes_on_next_time),

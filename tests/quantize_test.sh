@@ -129,6 +129,14 @@ if mount -t tmpfs -o size=3M tmpfs disk 2>/dev/null; then
     mount -o remount,size=16M disk
     "$sirocco" quantize "$story" --to hqq:4 -o disk/made --resume >log 2>&1 || fail "after freeing: $(tail -1 log)"
     diff -r disk want >/dev/null || fail "after freeing: the directory differs"
+    if $solves; then # 4 MiB of states, twice
+        rm -rf disk/*
+        mount -o remount,size=8M disk
+        "$sirocco" quantize "$story" --to gptq:4 --method gptq --calibration-file "$root/tests/data/heldout-100k.txt" \
+            --chunks 8 --ctx 512 -o disk/made >log 2>&1 && fail "there was room for the states of 4096 tokens"
+        says "small disk, calibrated" log "MiB are free there" "free some space"
+        "$sirocco" quantize "$story" --to gptq:4 -o disk/made >log 2>&1 || fail "without states: $(tail -1 log)"
+    fi
 else
     echo "no small disk can be mounted here: not tested"
 fi

@@ -56,6 +56,7 @@ static void moments_are_their_factors(void **state) {
     (void)state;
     check_factor(700, 900, 2);
     check_factor(130, 400, 1);
+    check_factor(2100, 300, 2); /* more than a group of panels */
 }
 
 /* Less data than columns, or none in some: a factor all the same, of numbers. */
@@ -524,24 +525,81 @@ static void a_method_needs_its_data(void **state) {
     check_error("ids", sr_quantizer_plan(TINY "llama", "x", &o, &q, &err), &err, SR_INVALID, "1073741824", NULL);
 }
 
-/* What is planned for the moments of a layer: of 256 inputs three times, and 768 once, in panels of 256 columns. */
+/* What is planned for the moments of a layer: of 256 inputs three times, and 768 once, in panels of 256 columns; in
+ * memory, or one after the other in a file beside the states of all tokens. */
 static void plans_have_half_of_the_moments(void **state) {
-    static const char *const methods[] = {"rtn", "gptq"};
     static const int32_t ids[WINDOW];
-    const int64_t square = 256 * 256 * sizeof(float), strip = 4 * 32 * 768 * sizeof(float);
-    int64_t memory[2];
+    const int64_t square = 256 * 256 * sizeof(float), states = 2 * WINDOW * 256 * (int64_t)sizeof(float);
+    sr_quantizer *q;
+    sr_quantize_info in_memory, on_disk, none;
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        sr_quantizer *q;
-        sr_quantize_info info;
-        const sr_quantize_options o = {
-            .to = "gptq:4", .method = methods[i], .threads = 1, .calibration = ids, .n_windows = 1, .window = WINDOW};
-        OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "x", &o, &q, e_));
-        sr_quantizer_info(q, &info);
-        memory[i] = info.memory;
-        sr_quantizer_free(q);
+    const sr_quantize_options o = {
+        .to = "gptq:4", .method = "gptq", .threads = 1, .calibration = ids, .n_windows = 1, .window = WINDOW};
+    OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "x", &o, &q, e_));
+    sr_quantizer_info(q, &in_memory);
+    q->moments_bytes = 0;
+    sr_quantizer_info(q, &on_disk);
+    sr_quantizer_free(q);
+    assert_int_equal(in_memory.memory - on_disk.memory, (3 + 6) * square);
+    assert_int_equal(in_memory.scratch, states);
+    assert_int_equal(on_disk.scratch, states + 6 * square);
+    OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "x", &(sr_quantize_options){.to = "gptq:4"}, &q, e_));
+    sr_quantizer_info(q, &none);
+    sr_quantizer_free(q);
+    assert_int_equal(none.scratch, 0);
+}
+
+/* Those above the limit; what a pass sums up is in memory together up to 256 MiB, and one of them in a file. */
+static void wide_moments_go_to_a_file(void **state) {
+    (void)state;
+    sr_quantizer q = {.moments_bytes = (int64_t)300 << 20};
+    sr_kept kept = {0};
+    assert_true(sr_moments_join(&q, 8192, &kept));   /* 132 MiB */
+    assert_false(sr_moments_join(&q, 8192, &kept));  /* together they would be more than a pass has */
+    assert_true(sr_moments_join(&q, 16384, &kept));  /* 520 MiB */
+    assert_false(sr_moments_join(&q, 16384, &kept)); /* one file at a time */
+    assert_true(sr_moments_join(&q, 256, &kept));
+    assert_int_equal(kept.memory, sr_upper_bytes(8192) + sr_upper_bytes(256));
+    assert_int_equal(kept.disk, sr_upper_bytes(16384));
+    kept = (sr_kept){0};
+    assert_true(sr_moments_join(&q, 12000, &kept)); /* 280 MiB, alone */
+    assert_false(sr_moments_join(&q, 256, &kept));
+}
+
+/* Wherever moments are, the codes are the same. */
+static void moments_in_a_file_make_the_same(void **state) {
+    static const char from[] = SR_SOURCE_DIR "/models/story-6m";
+    static const char *const methods[] = {"gptq", "awq"};
+    /* None, those of 256 columns, all. */
+    const int64_t limits[] = {0, sr_upper_bytes(256), (int64_t)1 << 40};
+    int32_t ids[WINDOWS * WINDOW];
+    (void)state;
+    make_text(from, ids);
+    for (int m = 0; m < 2; m++) {
+        char *want = NULL;
+        size_t n_want = 0;
+        for (int i = 0; i < 3; i++) {
+            sr_quantizer *q;
+            size_t n;
+            const sr_quantize_options o = {.to = "gguf:q4_k",
+                                           .method = methods[m],
+                                           .threads = 2,
+                                           .calibration = ids,
+                                           .n_windows = 1,
+                                           .window = 256}; /* fewer rows would be added up with those of another */
+            OK(sr_quantizer_plan(from, "made.gguf", &o, &q, e_));
+            q->moments_bytes = limits[i];
+            OK(sr_quantizer_run(q, false, e_));
+            sr_quantizer_free(q);
+            char *got = read_all("made.gguf", &n);
+            remove("made.gguf");
+            if (i) assert_true(n == n_want && memcmp(got, want, n) == 0);
+            free(want);
+            want = got;
+            n_want = n;
+        }
+        free(want);
     }
-    assert_int_equal(memory[1] - memory[0], (3 + 6) * square + strip);
 }
 
 int main(void) {
@@ -561,6 +619,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),
         cmocka_unit_test(plans_have_half_of_the_moments),
+        cmocka_unit_test(wide_moments_go_to_a_file),
+        cmocka_unit_test_setup_teardown(moments_in_a_file_make_the_same, enter, leave),
     };
     return cmocka_run_group_tests(tests, blas, NULL);
 }

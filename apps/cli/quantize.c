@@ -122,6 +122,7 @@ static void print_json(const sr_quantizer *q, const char *to, const char *path, 
     json_int(&j, "bytes_in", info.bytes_in);
     json_int(&j, "bytes_out", info.bytes_out);
     json_int(&j, "memory", info.memory);
+    json_int(&j, "scratch", info.scratch);
     json_real(&j, "bits_per_weight", info.bits_per_weight);
     if (allotment) {
         json_real(&j, "kld_expected", allotment->kld);
@@ -143,11 +144,12 @@ static void print_json(const sr_quantizer *q, const char *to, const char *path, 
 
 static void print_plan(const sr_quantizer *q, const char *to, const char *path) {
     sr_quantize_info info;
-    char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER];
+    char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER], scratch[OUT_NUMBER];
     sr_quantizer_info(q, &info);
     out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s", info.container,
              info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
              info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory));
+    if (info.scratch) out_note("beside it %s of disk until it is calibrated", out_size(scratch, (double)info.scratch));
     out_note("to %s", path);
 }
 

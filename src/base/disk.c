@@ -298,6 +298,34 @@ sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *er
     return s;
 }
 
+/* Gives all of an empty file its blocks; 0, or why it cannot. */
+static int reserve(int fd, int64_t size) {
+    enum { CHUNK = 1 << 16 };
+    static const char zero[CHUNK];
+#if defined(_POSIX_ADVISORY_INFO) && _POSIX_ADVISORY_INFO > 0
+    int e;
+    while ((e = posix_fallocate(fd, 0, (off_t)size)) == EINTR) {
+    }
+    if (e != EINVAL && e != EOPNOTSUPP) return e; /* else the file system has no such call */
+#endif
+    for (int64_t at = 0; at < size;) {
+        const ssize_t w = pwrite(fd, zero, size - at < CHUNK ? (size_t)(size - at) : CHUNK, (off_t)at);
+        if (w < 0 && errno != EINTR) return errno;
+        at += w > 0 ? w : 0;
+    }
+    return 0;
+}
+
+sr_status sr_slab_scratch(const char *path, int64_t size, sr_slab *slab, sr_err *err) {
+    sr_status s = sr_disk_remove(path, err);
+    if (s == SR_OK) s = sr_slab_open(path, 0, slab, err);
+    if (s != SR_OK) return s;
+    s = sr_disk_remove(path, err);
+    if (s == SR_OK && (errno = reserve(slab->fd, size)) != 0) s = fail_errno(err, path, "reserve room for the file");
+    if (s != SR_OK) sr_slab_close(slab, path, NULL);
+    return s;
+}
+
 sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void *data, size_t n, sr_err *err) {
     const char *p = data;
     while (n > 0) {

@@ -52,6 +52,10 @@ typedef struct sr_slab {
 /* Opens for writing; `path` is made when missing, must not be a link, and gets this size: what is cut off is lost, what
  * is new is zero. */
 sr_status sr_slab_open(const char *path, int64_t size, sr_slab *slab, sr_err *err);
+/* A file without a name, zero and with a block for every byte: what is written to it later finds room, through a map as
+ * well. It goes with the slab and its maps. `path` is where it is made, and removed at once. SR_IO when the disk is too
+ * full. */
+sr_status sr_slab_scratch(const char *path, int64_t size, sr_slab *slab, sr_err *err);
 /* `path` is for messages. */
 sr_status sr_slab_write(sr_slab *slab, const char *path, int64_t at, const void *data, size_t n, sr_err *err);
 sr_status sr_slab_read(const sr_slab *slab, const char *path, int64_t at, void *data, size_t n, sr_err *err);

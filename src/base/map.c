@@ -109,6 +109,11 @@ void *sr_pages_alloc(size_t n) {
     return at == MAP_FAILED ? NULL : at;
 }
 
+void *sr_pages_of(int fd, size_t n) {
+    void *at = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
 void sr_pages_free(void *at, size_t n) {
     if (at) munmap(at, n);
 }

@@ -23,7 +23,10 @@ void sr_map_read_ahead(const sr_map *map, int threads);
 
 /* Zero-filled pages straight from the system; NULL when there are none. */
 void *sr_pages_alloc(size_t n);
-void sr_pages_free(void *at, size_t n);
+/* The first n bytes of a file that is open for reading and writing, as pages that share its content: they go back to
+ * it, not to swap, when memory is short. NULL when it cannot be mapped. */
+void *sr_pages_of(int fd, size_t n);
+void sr_pages_free(void *at, size_t n); /* of both */
 
 /* Files as whole small texts: at most `limit` bytes, zero-terminated, owned by the caller (free). */
 sr_status sr_file_read(const char *path, size_t limit, char **text, size_t *n, sr_err *err);

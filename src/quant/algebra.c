@@ -30,7 +30,8 @@ void sr_upper_swap(float *h, int64_t K, int64_t i, int64_t j) {
 #ifdef SR_HAVE_BLAS
 #include <cblas.h>
 
-enum { PIVOTS = 128 }; /* a panel is a multiple of it */
+/* A panel is a multiple of PIVOTS; GROUP of panels. */
+enum { PIVOTS = 128, GROUP = 4 * SR_PANEL };
 
 static int least(int a, int b) {
     return a < b ? a : b;
@@ -59,34 +60,39 @@ struct product {
     float *h;
     const float *x;
     int64_t ld;
-    int K, T, tiles;
+    int K, T;
 };
 
-/* Tile i of the upper triangle, counted row by row: SR_PANEL rows of a panel. */
-static void tile_at(int i, int tiles, int *row, int *col) {
-    *row = 0;
-    for (int n = tiles; i >= n; n--) i -= n, ++*row;
-    *col = *row + i;
+/* SR_PANEL rows of a panel are a tile. Tile i of the upper triangle, counted panel by panel, as they lie in a file; and
+ * how many there are in n panels. */
+static void tile_at(int i, int *row, int *col) {
+    *col = 0;
+    while (i > *col) i -= ++*col;
+    *row = i;
+}
+static int tiles_in(int n) {
+    return n * (n + 1) / 2;
 }
 
 static void add_tile(void *ctx, int item, int thread) {
     const struct product *p = ctx;
     int row, col;
     (void)thread;
-    tile_at(item, p->tiles, &row, &col);
+    tile_at(item, &row, &col);
     const int i = row * SR_PANEL, j = col * SR_PANEL, m = least(SR_PANEL, p->K - i), n = least(SR_PANEL, p->K - j);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, p->T, 1, p->x + i, (int)p->ld, p->x + j, (int)p->ld, 1,
                 p->h + sr_upper(i, j), SR_PANEL);
 }
 
 void sr_add_products(float *h, int K, const float *x, int T, int64_t ld, int threads) {
-    struct product p = {h, x, ld, K, T, tiles_of(K)};
-    sr_pool_for(threads, p.tiles * (p.tiles + 1) / 2, add_tile, &p);
+    struct product p = {h, x, ld, K, T};
+    sr_pool_for(threads, tiles_in(tiles_of(K)), add_tile, &p);
 }
 
 struct factoring {
     float *a;
-    int at, n; /* columns at .. at + n are being eliminated */
+    int at, end; /* columns at .. end are being eliminated */
+    int first;   /* tile that is reduced */
 };
 
 /* Pivots of one diagonal block, from its last column to its first: A = U U^T. Where nothing is left of one (the others
@@ -111,32 +117,47 @@ static void factor_above(void *ctx, int item, int thread) {
     const struct factoring *f = ctx;
     const int i = item * SR_PANEL, m = least(SR_PANEL, f->at - i);
     (void)thread;
-    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, m, f->n, 1,
+    cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit, m, f->end - f->at, 1,
                 f->a + sr_upper(f->at, f->at), SR_PANEL, f->a + sr_upper(i, f->at), SR_PANEL);
 }
 
-/* What is left of a tile above and left of the block. */
+/* Where the block of columns in front of this one begins. */
+static int block_before(int end) {
+    return (end - 1) / PIVOTS * PIVOTS;
+}
+
+/* What is left of a tile above and left of the columns, block by block. */
 static void reduce_tile(void *ctx, int item, int thread) {
     const struct factoring *f = ctx;
     int row, col;
     (void)thread;
-    tile_at(item, tiles_of(f->at), &row, &col);
+    tile_at(f->first + item, &row, &col);
     const int i = row * SR_PANEL, j = col * SR_PANEL, m = least(SR_PANEL, f->at - i), n = least(SR_PANEL, f->at - j);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, f->n, -1, f->a + sr_upper(i, f->at), SR_PANEL,
-                f->a + sr_upper(j, f->at), SR_PANEL, 1, f->a + sr_upper(i, j), SR_PANEL);
+    for (int end = f->end, at; end > f->at; end = at) {
+        at = block_before(end);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, end - at, -1, f->a + sr_upper(i, at), SR_PANEL,
+                    f->a + sr_upper(j, at), SR_PANEL, 1, f->a + sr_upper(i, j), SR_PANEL);
+    }
 }
 
+/* Group by group from the last: its panels are eliminated first, then those in front of it are reduced by all of them
+ * at once, so that most of the triangle, which may be in a file, is met once a group. */
 void sr_factor_upper(float *a, int K, float *d, int threads) {
     double mean = 0;
     for (int j = 0; j < K; j++) mean += a[sr_upper(j, j)] / (double)K;
-    struct factoring f = {a, K, 0};
-    while (f.at > 0) {
-        f.n = f.at % PIVOTS ? f.at % PIVOTS : PIVOTS;
-        f.at -= f.n;
-        factor_pivots(a + sr_upper(f.at, f.at), f.n, mean > 0 ? mean : 1);
-        const int tiles = tiles_of(f.at);
-        sr_pool_for(threads, tiles, factor_above, &f);
-        sr_pool_for(threads, tiles * (tiles + 1) / 2, reduce_tile, &f);
+    struct factoring f = {.a = a};
+    for (int end = K, begin; end > 0; end = begin) {
+        begin = (end - 1) / GROUP * GROUP;
+        const int before = tiles_in(begin / SR_PANEL);
+        f.first = before;
+        for (f.end = end; f.end > begin; f.end = f.at) {
+            f.at = block_before(f.end);
+            factor_pivots(a + sr_upper(f.at, f.at), f.end - f.at, mean > 0 ? mean : 1);
+            sr_pool_for(threads, tiles_of(f.at), factor_above, &f);
+            sr_pool_for(threads, tiles_in(tiles_of(f.at)) - before, reduce_tile, &f);
+        }
+        f = (struct factoring){a, begin, end, 0};
+        sr_pool_for(threads, before, reduce_tile, &f);
     }
     for (int j = 0; j < K; j++) d[j] = a[sr_upper(j, j)];
     for (int at = 0; at < K; at += SR_PANEL)

@@ -46,6 +46,10 @@ struct cost {
     double *sum;    /* [strips] */
 };
 
+int64_t sr_awq_bytes(int64_t K) {
+    return 2 * STRIP * K * (int64_t)sizeof(float);
+}
+
 static void strip_cost(void *ctx, int item, int thread) {
     const struct cost *c = ctx;
     const int64_t K = c->w->K, row0 = (int64_t)item * STRIP, left = c->w->N - row0;
@@ -116,7 +120,7 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     if (s == SR_OK)
         s = importance ? sr_encode(&w, &rows, importance, 1, q->threads, err)
                        : sr_fail(err, SR_NOMEM, "no memory to look for scales");
-    c.scratch = s == SR_OK ? malloc((size_t)q->threads * 2 * STRIP * (size_t)K * sizeof *c.scratch) : NULL;
+    c.scratch = s == SR_OK ? malloc((size_t)q->threads * (size_t)sr_awq_bytes(K)) : NULL;
     c.sum = s == SR_OK ? malloc((size_t)strips * sizeof *c.sum) : NULL;
     if (s == SR_OK && (!c.scratch || !c.sum)) s = sr_fail(err, SR_NOMEM, "no memory to look for scales");
     if (s == SR_OK) {

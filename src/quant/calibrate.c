@@ -7,13 +7,13 @@
 #include <string.h>
 
 #include "base/disk.h"
-#include "base/log.h"
+#include "base/map.h"
 #include "base/path.h"
 #include "core/core.h"
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { GATHER = 256 };
+enum { GATHER = 256, TOGETHER = 256 << 20 };
 
 /* Matrices that are multiplied with the same. */
 typedef enum kind { ATTN_IN, Q_B_IN, OUT_IN, FFN_IN, DOWN_IN, SHARED_DOWN_IN, EXPERT_IN, EXPERT_DOWN_IN, N_KINDS } kind;
@@ -73,6 +73,7 @@ typedef struct input {
     kind kind;
     bool wanted, seen;  /* summed up in the pass that runs; a pass has */
     sr_moments moments; /* h NULL: not held */
+    sr_slab file;       /* behind h, or closed */
 } input;
 
 struct sr_calibration {
@@ -83,13 +84,12 @@ struct sr_calibration {
     int blas_threads;
     bool has_blas;
     sr_slab state[2]; /* of the layer's input, and its output once ahead */
-    char *path[2];
+    char *path[2], *moments_path;
     float *row; /* [batch][d_model] */
     int layer;  /* whose input state[0] is; -1: none yet */
     bool ahead;
     input *input; /* of the layer, in the order in which they are met */
     int n_inputs;
-    int64_t held, most; /* bytes of moments, now and at most */
     /* Rows of one input that wait for each other. */
     float *gather; /* [GATHER][max K] */
     int n_gather;
@@ -141,8 +141,8 @@ static void see(void *ctx, int item, int matrix, const float *x, int T, int64_t 
 /* ---------------------------------------------------------------- layers */
 
 static void drop(sr_calibration *c, input *in) {
-    if (in->moments.h) c->held -= sr_upper_bytes(in->moments.K);
-    free(in->moments.h);
+    if (in->moments.h) sr_pages_free(in->moments.h, (size_t)sr_upper_bytes(in->moments.K));
+    sr_slab_close(&in->file, c->moments_path, NULL);
     free(in->moments.d);
     free(in->moments.order);
     in->moments = (sr_moments){.K = in->moments.K};
@@ -163,7 +163,7 @@ static sr_status list_inputs(sr_calibration *c) {
         if (item[i].layer != c->layer || k == N_KINDS || met[k]) continue;
         met[k] = true;
         for (int m = 0; m < item[i].n; m++)
-            c->input[c->n_inputs++] = (input){.item = i, .matrix = m, .kind = k, .moments.K = item[i].K};
+            c->input[c->n_inputs++] = (input){.item = i, .matrix = m, .kind = k, .moments.K = item[i].K, .file.fd = -1};
     }
     return SR_OK;
 }
@@ -252,30 +252,43 @@ static sr_status go_to(sr_calibration *c, int layer) {
     return s;
 }
 
-/* Sums up this input, and those behind it as far as the budget reaches. */
+bool sr_moments_join(const sr_quantizer *q, int64_t K, sr_kept *kept) {
+    const int64_t bytes = sr_upper_bytes(K), most = q->moments_bytes < TOGETHER ? q->moments_bytes : TOGETHER;
+    const bool filed = bytes > q->moments_bytes;
+    if (filed ? kept->disk > 0 : kept->memory > 0 && kept->memory + bytes > most) return false;
+    *(filed ? &kept->disk : &kept->memory) += bytes;
+    return true;
+}
+
+/* Room for an input's moments, zero; behind the pages a file where they are too large for memory. */
+static sr_status hold(sr_calibration *c, input *in, bool filed) {
+    sr_moments *m = &in->moments;
+    const int64_t bytes = sr_upper_bytes(m->K);
+    sr_status s = filed ? sr_slab_scratch(c->moments_path, bytes, &in->file, c->err) : SR_OK;
+    if (s != SR_OK) return s;
+    m->h = filed ? sr_pages_of(in->file.fd, (size_t)bytes) : sr_pages_alloc((size_t)bytes);
+    m->d = malloc((size_t)m->K * sizeof *m->d);
+    if (m->h && m->d) return SR_OK;
+    drop(c, in);
+    return sr_fail(c->err, SR_NOMEM, "no memory for the moments of %lld columns: %lld MiB", (long long)m->K,
+                   (long long)bytes >> 20);
+}
+
+/* Sums up this input, and those behind it as far as they may be held together. */
 static sr_status collect(sr_calibration *c, input *first) {
+    sr_kept kept = {0};
+    sr_status s = SR_OK;
     for (int i = 0; i < c->n_inputs; i++) {
         drop(c, &c->input[i]);
         c->input[i].wanted = false;
     }
-    for (input *in = first; in < c->input + c->n_inputs; in++) {
-        const int64_t K = in->moments.K, bytes = sr_upper_bytes(K);
-        if (in != first && c->held + bytes > c->q->calibration_bytes) break;
-        in->moments.h = calloc((size_t)bytes, 1);
-        in->moments.d = malloc((size_t)K * sizeof(float));
-        if (!in->moments.h || !in->moments.d) {
-            free(in->moments.h);
-            in->moments.h = NULL;
-            if (in == first)
-                return sr_fail(c->err, SR_NOMEM, "no memory for the moments of %lld columns: %lld MiB", (long long)K,
-                               (long long)bytes >> 20);
-            break;
-        }
-        in->wanted = in->seen = true;
-        c->held += bytes;
+    for (input *in = first; in < c->input + c->n_inputs && s == SR_OK; in++) {
+        const int64_t filed = kept.disk;
+        if (!sr_moments_join(c->q, in->moments.K, &kept)) break;
+        s = hold(c, in, kept.disk > filed);
+        in->wanted = in->seen = s == SR_OK;
     }
-    c->most = c->held > c->most ? c->held : c->most;
-    sr_status s = pass(c);
+    if (s == SR_OK) s = pass(c);
     for (int i = 0; i < c->n_inputs && s == SR_OK; i++) {
         sr_moments *m = &c->input[i].moments;
         if (!c->input[i].wanted) continue;
@@ -361,20 +374,60 @@ sr_status sr_moments_factor(sr_moments *m, int lane, double damp, int threads, s
 
 /* ---------------------------------------------------------------- */
 
+sr_status sr_calibration_step(const sr_quantizer *q, int64_t *bytes, sr_err *err) {
+    sr_decoder dec = {.arch = q->arch, .h = q->h, .embed.N = q->h.n_vocab};
+    const int n_ctx = q->calibration.n_ctx, T = n_ctx < q->engine->batch ? n_ctx : q->engine->batch;
+    const int64_t pages = (n_ctx - 1) / SR_KV_PAGE + 1;
+    bool quantized = false, plain = false, gathers = n_ctx % GATHER != 0;
+    int64_t kv = 0, floats = (int64_t)T * q->h.d_model;
+    sr_status s = sr_engine_reserve(q->engine, &dec, err);
+    if (s != SR_OK) return s;
+    for (int i = 0; i < q->n_jobs; i++) {
+        const sr_job *j = &q->job[i];
+        if (!j->n_from || j->layer < 0) continue;
+        *(j->was->tile == SR_TILE_I8 ? &quantized : &plain) = true;
+        gathers = gathers || (sr_calibration_knows(j->role) && kind_of(j->role) >= EXPERT_IN);
+    }
+    for (int i = 0; i < q->h.n_layer; i++) {
+        const sr_kv_shape shape = sr_decoder_kv(&dec, i);
+        const int64_t features = (int64_t)shape.n_kv_head * (shape.k + shape.v);
+        kv = features > kv ? features : kv;
+    }
+    if (gathers) floats += GATHER * sr_decoder_max_k(&dec);
+    *bytes = sr_step_bytes(q->engine, &dec, T, quantized, plain) + floats * (int64_t)sizeof(float) +
+             pages * SR_KV_PAGE * kv * (int64_t)sizeof(uint16_t);
+    return SR_OK;
+}
+
+int64_t sr_calibration_states(const sr_quantizer *q) {
+    return q->calibration.n_windows * q->calibration.n_ctx * q->h.d_model * (int64_t)sizeof(float);
+}
+
+static char *in_stage(sr_calibration *c, const char *stage, const char *name, sr_err *err) {
+    char *path = sr_path_join(&c->model->arena, stage, name);
+    if (!path) sr_fail(err, SR_NOMEM, "no memory for a path");
+    return path;
+}
+
 static sr_status open_states(sr_calibration *c, const char *stage, sr_err *err) {
-    const sr_quantizer *q = c->q;
-    const int64_t bytes =
-        q->calibration.n_windows * q->calibration.n_ctx * c->model->dec.h.d_model * (int64_t)sizeof(float);
+    static const char *const name[] = {"states-0", "states-1"};
+    if (!(c->moments_path = in_stage(c, stage, "moments", err))) return err->code;
     for (int i = 0; i < 2; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "states-%d", i);
-        c->path[i] = sr_path_join(&c->model->arena, stage, name);
-        if (!c->path[i]) return sr_fail(err, SR_NOMEM, "no memory for a path");
-        sr_status s = sr_slab_open(c->path[i], bytes, &c->state[i], err);
-        if (s == SR_OK) s = sr_disk_remove(c->path[i], err); /* it goes with us */
+        if (!(c->path[i] = in_stage(c, stage, name[i], err))) return err->code;
+        sr_status s = sr_slab_scratch(c->path[i], sr_calibration_states(c->q), &c->state[i], err);
         if (s != SR_OK) return s;
     }
     return SR_OK;
+}
+
+/* Only one layer at a time has keys and values: all have them where the first one's are. */
+static void share_pages(sr_session *s) {
+    char *const first = s->kv[0].k;
+    for (int i = 0; i < s->model->dec.h.n_layer; i++) {
+        sr_kv *kv = &s->kv[i];
+        if (kv->v) kv->v = first + ((char *)kv->v - (char *)kv->k);
+        kv->k = first;
+    }
 }
 
 sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calibration **out, sr_err *err) {
@@ -389,6 +442,7 @@ sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calib
     c->has_blas = s == SR_OK;
     if (s == SR_OK) s = sr_model_open(q->engine, q->file->path, &model, &c->model, err);
     if (s == SR_OK) s = sr_session_create(c->model, &session, &c->session, err);
+    if (s == SR_OK) share_pages(c->session);
     if (s == SR_OK) s = sr_watch_open(c->model, see, c, &c->watch, err);
     if (s == SR_OK) s = open_states(c, stage, err);
     if (s == SR_OK) {

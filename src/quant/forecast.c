@@ -110,6 +110,14 @@ static sr_status find_seconds(const struct forecast *f, double *seconds, sr_err 
     return s;
 }
 
+int64_t sr_step_bytes(const sr_engine *e, const sr_decoder *dec, int T, bool quantized, bool plain) {
+    int64_t per_token[SR_N_SCRATCH], sum = 0;
+    sr_decoder_scratch(dec, per_token);
+    for (int i = 0; i < SR_N_SCRATCH; i++) sum += per_token[i];
+    return T * sum * (int64_t)sizeof(float) + (int64_t)sr_decoder_host_bytes(dec, T) +
+           (int64_t)e->dev->ops->working(e->dev, T, sr_decoder_max_k(dec), quantized, plain, dec->h.gating.n > 0);
+}
+
 sr_status sr_model_forecast(sr_model *m, const char *isq, bool experts_only, const sr_session_options *session,
                             bool timed, sr_forecast *out, sr_err *err) {
     sr_err own = {0};
@@ -117,7 +125,6 @@ sr_status sr_model_forecast(sr_model *m, const char *isq, bool experts_only, con
     struct forecast f = {.m = m, .isq = {.experts_only = experts_only}};
     const sr_engine *e = m->engine;
     const sr_hparams *h = &m->dec.h;
-    int64_t per_token[SR_N_SCRATCH], sum = 0;
     sr_memory now;
     *out = (sr_forecast){.seconds = NAN};
     sr_status s = isq ? sr_isq_resolve(isq, &f.isq, err) : SR_OK;
@@ -130,16 +137,12 @@ sr_status sr_model_forecast(sr_model *m, const char *isq, bool experts_only, con
         if (f.kind[i].weights > f.kind[most].weights) most = i;
     const int32_t n_ctx = session && session->n_ctx ? session->n_ctx : h->n_ctx_train;
     const int T = n_ctx < e->batch ? n_ctx : e->batch;
-    sr_decoder_scratch(&m->dec, per_token);
-    for (int i = 0; i < SR_N_SCRATCH; i++) sum += per_token[i];
     sr_memory_now(&now);
     out->type = f.isq.fmt ? f.isq.fmt->name : f.kind[most].fmt->name;
     out->weight_bytes = f.bytes;
     out->session_bytes = own_bytes;
     out->scratch_bytes =
-        T * sum * (int64_t)sizeof(float) + (int64_t)sr_decoder_host_bytes(&m->dec, T) +
-        (h->n_vocab + h->d_model) * (int64_t)sizeof(float) +
-        (int64_t)e->dev->ops->working(e->dev, T, sr_decoder_max_k(&m->dec), f.quantized, f.plain, h->gating.n > 0);
+        sr_step_bytes(e, &m->dec, T, f.quantized, f.plain) + (h->n_vocab + h->d_model) * (int64_t)sizeof(float);
     out->other_bytes = (int64_t)now.rss_anon;
     out->memory = out->weight_bytes + out->session_bytes + out->scratch_bytes + out->other_bytes;
     out->bits_per_weight = 8 * (double)f.bytes / f.weights;

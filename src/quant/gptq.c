@@ -30,6 +30,7 @@ struct solver {
     sr_grid *grid;           /* [threads][grids] */
     int64_t codes, grids; /* of one unit and STRIP rows of it; where columns are visited in an order, of STRIP rows */
     int64_t wide;         /* columns of one product */
+    int64_t floats;       /* of a thread's scratch */
 };
 
 /* Rows row0 .. row0 + R; w, p and d count columns as they are visited. */
@@ -132,7 +133,7 @@ static void solve_strip(void *ctx, int item, int thread) {
     const struct solver *s = ctx;
     const int64_t K = s->w->K, row0 = s->row0 + (int64_t)item * STRIP, left = s->row0 + s->n - row0;
     struct strip t = {.row0 = row0, .R = left < STRIP ? (int)left : STRIP};
-    t.w = s->scratch + thread * STRIP * 2 * (K + s->wide);
+    t.w = s->scratch + thread * s->floats;
     t.d = t.w + STRIP * K;
     t.p = t.d + STRIP * K;
     t.best = t.p + STRIP * s->wide;
@@ -152,18 +153,31 @@ static void solve_strip(void *ctx, int item, int thread) {
     (s->visit ? solve_in_order : solve_by_units)(s, &t);
 }
 
+/* What a thread has. */
+static void lay_out(struct solver *s, const sr_weight *w, bool ordered) {
+    const int64_t K = w->K, unit = sr_weight_unit(w);
+    s->unit = unit < K ? unit : K;
+    s->wide = s->unit > BLOCK ? s->unit : BLOCK;
+    s->codes = ordered ? STRIP * K : s->unit;
+    s->grids = ordered ? STRIP * ((K - 1) / s->unit + 1) : STRIP;
+    s->floats = STRIP * 2 * (K + s->wide);
+}
+
+int64_t sr_gptq_bytes(const sr_weight *w, bool ordered) {
+    struct solver s;
+    lay_out(&s, w, ordered);
+    return s.floats * (int64_t)sizeof(float) + s.codes + s.grids * (int64_t)sizeof(sr_grid);
+}
+
 sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
                        sr_err *err) {
-    struct solver s = {.w = w, .from = from, .m = m, .row0 = row0, .n = n, .unit = sr_weight_unit(w)};
+    struct solver s = {.w = w, .from = from, .m = m, .row0 = row0, .n = n};
     float *in_place = NULL;
     s.by = sr_weight_encoder(w);
     s.importance = m->d;
     s.visit = w->perm ? NULL : m->order;
-    s.unit = s.unit < w->K ? s.unit : w->K;
-    s.wide = s.unit > BLOCK ? s.unit : BLOCK;
-    s.codes = s.visit ? STRIP * w->K : s.unit;
-    s.grids = s.visit ? STRIP * ((w->K - 1) / s.unit + 1) : STRIP;
-    s.scratch = malloc((size_t)threads * STRIP * 2 * (size_t)(w->K + s.wide) * sizeof *s.scratch);
+    lay_out(&s, w, s.visit != NULL);
+    s.scratch = malloc((size_t)threads * (size_t)s.floats * sizeof *s.scratch);
     s.code = malloc((size_t)threads * (size_t)s.codes);
     s.grid = malloc((size_t)threads * (size_t)s.grids * sizeof *s.grid);
     if (s.visit) s.importance = in_place = malloc((size_t)w->K * sizeof *in_place);

@@ -338,6 +338,11 @@ static bool is_obsolete(const sr_quantizer *q, const sr_job *copy) {
 
 /* ---------------------------------------------------------------- tensors and files of the result */
 
+/* By moments. */
+static bool is_solved(const sr_quantizer *q, const sr_job *j) {
+    return sr_method_calibrates(q->method) && j->n_from && j->layer >= 0 && sr_calibration_knows(j->role);
+}
+
 static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix, const sr_stored *type, int n_dims,
                          const int64_t *shape, sr_err *err) {
     char name[MODULE + 64];
@@ -365,11 +370,21 @@ static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix
     return p;
 }
 
+/* What its encoder or solver has while it works on a job. */
+static int64_t work_of(const sr_quantizer *q, const sr_job *j, const sr_weight *w) {
+    int64_t encoder = sr_encode_scratch(j->fmt, &j->spec) * j->K * (int64_t)sizeof(float), solver = 0;
+    if (is_solved(q, j) && q->method == SR_GPTQ)
+        solver = sr_gptq_bytes(w, q->target.spec.static_groups && !j->spec.act_order);
+    if (is_solved(q, j) && q->method == SR_AWQ) solver = sr_awq_bytes(j->K);
+    return q->threads * (encoder > solver ? encoder : solver);
+}
+
 static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
     sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
     sr_weight w;
     sr_tensor t;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &w, err);
+    if (s == SR_OK) j->work = work_of(q, j, &w);
     const bool plain = j->stack > 1 && !q->target.uqff && !j->fmt->spec.method,
                parameter = plain && sr_stacks_are_parameters(q), plain_stack = parameter || (plain && q->from_gguf);
     for (int i = 0; s == SR_OK && sr_job_tensor(j, &w, i, &t); i++)
@@ -553,6 +568,68 @@ static sr_status order_jobs(sr_quantizer *q, sr_err *err) {
     return SR_OK;
 }
 
+/* ---------------------------------------------------------------- memory */
+
+static int64_t job_memory(const sr_quantizer *q, const sr_job *j) {
+    int64_t bytes = j->work;
+    if (j->n_from == 1 && sr_is_plain(j->fmt) && sr_job_stays(j, j->was)) return 0; /* it is copied */
+    for (int p = 0; p < j->n_parts && j->fmt; p++) bytes += q->part[j->first_part + p].bytes;
+    return bytes;
+}
+
+/* Of one layer with all weights in bf16, at most. */
+static int64_t layer_bytes(const sr_quantizer *q) {
+    int64_t most = 0, sum = 0;
+    for (int at = 0; at < q->n_jobs; at++) {
+        const sr_job *j = &q->job[q->order[at]];
+        if (at && q->job[q->order[at - 1]].layer != j->layer) sum = 0;
+        sum += j->layer >= 0 ? 2 * j->N * j->K : 0;
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+/* At most, beside what the process had before: a job's matrix and what works on it, and where it is calibrated for, the
+ * model's step and what moments there are. most->disk: of the moments. */
+static void find_most(const sr_quantizer *q, sr_kept *most) {
+    sr_kept pass = {0};
+    int64_t jobs = 0; /* of the pass */
+    *most = (sr_kept){0};
+    for (int at = 0; at < q->n_jobs; at++) {
+        const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
+        const bool same = before && before->layer == j->layer && before->expert == j->expert &&
+                          sr_calibration_place(before->role) == sr_calibration_place(j->role);
+        const int n = is_solved(q, j) && !same ? sr_job_experts(q, j) : 0;
+        if (before && before->layer != j->layer) pass = (sr_kept){0}, jobs = 0;
+        for (int i = 0; i < n; i++)
+            if (!sr_moments_join(q, j->K, &pass)) {
+                pass = (sr_kept){0}, jobs = 0;
+                sr_moments_join(q, j->K, &pass);
+            }
+        const int64_t own = job_memory(q, j);
+        jobs = own > jobs ? own : jobs;
+        const int64_t sum = q->process_bytes + jobs + (j->layer >= 0 ? pass.memory + q->step_bytes : 0);
+        most->memory = sum > most->memory ? sum : most->memory;
+        most->disk = pass.disk > most->disk ? pass.disk : most->disk;
+    }
+}
+
+/* Moments are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB. */
+static sr_status limit_moments(sr_quantizer *q, sr_err *err) {
+    enum { MORE = 256 << 20, LEAST = 64 << 20 };
+    sr_kept rest;
+    sr_memory now;
+    sr_memory_now(&now);
+    q->process_bytes = (int64_t)now.rss_anon;
+    if (!sr_method_calibrates(q->method)) return SR_OK;
+    sr_status s = sr_calibration_step(q, &q->step_bytes, err);
+    q->moments_bytes = 0;
+    find_most(q, &rest);
+    const int64_t left = layer_bytes(q) + MORE - rest.memory;
+    q->moments_bytes = left > LEAST ? left : LEAST;
+    return s;
+}
+
 static const struct {
     const char *name;
     sr_method method;
@@ -570,7 +647,6 @@ static sr_status choose_method(sr_quantizer *q, const sr_quantize_options *o, sr
     q->calibration.ids = o->calibration;
     q->calibration.n_windows = o->n_windows;
     q->calibration.n_ctx = o->window;
-    q->calibration_bytes = (int64_t)256 << 20;
     q->damp = 0.01;
     q->method = o->importance ? SR_IMATRIX : SR_RTN;
     if (q->target.spec.static_groups && (!o->method || strcmp(o->method, "gptq") != 0))
@@ -656,6 +732,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     if (s == SR_OK && q->from_gguf) s = sr_hf_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
+    if (s == SR_OK) s = limit_moments(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
 
@@ -700,29 +777,11 @@ void sr_quantizer_free(sr_quantizer *q) {
     free(q);
 }
 
-static int64_t most_columns(const sr_quantizer *q) {
-    int64_t most = 0;
-    for (int i = 0; i < q->n_jobs; i++) most = q->job[i].K > most ? q->job[i].K : most;
-    return most;
-}
-
-/* Of a calibration: the moments of a layer's inputs as far as the budget reaches, one at least, and what its solver
- * works on. */
-static int64_t calibration_memory(const sr_quantizer *q) {
-    const int64_t K = most_columns(q), one = sr_upper_bytes(K);
-    int64_t most = 0, sum = 0;
-    for (int at = 0; at < q->n_jobs; at++) {
-        const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
-        const bool same = before && before->layer == j->layer && before->expert == j->expert &&
-                          sr_calibration_place(before->role) == sr_calibration_place(j->role);
-        if (before && before->layer != j->layer) sum = 0;
-        if (j->n_from && j->layer >= 0 && sr_calibration_knows(j->role) && !same)
-            sum += sr_job_experts(q, j) * sr_upper_bytes(j->K);
-        most = sum > most ? sum : most;
-    }
-    if (most > q->calibration_bytes) most = q->calibration_bytes > one ? q->calibration_bytes : one;
-    const int rows = (q->target.spec.static_groups ? 8 : 4) * SR_SOLVE_ROWS; /* all codes and scales of a row, too */
-    return most + (int64_t)q->threads * rows * K * (int64_t)sizeof(float);
+int64_t sr_quantizer_scratch(const sr_quantizer *q) {
+    sr_kept most;
+    if (!sr_method_calibrates(q->method)) return 0;
+    find_most(q, &most);
+    return most.disk + 2 * sr_calibration_states(q);
 }
 
 void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
@@ -733,21 +792,16 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
                                .n_files = q->n_out,
                                .n_tensors = q->n_jobs};
     double bytes = 0;
-    int64_t most = 0;
+    sr_kept most;
     for (int i = 0; i < q->n_jobs; i++) {
         const sr_job *j = &q->job[i];
-        int64_t own = 0;
-        for (int p = 0; p < j->n_parts; p++) own += q->part[j->first_part + p].bytes;
-        if (j->n_from) bytes += (double)own;
-        if (j->fmt) {
-            info->n_quantized++;
-            most = own > most ? own : most;
-        }
+        for (int p = 0; p < j->n_parts && j->n_from; p++) bytes += (double)q->part[j->first_part + p].bytes;
+        info->n_quantized += j->fmt != NULL;
     }
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
-    const int64_t rows = sr_encode_scratch(q->target.fmt, &q->target.spec);
-    info->memory = most + (int64_t)q->threads * rows * most_columns(q) * (int64_t)sizeof(float);
-    if (sr_method_calibrates(q->method)) info->memory += calibration_memory(q);
+    find_most(q, &most);
+    info->memory = most.memory;
+    info->scratch = sr_quantizer_scratch(q);
 }
 
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {

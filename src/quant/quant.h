@@ -126,6 +126,7 @@ typedef struct sr_job {
     const sr_format *fmt; /* NULL: parts are copied */
     sr_qspec spec;
     int first_part, n_parts; /* of the plan's parts */
+    int64_t work;            /* bytes that are allocated to make them */
     double error;            /* relative squared error, once written; -1 before, or where none is computed */
     double seen;             /* share of the rows that something was calibrated for; -1: nothing was to be */
 } sr_job;
@@ -174,7 +175,9 @@ struct sr_quantizer {
         int64_t n_windows;
         int n_ctx;
     } calibration;
-    int64_t calibration_bytes; /* of moments at a time, where a single one is not more */
+    int64_t process_bytes; /* of memory, once this is planned */
+    int64_t step_bytes;    /* of a calibration, beside moments */
+    int64_t moments_bytes; /* of one input that are in memory at most; larger ones are in a file */
     double damp;
     int threads;
     bool overwrite;
@@ -194,6 +197,10 @@ bool sr_job_gguf_name(const sr_quantizer *q, const sr_job *job, char name[SR_NAM
 /* What is known of a job's columns, in the arena: [*n][K], of which each has N / *n rows; *n 0: nothing. */
 sr_status sr_job_importance(const sr_quantizer *q, const sr_job *job, sr_arena *arena, float **importance, int *n,
                             sr_err *err);
+/* Whether a matrix of this format has the job's already, row by row and column by column. */
+static inline bool sr_job_stays(const sr_job *j, const sr_format *was) {
+    return was == j->fmt && !j->head_rows && !j->pitch && !j->turn.n && !j->by_col && !j->by_row;
+}
 /* Plain numbers; NULL is none. */
 static inline bool sr_is_plain(const sr_format *fmt) {
     return fmt && fmt->block == 1 && !fmt->spec.method;
@@ -213,6 +220,8 @@ int sr_job_experts(const sr_quantizer *q, const sr_job *job);
 int64_t sr_job_row(const sr_job *job, int64_t row);
 /* A row of a weight with its columns in the order of x. */
 void sr_decode_in_order(const sr_weight *w, int64_t row, float *out);
+/* Bytes of files without a name beside the result, while it is made. */
+int64_t sr_quantizer_scratch(const sr_quantizer *q);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
@@ -244,10 +253,19 @@ typedef struct sr_moments {
     bool factored;
 } sr_moments;
 typedef struct sr_calibration sr_calibration;
+/* Bytes that moments take. */
+typedef struct sr_kept {
+    int64_t memory, disk;
+} sr_kept;
+/* Adds those of K columns to what a pass over the text sums up. False: they wait for another pass. */
+bool sr_moments_join(const sr_quantizer *q, int64_t K, sr_kept *kept);
 /* Of the quantizer's source and text; `stage` is where the states of all tokens go to (files without a name). */
 /* Matrices are asked for in the order of layers, and in this order inside of one. */
 int sr_calibration_place(sr_role role);
 bool sr_calibration_knows(sr_role role);
+/* Bytes of memory beside moments, and of each of the two files of states. */
+sr_status sr_calibration_step(const sr_quantizer *q, int64_t *bytes, sr_err *err);
+int64_t sr_calibration_states(const sr_quantizer *q);
 sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calibration **out, sr_err *err);
 void sr_calibration_close(sr_calibration *c);
 /* What the matrices in this role are multiplied with: `matrix` counts experts, else 0. *out is NULL where nothing is
@@ -269,6 +287,8 @@ sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err
 
 /* Sets by_col and by_row of the jobs of a layer, in the arena. */
 sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
+/* That a thread works on, for K columns. */
+int64_t sr_awq_bytes(int64_t K);
 
 enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
 
@@ -279,6 +299,9 @@ enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
  * NULL, and columns are visited in that order, in whole lanes of the format, and stay where they are. */
 sr_status sr_gptq_rows(sr_weight *w, const sr_source *from, int64_t row0, int64_t n, const sr_moments *m, int threads,
                        sr_err *err);
+/* That a thread works on; ordered: columns are visited in an order. */
+int64_t sr_gptq_bytes(const sr_weight *w, bool ordered);
+
 /* ---- error.c ---- */
 
 /* n rows of K, as they should be and as they are: row[.](ctx, i, out [K]), called from several threads. */
@@ -388,6 +411,12 @@ sr_status sr_gguf_jobs(sr_quantizer *q, sr_err *err);
 sr_status sr_gguf_values(sr_quantizer *q, sr_err *err);
 /* Whether what was written says the same as the source. */
 sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err);
+
+/* ---- forecast.c ---- */
+
+/* Bytes of an engine's scratch that a step of T tokens touches, of matrices that are quantized, plain, or both; beside
+ * logits. The engine is reserved for the decoder. */
+int64_t sr_step_bytes(const sr_engine *e, const sr_decoder *dec, int T, bool quantized, bool plain);
 
 /* ---- costs.c, allot.c: which types, under a limit */
 

@@ -259,8 +259,7 @@ static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source
 
 /* A matrix that is of its new format already: nothing but its bytes describes it, or both are grouped alike. */
 static bool is_kept(const sr_job *j, const sr_weight *w, const sr_weight *to, int n) {
-    if (n != 1 || w->fmt != j->fmt || w->perm || j->head_rows || j->pitch || j->turn.n || j->by_col || j->by_row)
-        return false;
+    if (n != 1 || !sr_job_stays(j, w->fmt) || w->perm) return false;
     if (!w->fmt->spec.method) return true;
     bool same = j->entry && w->spec.axis == to->spec.axis && w->spec.group == to->spec.group;
     for (int p = 0; p < SR_MAX_PLANES; p++)
@@ -395,7 +394,7 @@ static sr_status open_stage(struct run *r, bool resume) {
     if (known) s = sr_disk_walk(r->stage, remove_other, r, r->err);
     if (s == SR_OK) s = r->err->code;
     if (s == SR_OK) s = sr_disk_make(r->stage, r->err);
-    int64_t there = 0, need = 0, room = sr_disk_free(r->stage);
+    int64_t there = 0, need = sr_quantizer_scratch(q), room = sr_disk_free(r->stage);
     for (int f = 0; f < q->n_out && s == SR_OK; f++) {
         if (!(r->path[f] = in_stage(r, q->out[f].name))) return r->err->code;
         need += q->out[f].content.size;
