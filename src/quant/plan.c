@@ -376,7 +376,7 @@ static int64_t work_of(const sr_quantizer *q, const sr_job *j, const sr_weight *
     if (is_solved(q, j) && q->method == SR_GPTQ)
         solver = sr_gptq_bytes(w, q->target.spec.static_groups && !j->spec.act_order);
     if (is_solved(q, j) && q->method == SR_AWQ) solver = sr_awq_bytes(j->K);
-    return q->threads * (encoder > solver ? encoder : solver);
+    return q->threads * ((encoder > solver ? encoder : solver) + sr_job_turn_bytes(j));
 }
 
 static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {

@@ -224,6 +224,8 @@ void sr_decode_in_order(const sr_weight *w, int64_t row, float *out);
 int64_t sr_quantizer_scratch(const sr_quantizer *q);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
+/* Bytes that a thread has for rows which are columns of the source. */
+int64_t sr_job_turn_bytes(const sr_job *job);
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err);
 
 /* ---- watch.c: what a model's matrices are multiplied with ---- */

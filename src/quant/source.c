@@ -1,15 +1,115 @@
 /* The rows of a job, whatever they are stored as. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
-#include "arch/bind.h"
 #include "base/map.h"
 #include "quant/quant.h"
 
+/* Some rows that are columns of the source, which a thread works on. */
+typedef struct strip {
+    atomic_bool taken;
+    _Atomic int64_t at; /* which of the matrix; -1: none */
+    _Atomic int64_t used;
+    float *row; /* [wide][columns] */
+} strip;
+
+/* A matrix whose rows are columns of w, a strip at a time. Strips are as wide as blocks, so that none is decoded twice
+ * for one strip; there are some for each thread, which goes from one to the next behind it. */
+typedef struct turned {
+    const sr_weight *w;
+    int64_t pitch, columns; /* of each `pitch` rows of w these are columns */
+    int64_t wide, strips;   /* rows of a strip, strips of a piece */
+    int n;
+    strip *strip; /* [n]; NULL: w is as it is */
+    float *all;
+    _Atomic int64_t clock;
+} turned;
+
 struct rows {
     const sr_job *job;
-    sr_weight *w; /* [n_from] */
+    sr_weight *w;   /* [n_from] */
+    turned *turned; /* [n_from] */
+    int64_t each;   /* rows of one, where they are one behind the other */
     int experts;
 };
+
+/* ---------------------------------------------------------------- rows that are columns */
+
+enum { STRIPS = 2 /* a thread */, LEAST_WIDE = 32 };
+
+static int64_t strip_width(const sr_format *fmt) {
+    return fmt->block > LEAST_WIDE ? fmt->block : LEAST_WIDE / fmt->block * fmt->block;
+}
+
+int64_t sr_job_turn_bytes(const sr_job *j) {
+    const int n = !j->turn.n ? 0 : j->braid ? j->n_from : 1;
+    return n * STRIPS * strip_width(j->was) * j->turn.rows * (int64_t)sizeof(float);
+}
+
+static void fill(const turned *t, strip *s, int64_t which) {
+    enum { DEEP = 16 }; /* rows of w at a time, so that what is written lies in lines of the cache */
+    const int64_t first = which / t->strips * t->pitch, k0 = which % t->strips * t->wide;
+    const int64_t n = t->w->K - k0 < t->wide ? t->w->K - k0 : t->wide;
+    float some[DEEP][SR_KC];
+    for (int64_t r = 0; r < t->columns; r += DEEP) {
+        const int64_t m = t->columns - r < DEEP ? t->columns - r : DEEP;
+        for (int64_t i = 0; i < m; i++) t->w->fmt->decode(t->w, first + r + i, k0, n, some[i]);
+        for (int64_t k = 0; k < n; k++)
+            for (int64_t i = 0; i < m; i++) s->row[k * t->columns + r + i] = some[i][k];
+    }
+}
+
+/* A strip for the caller alone: one that is this already, or the one that was in use longest ago. */
+static strip *take(turned *t, int64_t which) {
+    for (;;) {
+        strip *old = NULL;
+        for (strip *s = t->strip; s < t->strip + t->n; s++) {
+            if (s->at == which && !atomic_exchange(&s->taken, true)) {
+                if (s->at == which) return s;
+                s->taken = false;
+            }
+            if (!s->taken && (!old || s->used < old->used)) old = s;
+        }
+        if (!old || atomic_exchange(&old->taken, true)) continue;
+        fill(t, old, which);
+        old->at = which;
+        return old;
+    }
+}
+
+/* Row `row` of the matrix, its columns `step` apart. */
+static void turned_row(turned *t, int64_t row, float *out, int64_t step) {
+    const int64_t in = row % t->w->K;
+    strip *s = take(t, row / t->w->K * t->strips + in / t->wide);
+    const float *from = s->row + in % t->wide * t->columns;
+    for (int64_t k = 0; k < t->columns; k++) out[k * step] = from[k];
+    s->used = ++t->clock;
+    s->taken = false;
+}
+
+static sr_status turn(const sr_job *job, int i, const sr_weight *w, int threads, turned *t, sr_err *err) {
+    const int64_t wide = strip_width(w->fmt), floats = wide * job->turn.rows;
+    if (w->perm || w->N != job->turn.n * job->turn.pitch || job->turn.rows > job->turn.pitch)
+        return sr_fail(err, SR_UNSUPPORTED,
+                       "%s: found columns in another order (act-order), or %lld rows, expected %lld", job->from[i],
+                       (long long)w->N, (long long)(job->turn.n * job->turn.pitch));
+    t->w = w;
+    t->pitch = job->turn.pitch;
+    t->columns = job->turn.rows;
+    t->wide = wide;
+    t->strips = (w->K - 1) / wide + 1;
+    t->n = STRIPS * threads;
+    t->strip = calloc((size_t)t->n, sizeof *t->strip);
+    t->all = malloc((size_t)t->n * (size_t)floats * sizeof *t->all);
+    if (!t->strip || !t->all) return sr_fail(err, SR_NOMEM, "no memory to turn %s around", job->from[i]);
+    for (int k = 0; k < t->n; k++) {
+        t->strip[k].row = t->all + k * floats;
+        t->strip[k].at = -1;
+    }
+    return SR_OK;
+}
+
+/* ---------------------------------------------------------------- rows */
 
 /* A head's rows in pairs (0, half), (1, half + 1), ... where the source has halves one behind the other, or back. */
 int64_t sr_job_row(const sr_job *job, int64_t row) {
@@ -47,52 +147,52 @@ static int64_t weave_of(const sr_job *j) {
     return j->weave[0] + j->weave[1] + j->weave[2];
 }
 
-/* Where a row of the result comes from. */
-static const sr_weight *place_of(const struct rows *r, int64_t row, int64_t *in) {
-    const int64_t each = r->w[0].N, turn = weave_of(r->job);
-    if (turn) {
-        int64_t at = row % turn;
+/* Which matrix a row of the result comes from. */
+static int place_of(const struct rows *r, int64_t row, int64_t *in) {
+    const int64_t each = r->each, weave = weave_of(r->job);
+    if (weave) {
+        int64_t at = row % weave;
         int i = 0;
         for (; at >= r->job->weave[i]; i++) at -= r->job->weave[i];
-        *in = row / turn * r->job->weave[i] + at;
-        return &r->w[i];
+        *in = row / weave * r->job->weave[i] + at;
+        return i;
     }
     row = sr_job_row(r->job, row);
     *in = row % each;
-    return &r->w[row / each];
-}
-
-/* A row whose columns are those of all, in turns. */
-static void braid_row(const struct rows *r, int64_t row, float *out) {
-    const int n = r->job->n_from;
-    float some[SR_KC];
-    for (int i = 0; i < n; i++)
-        for (int64_t k0 = 0, m; k0 < r->w[i].K; k0 += m) {
-            m = r->w[i].K - k0 < SR_KC ? r->w[i].K - k0 : SR_KC;
-            r->w[i].fmt->decode(&r->w[i], row, k0, m, some);
-            for (int64_t k = 0; k < m; k++) out[(k0 + k) * n + i] = some[k];
-        }
+    return (int)(row / each);
 }
 
 static void decode_rows(void *ctx, int64_t row0, int64_t n, float *out) {
     const struct rows *r = ctx;
-    for (int64_t i = 0; i < n; i++, out += r->job->K) {
-        int64_t row;
-        if (r->job->braid) {
-            braid_row(r, row0 + i, out);
+    const sr_job *job = r->job;
+    for (int64_t row = row0; row < row0 + n; row++, out += job->K) {
+        int64_t in;
+        if (job->braid) { /* columns are those of all, in turns */
+            for (int i = 0; i < job->n_from; i++) turned_row(&r->turned[i], row, out + i, job->n_from);
             continue;
         }
-        const sr_weight *w = place_of(r, row0 + i, &row);
-        sr_decode_in_order(w, row, out);
-        scale_row(r, row0 + i, out);
+        const int i = place_of(r, row, &in);
+        if (r->turned[i].strip)
+            turned_row(&r->turned[i], in, out, 1);
+        else
+            sr_decode_in_order(&r->w[i], in, out);
+        scale_row(r, row, out);
     }
 }
+
+/* The matrix whose row is one of the result, code by code; NULL: there is none. */
+static const sr_weight *codes_of(const struct rows *r, int64_t row, int64_t *in) {
+    if (r->job->by_col || r->job->by_row || r->job->braid) return NULL;
+    const int i = place_of(r, row, in);
+    return r->turned[i].strip ? NULL : &r->w[i];
+}
+
 /* Of rows that are unpacked to codes: one scale for all the columns asked for. */
 static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale, float *min, int *low) {
     const struct rows *r = ctx;
     int64_t from;
-    if (r->job->by_col || r->job->by_row || r->job->braid) return false;
-    const sr_weight *w = place_of(r, row, &from);
+    const sr_weight *w = codes_of(r, row, &from);
+    if (!w) return false;
     const int64_t step = w->group > w->fmt->block ? w->group : w->fmt->block;
     int8_t code[SR_KC];
     float scales[SR_MAX_GROUPS], mins[SR_MAX_GROUPS] = {0};
@@ -115,44 +215,43 @@ static bool grid_of(void *ctx, int64_t row, int64_t k0, int64_t n, float *scale,
 static bool mxfp4_of(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
     const struct rows *r = ctx;
     int64_t from;
-    if (r->job->by_col || r->job->by_row || r->job->braid) return false;
-    const sr_weight *w = place_of(r, row, &from);
-    if (!w->fmt->take_mxfp4) return false;
+    const sr_weight *w = codes_of(r, row, &from);
+    if (!w || !w->fmt->take_mxfp4) return false;
     w->fmt->take_mxfp4(w, from, k0, out);
     return out->scale != 255;
 }
 
-/* The matrix whose rows are columns of w, as a copy: each of its rows would need all of w's. */
-static sr_status turn(const sr_quantizer *q, const sr_job *job, int i, sr_weight *w, sr_arena *arena, sr_err *err) {
-    struct sr_binder b = {.file = q->file, .arch = q->arch, .arena = arena, .err = err};
-    sr_weight to;
-    if (w->perm || w->N != job->turn.n * job->turn.pitch || job->turn.rows > job->turn.pitch)
-        return sr_fail(err, SR_UNSUPPORTED,
-                       "%s: found columns in another order (act-order), or %lld rows, expected %lld", job->from[i],
-                       (long long)w->N, (long long)(job->turn.n * job->turn.pitch));
-    sr_bind_turned(&b, job->from[i], w, (int)job->turn.n, job->turn.pitch, job->turn.rows, &to);
-    if (err->code == SR_OK) *w = to;
-    return err->code;
-}
-
 sr_status sr_job_open(const sr_quantizer *q, const sr_job *job, sr_rows_fn fn, void *ctx, sr_err *err) {
     sr_arena arena = {0};
-    struct rows rows = {job, calloc((size_t)job->n_from, sizeof *rows.w), sr_job_experts(q, job)};
-    sr_status s = rows.w ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to open %s", job->module);
-    const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, turns = weave_of(job);
+    const int64_t all = job->pitch ? job->N / job->take * job->pitch : job->N, weave = weave_of(job);
+    struct rows rows = {.job = job, .experts = sr_job_experts(q, job), .each = all / job->n_from};
+    rows.w = calloc((size_t)job->n_from, sizeof *rows.w);
+    rows.turned = calloc((size_t)job->n_from, sizeof *rows.turned);
+    sr_status s = rows.w && rows.turned ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to open %s", job->module);
     for (int i = 0; i < job->n_from && s == SR_OK; i++) {
-        s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, &rows.w[i], err);
-        const int64_t each = turns ? job->N / turns * job->weave[i] : job->braid ? all : all / job->n_from;
-        const int64_t K = job->braid ? job->K / job->n_from : job->K;
-        if (s == SR_OK && job->turn.n && (i == 0 || !turns)) s = turn(q, job, i, &rows.w[i], &arena, err);
-        if (s == SR_OK && (rows.w[i].N != each || rows.w[i].K != K))
-            s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i],
-                        (long long)rows.w[i].N, (long long)rows.w[i].K, (long long)each, (long long)K);
+        sr_weight *w = &rows.w[i];
+        turned *t = &rows.turned[i];
+        s = sr_weight_bind(q->file, q->config, job->from[i], -1, -1, &arena, w, err);
+        if (s == SR_OK && job->turn.n && (i == 0 || !weave)) s = turn(job, i, w, q->threads, t, err);
+        if (s != SR_OK) break;
+        const int64_t want_n = weave        ? job->N / weave * job->weave[i]
+                               : job->braid ? all
+                                            : rows.each,
+                      want_k = job->braid ? job->K / job->n_from : job->K, N = t->strip ? job->turn.n * w->K : w->N,
+                      K = t->strip ? job->turn.rows : w->K;
+        if (N != want_n || K != want_k)
+            s = sr_fail(err, SR_CORRUPT, "%s: found %lld x %lld, expected %lld x %lld", job->from[i], (long long)N,
+                        (long long)K, (long long)want_n, (long long)want_k);
     }
     if (s == SR_OK) {
         const sr_source source = {decode_rows, &rows, grid_of, mxfp4_of};
         s = fn(ctx, &source, rows.w, job->n_from, err);
     }
+    for (int i = 0; i < job->n_from && rows.turned; i++) {
+        free(rows.turned[i].strip);
+        free(rows.turned[i].all);
+    }
+    free(rows.turned);
     free(rows.w);
     sr_arena_free(&arena);
     return s;
