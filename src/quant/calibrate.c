@@ -13,7 +13,8 @@
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { GATHER = 256, TOGETHER = 256 << 20 };
+/* TOKEN: bytes that the model's tokenizer has of one, about. */
+enum { GATHER = 256, TOGETHER = 256 << 20, TOKEN = 80 };
 
 /* Matrices that are multiplied with the same. */
 typedef enum kind { ATTN_IN, Q_B_IN, OUT_IN, FFN_IN, DOWN_IN, SHARED_DOWN_IN, EXPERT_IN, EXPERT_DOWN_IN, N_KINDS } kind;
@@ -395,7 +396,7 @@ sr_status sr_calibration_step(const sr_quantizer *q, int64_t *bytes, sr_err *err
     }
     if (gathers) floats += GATHER * sr_decoder_max_k(&dec);
     *bytes = sr_step_bytes(q->engine, &dec, T, quantized, plain) + floats * (int64_t)sizeof(float) +
-             pages * SR_KV_PAGE * kv * (int64_t)sizeof(uint16_t);
+             pages * SR_KV_PAGE * kv * (int64_t)sizeof(uint16_t) + (int64_t)q->h.n_vocab * TOKEN;
     return SR_OK;
 }
 
