@@ -50,6 +50,10 @@ static const char *named(const uint8_t *data, size_t size) {
     return NULL;
 }
 
+/* tokenizer_config.json, beside all that are files of a directory. */
+static const char config[] = "{\"added_tokens_decoder\":{\"2\":{\"content\":\"</s>\",\"special\":true},"
+                             "\"700\":{\"content\":\"<s>ab\"}}}";
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char fixed[] = " Hello, w\xC3\xB6rld\xF0\x9F\x98\x80!! 12345\n\n\t  <s>ab</s>  \xFF";
     const char *text = fixed;
@@ -63,8 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         status = sr_tokenizer_create(file, &t, &err);
         sr_file_close(file);
     } else if (named(data, size)) {
-        static const char config[] = "{\"added_tokens_decoder\":{\"2\":{\"content\":\"</s>\",\"special\":true},"
-                                     "\"700\":{\"content\":\"<s>ab\"}}}";
         const char *name = named(data, size);
         size_t skip = strlen(name) + 1;
         sr_file file = {.path = "fuzz",
@@ -85,7 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             n = size - n_json - 1;
         }
         if (!n_json) return 0;
-        sr_file file = {.path = "fuzz", .tokenizer = {data, n_json}, .tokenizer_name = "tokenizer.json"};
+        sr_file file = {.path = "fuzz",
+                        .tokenizer = {data, n_json},
+                        .tokenizer_name = "tokenizer.json",
+                        .tokenizer_config = {(const uint8_t *)config, sizeof config - 1}};
         status = sr_tokenizer_create(&file, &t, &err);
     }
     PROMISE((status == SR_OK) == (t != NULL));

@@ -317,6 +317,10 @@ static void templates_of_a_directory_have_their_order(void **state) {
     write_text(in(dir, "chat_template.jinja"), "F{{bos_token}}\n");
     check_open(dir, false, "F<s>");
     check_open(dir, true, "F<s>");
+    write_text(in(dir, "special_tokens_map.json"), "{\"bos_token\":{\"content\":\"<m>\",\"lstrip\":false}}");
+    check_open(dir, false, "F<m>");
+    write_text(in(dir, "tokenizer_config.json"), "{\"bos_token\":\"<s>\",\"added_tokens_decoder\":{}}");
+    check_open(dir, false, "F<s>"); /* the newer list of tokens: the map does not count */
     assert_int_equal(mkdir(in(dir, "additional_chat_templates"), 0700), 0);
     write_text(in(in(dir, "additional_chat_templates"), "tool_use.jinja"), "A{{x}}");
     check_open(dir, false, "F<s>");

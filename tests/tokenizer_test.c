@@ -324,6 +324,119 @@ static void json_takes_end_ids_from_the_configs(void **state) {
     sr_tokenizer_free(t);
 }
 
+/* What transformers 5.24.0 makes of tokens that files beside tokenizer.json list, with the same tokenizer.json. */
+static void json_takes_tokens_of_the_files_beside_it(void **state) {
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\","
+        "\"special\":"
+        "true},{\"id\":2,\"content\":\"</s>\",\"special\":true},{\"id\":11,\"content\":\"<w>\",\"special\":true}],"
+        "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"a\":3,"
+        "\"b\":4,\"c\":5,\"<x>\":6,\"<\":7,\"x\":8,\">\":9,\"ab\":10},\"merges\":[\"a b\"]}}";
+    static const char text[] = "ab<x><y>c<w> a";
+    enum { NONE = -1 };
+    static const struct {
+        const char *config, *map, *added; /* tokenizer_config.json, special_tokens_map.json, added_tokens.json */
+        int bos, eos, special;            /* one that is special */
+        int n;
+        int32_t ids[16];
+    } cases[] = {
+        /* the map alone, and before the configuration */
+        {NULL,
+         "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\",\"lstrip\":false}}",
+         NULL,
+         1,
+         2,
+         11,
+         11,
+         {10, 7, 8, 9, 7, 0, 9, 5, 11, 0, 3}},
+        {"{\"bos_token\":\"</s>\",\"eos_token\":\"c\"}",
+         "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}",
+         NULL,
+         1,
+         2,
+         11,
+         11,
+         {10, 7, 8, 9, 7, 0, 9, 5, 11, 0, 3}},
+        /* a list of added tokens, even an empty one: neither the map nor the older list counts */
+        {"{\"bos_token\":\"</s>\",\"eos_token\":\"c\",\"added_tokens_decoder\":{}}",
+         "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}",
+         "{\"<y>\":12}",
+         2,
+         5,
+         5,
+         11,
+         {10, 7, 8, 9, 7, 0, 9, 5, 11, 0, 3}},
+        /* what is named as special is looked for where the vocabulary has it */
+        {"{\"eos_token\":\"<x>\"}", NULL, NULL, NONE, 6, 6, 9, {10, 6, 7, 0, 9, 5, 11, 0, 3}},
+        {"{}", "{\"additional_special_tokens\":[\"<x>\"]}", NULL, NONE, NONE, 6, 9, {10, 6, 7, 0, 9, 5, 11, 0, 3}},
+        {"{\"extra_special_tokens\":[\"<x>\"]}", NULL, NULL, NONE, NONE, 6, 9, {10, 6, 7, 0, 9, 5, 11, 0, 3}},
+        /* new tokens, in the order of their ids; the vocabulary's id counts */
+        {"{\"added_tokens_decoder\":{\"20\":{\"content\":\"<y>\",\"special\":true},\"15\":{\"content\":\"b\"},\"3\":{"
+         "\"content\":\"<x>\",\"special\":true}}}",
+         NULL,
+         NULL,
+         NONE,
+         NONE,
+         12,
+         8,
+         {3, 4, 6, 12, 5, 11, 0, 3}},
+        /* flags of the list count: <w> takes space along and is no special one */
+        {"{\"added_tokens_decoder\":{\"11\":{\"content\":\"<w>\",\"special\":false,\"rstrip\":true,\"normalized\":"
+         "false}}"
+         "}",
+         NULL,
+         NULL,
+         NONE,
+         NONE,
+         2,
+         10,
+         {10, 7, 8, 9, 7, 0, 9, 5, 11, 3}},
+        /* the older list; special is what is named so */
+        {"{\"additional_special_tokens\":[\"<y>\"]}",
+         NULL,
+         "{\"<y>\":12,\"<x>\":6}",
+         NONE,
+         NONE,
+         12,
+         7,
+         {10, 6, 12, 5, 11, 0, 3}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sr_tokenizer *t;
+        sr_err err;
+        if (cases[i].map) write_text(in(*state, "special_tokens_map.json"), cases[i].map);
+        if (cases[i].added) write_text(in(*state, "added_tokens.json"), cases[i].added);
+        sr_status status = open_json(*state, json, cases[i].config, &t, &err);
+        unlink(in(*state, "special_tokens_map.json"));
+        unlink(in(*state, "added_tokens.json"));
+        if (status != SR_OK) fail_msg("%zu: %s", i, err.msg);
+        struct ids got = tokenize(t, text, sizeof text - 1, 0);
+        char name[16];
+        snprintf(name, sizeof name, "case %zu", i);
+        check_ids(name, (struct text){(char *)(uintptr_t)text, sizeof text - 1}, got, cases[i].ids, (size_t)cases[i].n);
+        assert_int_equal(sr_tokenizer_bos(t), cases[i].bos);
+        assert_int_equal(sr_tokenizer_eos(t), cases[i].eos);
+        assert_true(sr_token_is_special(t, cases[i].special));
+        free(got.v);
+        sr_tokenizer_free(t);
+    }
+    /* no token that the model has no row for */
+    for (int rows = 12; rows <= 13; rows++) {
+        sr_tokenizer *t;
+        sr_err err;
+        write_text(in(*state, "config.json"),
+                   rows == 12 ? "{\"vocab_size\":12}" : "{\"text_config\":{\"vocab_size\":13}}");
+        sr_status status = open_json(*state, json,
+                                     "{\"added_tokens_decoder\":{\"12\":{\"content\":\"<y>\"},\"13\":{"
+                                     "\"content\":\"<z>\"}}}",
+                                     &t, &err);
+        unlink(in(*state, "config.json"));
+        if (status != SR_OK) fail_msg("%d rows: %s", rows, err.msg);
+        assert_int_equal(sr_tokenizer_n_vocab(t), rows);
+        sr_tokenizer_free(t);
+    }
+}
+
 /* [14] and every other way in which the file can be wrong */
 static void json_names_what_is_wrong(void **state) {
     static const struct {
@@ -1013,6 +1126,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(json_reads_fields_in_any_order, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(json_config_decides_on_bos_without_a_template, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(json_takes_end_ids_from_the_configs, make_scratch, remove_scratch),
+        cmocka_unit_test_setup_teardown(json_takes_tokens_of_the_files_beside_it, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(json_names_what_is_wrong, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(json_cut_anywhere_is_an_error, make_scratch, remove_scratch),
         cmocka_unit_test_setup_teardown(json_duplicate_and_cyclic_merges_are_harmless, make_scratch, remove_scratch),

@@ -224,6 +224,7 @@ static sr_status add_object(struct flat *f) {
         sr_status s = push_key(f, &key);
         if (s != SR_OK) return s;
         if (is_left_out(f)) {
+            f->file->added_decoder |= key_is(f, "tokenizer_config.added_tokens_decoder");
             sr_json_skip(&f->j, &v);
         } else if (kind == SR_JSON_OBJECT) {
             if (f->n + 1 >= KEY_CAP) return sr_fail(f->err, SR_LIMIT, "%s: found keys too deep", f->where);

@@ -62,12 +62,13 @@ typedef enum sr_kind {
 } sr_kind;
 
 /* A metadata value: a GGUF key-value, or a scalar or flat array of config.json. JSON keys are flattened with dots
- * ("rope_scaling.factor"); keys of generation_config.json, tokenizer_config.json, processor_config.json and
- * chat_template.json get the prefixes "generation_config.", "tokenizer_config.", "processor_config." and
- * "chat_template_json.", those of a safetensors header "__metadata__.". JSON numbers that
- * are not finite become NaN. JSON null, arrays of mixed kinds or of objects, and tokenizer_config.json's
- * added_tokens_decoder (it is for the tokenizer) are left out. chat_template_jinja is the text of chat_template.jinja,
- * chat_template_jinja.tool_use that of additional_chat_templates/tool_use.jinja; of a list of named templates a key
+ * ("rope_scaling.factor"); keys of generation_config.json, tokenizer_config.json, special_tokens_map.json (where it
+ * counts: hf.c), processor_config.json and chat_template.json get the prefixes "generation_config.",
+ * "tokenizer_config.", "special_tokens_map.", "processor_config." and "chat_template_json.", those of a safetensors
+ * header "__metadata__.". JSON numbers that are not finite become NaN. JSON null, arrays of mixed kinds or of objects,
+ * and tokenizer_config.json's added_tokens_decoder (it is for the tokenizer) are left out. chat_template_jinja is the
+ * text of chat_template.jinja, chat_template_jinja.tool_use that of additional_chat_templates/tool_use.jinja; of a list
+ * of named templates a key
  * ...chat_template is the one called "default", the others are ...chat_template.<name>.
  */
 typedef struct sr_value {
@@ -113,7 +114,8 @@ typedef struct sr_file {
     sr_map tokenizer;                      /* the raw file; empty when the directory has none */
     const char *tokenizer_name;            /* of that file, without its directory; NULL when there is none */
     sr_map merges;                         /* raw: merges.txt, where that file is vocab.json */
-    sr_map tokenizer_config, added_tokens; /* raw, where the tokenizer's file is not tokenizer.json, which has it all */
+    sr_map tokenizer_config, added_tokens; /* raw, where there is a tokenizer: tokens that its file may not have */
+    bool added_decoder;                    /* tokenizer_config.json has an added_tokens_decoder */
     sr_arena arena;
     struct sr_names {
         uint32_t *slot, mask;

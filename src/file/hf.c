@@ -108,7 +108,7 @@ static sr_status open_tokenizer(sr_file *file, const char *dir, sr_err *err) {
         s = map_beside(file, dir, "vocab.json", &file->tokenizer, err);
         if (file->tokenizer.size) file->tokenizer_name = "vocab.json";
     }
-    if (s != SR_OK || !file->tokenizer_name || file->tokenizer_name == names[0]) return s;
+    if (s != SR_OK || !file->tokenizer_name) return s;
     s = map_beside(file, dir, "tokenizer_config.json", &file->tokenizer_config, err);
     return s == SR_OK ? map_beside(file, dir, "added_tokens.json", &file->added_tokens, err) : s;
 }
@@ -117,6 +117,9 @@ static sr_status read_configs(sr_file *file, const char *dir, sr_err *err) {
     sr_status s = read_config(file, dir, "config.json", "", err);
     if (s == SR_OK) s = read_config(file, dir, "generation_config.json", "generation_config.", err);
     if (s == SR_OK) s = read_config(file, dir, "tokenizer_config.json", "tokenizer_config.", err);
+    /* Counts where the newer list of added tokens is not there, as in transformers. */
+    if (s == SR_OK && !file->added_decoder)
+        s = read_config(file, dir, "special_tokens_map.json", "special_tokens_map.", err);
     /* Where older quantizers wrote what is now in config.json. */
     if (s == SR_OK) s = read_config(file, dir, "quantize_config.json", "quantize_config.", err);
     if (s == SR_OK) s = read_config(file, dir, "quant_config.json", "quant_config.", err);

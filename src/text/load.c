@@ -1,6 +1,7 @@
 #include "text/load.h"
 
 #include <math.h>
+#include <stdio.h>
 
 sr_status sr_load_no_memory(sr_loader *l) {
     return sr_fail(l->err, SR_NOMEM, "%s: out of memory", l->where);
@@ -277,20 +278,30 @@ sr_status sr_load_added(sr_loader *l, const sr_json *object, sr_added *a) {
     return SR_OK;
 }
 
-bool sr_load_named(const sr_file *file, sr_named *at, const char **text, size_t *n) {
-    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token",
-                                       "sep_token", "cls_token", "mask_token"};
-    enum { N_KEYS = 2 * (sizeof keys / sizeof *keys) };
+bool sr_special_spelling(const sr_file *file, const char *name, const char **text, size_t *n) {
+    static const char *const files[] = {"special_tokens_map.", "tokenizer_config."};
     char key[64];
-    while (at->key < N_KEYS) {
-        int i = at->key++;
-        strcpy(key, "tokenizer_config.");
-        strcat(strcat(key, keys[i / 2]), i % 2 ? ".content" : "");
+    for (int i = 0; i < 4; i++) {
+        snprintf(key, sizeof key, "%s%s%s", files[i / 2], name, i % 2 ? "" : ".content");
         if (sr_value_string(file, key, text, n, NULL)) return true;
     }
-    if (at->key++ == N_KEYS)
-        at->list = sr_array_over(sr_file_value(file, "tokenizer_config.additional_special_tokens"));
-    return sr_array_string(&at->list, text, n);
+    return false;
+}
+
+bool sr_load_named(const sr_file *file, sr_named *at, const char **text, size_t *n) {
+    static const char *const names[] = {"bos_token", "eos_token", "unk_token", "pad_token",
+                                        "sep_token", "cls_token", "mask_token"};
+    static const char *const lists[] = {"special_tokens_map.additional_special_tokens",
+                                        "tokenizer_config.additional_special_tokens",
+                                        "tokenizer_config.extra_special_tokens"};
+    enum { N_NAMES = sizeof names / sizeof *names, N_LISTS = sizeof lists / sizeof *lists };
+    while (at->key < N_NAMES)
+        if (sr_special_spelling(file, names[at->key++], text, n)) return true;
+    while (!sr_array_string(&at->list, text, n)) {
+        if (at->n_lists == N_LISTS) return false;
+        at->list = sr_array_over(sr_file_value(file, lists[at->n_lists++]));
+    }
+    return true;
 }
 
 void sr_load_special(sr_tokenizer *t, int32_t id, const char *text, size_t n) {
@@ -336,45 +347,46 @@ static sr_status more_added(sr_loader *l, sr_json *j, const sr_json_value *key, 
     return SR_OK;
 }
 
-/* Calls for each entry: counts, or appends to t->added when `append`. */
-static sr_status walk_added(sr_loader *l, bool append, int32_t *n, int32_t *n_vocab) {
-    sr_tokenizer *t = l->t;
+/* The reader inside the list of tokens; false: there is none, or an error. */
+static bool find_more_added(sr_loader *l, bool decoder, sr_json *inside) {
+    const sr_map *map = decoder ? &l->file->tokenizer_config : &l->file->added_tokens;
+    sr_json_value v;
+    if (!map->size) return false;
+    *inside = sr_json_over((const char *)map->data, map->size, l->where, l->err);
+    if (sr_json_next(inside, &v) != SR_JSON_OBJECT) return sr_load_corrupt(l, "the file", "a JSON object"), false;
+    sr_json top = *inside;
+    return !decoder || (sr_json_field(&top, "added_tokens_decoder", &v, inside) && v.kind == SR_JSON_OBJECT);
+}
+
+/* Counts the entries, or fills l->more where it is there. */
+static sr_status walk_added(sr_loader *l, bool decoder, sr_json j) {
+    sr_json_value key, v;
+    sr_json_kind kind;
+    l->n_more = 0;
+    while ((kind = sr_json_next_pair(&j, &key, &v)) != SR_JSON_END) {
+        if (kind == SR_JSON_ERROR) return sr_load_corrupt(l, "the file", "valid JSON");
+        if (l->more && more_added(l, &j, &key, &v, decoder, &l->more[l->n_more]) != SR_OK) return l->err->code;
+        l->n_more++;
+        sr_json_skip(&j, &v);
+    }
+    return SR_OK;
+}
+
+sr_status sr_read_more_added(sr_loader *l) {
     const char *where = l->where;
+    sr_json j;
+    bool found = false, decoder = true;
     sr_status status = SR_OK;
-    *n = 0;
-    for (int decoder = 1; decoder >= 0 && !*n && status == SR_OK; decoder--) {
-        const sr_map *map = decoder ? &l->file->tokenizer_config : &l->file->added_tokens;
-        if (!map->size) continue;
+    for (int i = 0; i < 2 && !found && status == SR_OK; i++) {
+        decoder = i == 0;
         l->where = decoder ? "tokenizer_config.json" : "added_tokens.json";
-        sr_json j = sr_json_over((const char *)map->data, map->size, l->where, l->err), inside;
-        sr_json_value key, v;
-        if (sr_json_next(&j, &v) != SR_JSON_OBJECT) status = sr_load_corrupt(l, "the file", "a JSON object");
-        if (status == SR_OK && decoder) {
-            if (!sr_json_field(&j, "added_tokens_decoder", &v, &inside) || v.kind != SR_JSON_OBJECT) {
-                status = l->err->code; /* a broken file, or none there */
-                continue;
-            }
-            j = inside;
-        }
-        while (status == SR_OK) {
-            sr_added a;
-            sr_json_kind kind = sr_json_next_pair(&j, &key, &v);
-            if (kind == SR_JSON_END) break;
-            if (kind == SR_JSON_ERROR) {
-                status = sr_load_corrupt(l, "the file", "valid JSON");
-                break;
-            }
-            status = more_added(l, &j, &key, &v, decoder, &a);
-            sr_json_skip(&j, &v);
-            if (status != SR_OK) break;
-            ++*n;
-            if (a.id >= *n_vocab) *n_vocab = a.id + 1;
-            if (!append) continue;
-            t->added[t->n_added++] = a;
-            t->vocab.piece[a.id] = t->bytes[a.id] = (sr_piece){a.text, a.n};
-            t->flags[a.id] = (uint8_t)((t->flags[a.id] & ~SR_TOKEN_SPECIAL) | SR_TOKEN_UNSPOKEN |
-                                       (a.special ? SR_TOKEN_SPECIAL : 0));
-        }
+        found = find_more_added(l, decoder, &j);
+        status = l->err->code;
+    }
+    if (found) status = walk_added(l, decoder, j);
+    if (found && status == SR_OK) {
+        l->more = sr_arena_small(&l->t->arena, (size_t)l->n_more + 1, sizeof *l->more);
+        status = l->more ? walk_added(l, decoder, j) : sr_load_no_memory(l);
     }
     l->where = where;
     return status == SR_OK ? SR_OK : l->err->code;
@@ -382,44 +394,40 @@ static sr_status walk_added(sr_loader *l, bool append, int32_t *n, int32_t *n_vo
 
 sr_status sr_count_more_added(sr_loader *l, int32_t *n, int32_t *n_vocab) {
     int32_t pieces = *n_vocab;
-    sr_status status = walk_added(l, false, n, n_vocab);
+    sr_status status = sr_read_more_added(l);
+    *n = l->n_more;
+    for (int32_t i = 0; i < l->n_more && status == SR_OK; i++)
+        if (l->more[i].id >= *n_vocab) *n_vocab = l->more[i].id + 1;
     if (status == SR_OK && *n_vocab - pieces > 65536 + 4 * *n)
         status = sr_fail(l->err, SR_CORRUPT, "%s: found added token id %d, expected ids without large gaps behind %d",
                          l->where, *n_vocab - 1, pieces);
     return status;
 }
 
-sr_status sr_append_more_added(sr_loader *l) {
+void sr_append_more_added(sr_loader *l) {
     sr_tokenizer *t = l->t;
-    int32_t n, n_vocab = t->vocab.n, kept = 0;
-    sr_status status = walk_added(l, true, &n, &n_vocab);
+    int32_t kept = 0;
+    for (int32_t i = 0; i < l->n_more; i++) {
+        const sr_added *a = &l->more[i];
+        t->added[t->n_added++] = *a;
+        t->vocab.piece[a->id] = t->bytes[a->id] = (sr_piece){a->text, a->n};
+        t->flags[a->id] =
+            (uint8_t)((t->flags[a->id] & ~SR_TOKEN_SPECIAL) | SR_TOKEN_UNSPOKEN | (a->special ? SR_TOKEN_SPECIAL : 0));
+    }
     /* one of equal ids: the last */
-    for (int32_t i = 0; i < t->n_added && status == SR_OK; i++)
+    for (int32_t i = 0; i < t->n_added; i++)
         if (t->vocab.piece[t->added[i].id].text == t->added[i].text) t->added[kept++] = t->added[i];
-    if (status == SR_OK) t->n_added = kept;
-    return status;
+    t->n_added = kept;
 }
 
-/* tokenizer_config.json's "bos_token": "<s>" or {"content": "<s>"}; then config.json's id. As it was when there is
- * none. */
+/* What is named so, if the tokenizer has it; then config.json's id. As it was when there is none. */
 static void special_id(sr_loader *l, const char *name, const char *id_key, int32_t *out) {
     const sr_tokenizer *t = l->t;
-    char key[96];
     const char *text;
     size_t n;
     int64_t id;
-    for (int form = 0; form < 2; form++) {
-        static const char *const tail[] = {"", ".content"};
-        size_t at = 0;
-        for (const char *part[] = {"tokenizer_config.", name, tail[form]}, **p = part; p < part + 3; p++) {
-            memcpy(key + at, *p, strlen(*p));
-            at += strlen(*p);
-        }
-        key[at] = 0;
-        const sr_value *v = sr_file_value(l->file, key);
-        if (!v || v->kind != SR_KIND_STRING || !sr_value_string(l->file, key, &text, &n, NULL)) continue;
-        int32_t found = sr_find_token(t, text, n);
-        if (found < 0) continue;
+    int32_t found = sr_special_spelling(l->file, name, &text, &n) ? sr_find_token(t, text, n) : -1;
+    if (found >= 0) {
         *out = found;
         return;
     }

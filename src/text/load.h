@@ -13,6 +13,8 @@ typedef struct sr_loader {
     sr_err *err;       /* never NULL */
     const char *where; /* for messages: the file's name */
     bool framed;       /* what stands in front and behind is known */
+    sr_added *more;    /* tokens of files beside the vocabulary's: sr_read_more_added */
+    int32_t n_more;
 } sr_loader;
 
 sr_status sr_load_json(sr_loader *l);
@@ -92,9 +94,12 @@ sr_status sr_pairs_end(sr_loader *l, sr_pairs *p, sr_status status);
 
 /* ---- the rest of a model directory ---- */
 
-/* The texts that tokenizer_config.json names as special tokens, one after the other; zero it before the first. */
+/* Spelling of the special token called `name` ("bos_token") in special_tokens_map.json, where that counts, or in
+ * tokenizer_config.json: a string, or an object's content. */
+bool sr_special_spelling(const sr_file *file, const char *name, const char **text, size_t *n);
+/* The texts that these files name as special tokens, one after the other; zero it before the first. */
 typedef struct sr_named {
-    int key;
+    int key, n_lists;
     sr_array list;
 } sr_named;
 bool sr_load_named(const sr_file *file, sr_named *at, const char **text, size_t *n);
@@ -105,11 +110,12 @@ bool sr_load_is_word(const char *words, const char *word, size_t n);
 
 /* Reads the fields of one added token, whose object was just entered, into *a; its id is not read. */
 sr_status sr_load_added(sr_loader *l, const sr_json *object, sr_added *a);
-/* Tokens that tokenizer_config.json (added_tokens_decoder), or else added_tokens.json, have beside a vocabulary of
- * *n_vocab ids: counts them in *n, and *n_vocab grows to hold them. Then they are appended to t->added, which has room;
- * one whose id is a piece's takes its place. */
+/* Tokens that tokenizer_config.json (added_tokens_decoder), or else added_tokens.json, list: into l->more. */
+sr_status sr_read_more_added(sr_loader *l);
+/* The same for a vocabulary of *n_vocab ids: *n is their number, and *n_vocab grows to hold them. Then they are
+ * appended to t->added, which has room; one whose id is a piece's takes its place. */
 sr_status sr_count_more_added(sr_loader *l, int32_t *n, int32_t *n_vocab);
-sr_status sr_append_more_added(sr_loader *l);
+void sr_append_more_added(sr_loader *l);
 /* Special ids and what stands around a text, where the vocabulary's file did not say (add_bos, add_eos: where the
  * configuration does not either), and the ids that end a generation. */
 sr_status sr_load_frame(sr_loader *l, bool add_bos, bool add_eos);

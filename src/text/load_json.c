@@ -291,7 +291,7 @@ static sr_status vocabulary_entry(sr_loader *l, sr_json *j, bool scored, char *b
 }
 
 /* Reads the vocabulary, which was just entered, and sizes every table by the largest id there and in the added
- * tokens. */
+ * tokens, with room for what other files add. */
 static sr_status vocabulary(sr_loader *l, sr_json *j, bool scored, int64_t largest) {
     sr_tokenizer *t = l->t;
     entry *v = NULL;
@@ -315,12 +315,13 @@ static sr_status vocabulary(sr_loader *l, sr_json *j, bool scored, int64_t large
             sr_fail(l->err, SR_CORRUPT, "%s: found token id %lld among %zu tokens, expected ids without large gaps",
                     l->where, (long long)largest, n);
     if (status == SR_OK) {
-        int32_t n_vocab = (int32_t)largest + 1;
-        t->flags = sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, 1);
-        t->bytes = sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, sizeof *t->bytes);
-        t->score = scored ? sr_arena_alloc(&t->arena, (size_t)n_vocab + 1, sizeof *t->score) : NULL;
-        if (!t->flags || !t->bytes || (scored && !t->score) || !sr_vocab_init(&t->vocab, n_vocab, &t->arena))
+        int32_t most = (int32_t)largest + 1 + l->n_more;
+        t->flags = sr_arena_alloc(&t->arena, (size_t)most + 1, 1);
+        t->bytes = sr_arena_alloc(&t->arena, (size_t)most + 1, sizeof *t->bytes);
+        t->score = scored ? sr_arena_alloc(&t->arena, (size_t)most + 1, sizeof *t->score) : NULL;
+        if (!t->flags || !t->bytes || (scored && !t->score) || !sr_vocab_init(&t->vocab, most, &t->arena))
             status = sr_load_no_memory(l);
+        t->vocab.n = (int32_t)largest + 1;
     }
     for (size_t i = 0; i < n && status == SR_OK; i++) {
         if (i + AHEAD < n) {
@@ -503,6 +504,61 @@ static sr_status added_tokens(sr_loader *l, sr_json j, sr_added *out, int32_t *n
         ++*n;
         sr_json_leave(&j);
     }
+}
+
+static int by_text(const void *a, const void *b) {
+    const sr_added *x = *(const sr_added *const *)a, *y = *(const sr_added *const *)b;
+    int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+static int by_id(const void *a, const void *b) {
+    const sr_added *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static sr_added **find_added(sr_added *const *sorted, int32_t n, const sr_added *like) {
+    return bsearch(&like, sorted, (size_t)n, sizeof *sorted, by_text);
+}
+
+/* Rows of the embedding, by config.json. */
+static int64_t rows_of_model(const sr_file *file) {
+    int64_t n = INT32_MAX;
+    if (!sr_value_int(file, "vocab_size", 1, INT32_MAX, &n, NULL))
+        sr_value_int(file, "text_config.vocab_size", 1, INT32_MAX, &n, NULL);
+    return n;
+}
+
+/* Tokens that the files beside this one list: those that it has get their flags, others are new, with the vocabulary's
+ * id or the next one, as transformers 5.24.0 does it; but what the model has no row for is left out. One that is only
+ * named as special is there where the vocabulary has it. Room was made for all of them. */
+static sr_status more_added(sr_loader *l) {
+    sr_tokenizer *t = l->t;
+    const int64_t rows = rows_of_model(l->file);
+    sr_named at = {0};
+    const char *text;
+    size_t len;
+    int32_t n = t->n_added;
+    sr_added **sorted = calloc((size_t)n + (size_t)l->n_more + 1, sizeof *sorted);
+    if (!sorted) return sr_load_no_memory(l);
+    for (int32_t i = 0; i < n; i++) sorted[i] = &t->added[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_text);
+    qsort(l->more, (size_t)l->n_more, sizeof *l->more, by_id);
+    for (int32_t i = 0; i < l->n_more; i++) {
+        sr_added *more = &l->more[i], **known = find_added(sorted, n, more);
+        more->id = known ? (*known)->id : sr_vocab_find(&t->vocab, more->text, more->n);
+        if (more->id < 0 && (!more->n || t->vocab.n >= rows)) continue;
+        if (more->id < 0) more->id = t->vocab.n++;
+        *(known ? *known : &t->added[t->n_added++]) = *more;
+    }
+    for (; n < t->n_added; n++) sorted[n] = &t->added[n];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_text);
+    while (sr_load_named(l->file, &at, &text, &len)) {
+        const sr_added named = {
+            .id = sr_vocab_find(&t->vocab, text, len), .text = text, .n = (uint32_t)len, .special = true};
+        if (named.id >= 0 && len && !find_added(sorted, n, &named)) t->added[t->n_added++] = named;
+    }
+    free(sorted);
+    return SR_OK;
 }
 
 static sr_status frame_ids(sr_loader *l, const int32_t *front, int n_front, const int32_t *back, int n_back) {
@@ -846,7 +902,8 @@ static sr_status read_all(sr_loader *l, decoding *d) {
     bool has_added = false, has_normalizer = false, has_pre = false, has_post = false, has_decoder = false,
          has_model = false;
     int64_t largest = -1;
-    sr_status status;
+    sr_status status = sr_read_more_added(l);
+    if (status != SR_OK) return status;
     for (;;) {
         sr_json_kind kind = sr_json_next_pair(&j, &key, &v);
         if (kind == SR_JSON_END) break;
@@ -882,11 +939,16 @@ static sr_status read_all(sr_loader *l, decoding *d) {
     if (!has_model) return sr_load_corrupt(l, "model", "there");
     if (!sr_json_at_end(&j)) return sr_load_corrupt(l, "what follows the top object", "white space");
 
-    if (has_added && t->n_added) {
-        t->added = sr_arena_small(&t->arena, (size_t)t->n_added, sizeof *t->added);
-        if (!t->added) return sr_load_no_memory(l);
-        if ((status = added_tokens(l, added_at, t->added, &t->n_added, &largest)) != SR_OK) return status;
-    }
+    sr_named named = {0};
+    const char *text;
+    size_t len;
+    int32_t n_named = 0;
+    while (sr_load_named(l->file, &named, &text, &len)) n_named++;
+    t->added =
+        sr_arena_small(&t->arena, (size_t)t->n_added + (size_t)l->n_more + (size_t)n_named + 1, sizeof *t->added);
+    if (!t->added) return sr_load_no_memory(l);
+    if (has_added && (status = added_tokens(l, added_at, t->added, &t->n_added, &largest)) != SR_OK) return status;
+    if ((status = more_added(l)) != SR_OK) return status;
     if (has_normalizer && (status = each(l, &normalizer_at, "normalizers", normalizer)) != SR_OK) return status;
     if (has_pre && (status = each(l, &pre_at, "pretokenizers", pre_tokenizer)) != SR_OK) return status;
     for (int32_t i = 0; i < t->n_added; i++) {

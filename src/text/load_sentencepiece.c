@@ -232,7 +232,7 @@ static sr_status read_all(sr_loader *l, sr_filler *f) {
     if ((status = sr_fill_begin(f, l, n_vocab, bytes)) != SR_OK) return status;
     if ((status = read_pieces(l, &s, f)) != SR_OK) return status;
     if ((status = sr_fill_end(f, l, n_more)) != SR_OK) return status;
-    if ((status = sr_append_more_added(l)) != SR_OK) return status;
+    sr_append_more_added(l);
     sr_find_short_ids(t);
 
     /* the newer of transformers' two behaviours puts a space in front of the text alone, not behind special tokens */

@@ -120,7 +120,7 @@ static sr_status read_all(sr_loader *l, sr_filler *f, sr_buffer *b) {
     if (p->eos) t->eos = add_special(t, p->eos, strlen(p->eos));
     named = (sr_named){0};
     while (sr_load_named(l->file, &named, &text, &len)) add_special(t, text, len);
-    if ((status = sr_append_more_added(l)) != SR_OK) return status;
+    sr_append_more_added(l);
 
     bool space_first = false, add_bos;
     sr_value_bool(l->file, "tokenizer_config.add_prefix_space", &space_first, NULL);

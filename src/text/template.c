@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "base/utf8.h"
 #include "text/jinja.h"
+#include "text/load.h"
 
 /* The longest template seen has 30 KB; a megabyte of nested lists still parses within the limit of memory. */
 enum { LONGEST = 1 << 20 };
@@ -315,21 +316,15 @@ static sr_status add_special(sr_template *t, const char *name, const char *text,
     return SR_OK;
 }
 
-/* Spelling of a special token: of tokenizer_config.json, where it may be an object, or the piece of GGUF's id. */
+/* Spelling of a special token: of the files beside a directory's tokenizer, or the piece of GGUF's id. */
 static bool special(const sr_file *file, const char *name, const char *gguf_key, const char **text, size_t *n) {
-    char key[96];
     int64_t id;
-    if (file->gguf) {
-        sr_array pieces = sr_array_over(sr_file_value(file, "tokenizer.ggml.tokens"));
-        if (!gguf_key || !sr_value_int(file, gguf_key, 0, INT32_MAX, &id, NULL)) return false;
-        while (sr_array_string(&pieces, text, n))
-            if (id-- == 0) return true;
-        return false;
-    }
-    snprintf(key, sizeof key, "tokenizer_config.%s.content", name);
-    if (sr_value_string(file, key, text, n, NULL)) return true;
-    snprintf(key, sizeof key, "tokenizer_config.%s", name);
-    return sr_value_string(file, key, text, n, NULL);
+    if (!file->gguf) return sr_special_spelling(file, name, text, n);
+    sr_array pieces = sr_array_over(sr_file_value(file, "tokenizer.ggml.tokens"));
+    if (!gguf_key || !sr_value_int(file, gguf_key, 0, INT32_MAX, &id, NULL)) return false;
+    while (sr_array_string(&pieces, text, n))
+        if (id-- == 0) return true;
+    return false;
 }
 
 static sr_status add_specials(sr_template *t, const sr_file *file, sr_err *err) {
