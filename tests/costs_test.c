@@ -276,6 +276,34 @@ static void directories_have_limits(void **state) {
     sr_costs_free(c);
 }
 
+/* Of UQFF the types of the target's method, each matrix its own; the sum holds. */
+static void layers_of_uqff_have_limits(void **state) {
+    static const struct {
+        const char *to, *method;
+        double bits;
+    } cases[] = {{"uqff:q4k", NULL, 5.5}, {"uqff:afq4", "mlx", 5.5}, {"uqff:hqq4", "hqq", 6.5}};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        sr_allotment a;
+        sr_quantizer *q;
+        bool apart = false;
+        sr_costs *c = costs_for(cases[i].to, NULL, 0, b.cache);
+        check_plan(&(sr_goal){.bits_per_weight = cases[i].bits}, c, cases[i].to, &q, &a);
+        for (int j = 0; j < q->n_jobs; j++) {
+            const sr_format *fmt = q->job[j].n_from ? q->job[j].fmt : NULL;
+            if (!fmt || sr_is_plain(fmt)) continue;
+            const char *method = fmt->spec.method ? fmt->spec.method : "", *want = cases[i].method;
+            if (strcmp(method, want ? want : "") != 0) fail_msg("%s: found %s", cases[i].to, fmt->name);
+        }
+        for (int l = 0; l < 6; l++) apart = apart || strcmp(type_of(q, l, SR_Q), type_of(q, l, SR_V)) != 0;
+        if (i < 2) assert_true(apart);
+        sr_quantizer_free(q);
+        check_plan(&(sr_goal){.bytes = 5000000}, c, cases[i].to, &q, &a);
+        sr_quantizer_free(q);
+        sr_costs_free(c);
+    }
+}
+
 /* q, k and v, and gate and up, are one matrix to loaders of GPTQ and of compressed-tensors, so they have one type. */
 static void what_loaders_fuse_has_one_type(void **state) {
     static const struct {
@@ -332,11 +360,12 @@ static void experts_count_as_one(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_are_met_and_used_up),     cmocka_unit_test(it_beats_the_mixes),
-        cmocka_unit_test(a_divergence_is_reached),        cmocka_unit_test(the_model_is_as_it_was),
-        cmocka_unit_test(measurements_are_kept),          cmocka_unit_test(without_a_text_it_is_a_guess),
-        cmocka_unit_test(what_is_there_costs_nothing),    cmocka_unit_test(directories_have_limits),
-        cmocka_unit_test(what_loaders_fuse_has_one_type), cmocka_unit_test(experts_count_as_one),
+        cmocka_unit_test(limits_are_met_and_used_up),  cmocka_unit_test(it_beats_the_mixes),
+        cmocka_unit_test(a_divergence_is_reached),     cmocka_unit_test(the_model_is_as_it_was),
+        cmocka_unit_test(measurements_are_kept),       cmocka_unit_test(without_a_text_it_is_a_guess),
+        cmocka_unit_test(what_is_there_costs_nothing), cmocka_unit_test(directories_have_limits),
+        cmocka_unit_test(layers_of_uqff_have_limits),  cmocka_unit_test(what_loaders_fuse_has_one_type),
+        cmocka_unit_test(experts_count_as_one),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

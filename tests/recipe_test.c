@@ -303,12 +303,12 @@ static void files_have_their_types(void **state) {
     sr_quantizer_free(q);
     check_error("gptq", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "gptq:4", .recipe = r}, &q, &err),
                 &err, SR_INVALID, "q6_k", "gptq2, gptq3, gptq4, gptq8, bf16", NULL);
-    static const char *const one_type[] = {"hqq:4", "awq:4", "bnb:nf4", "fp8", "uqff:q4k"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const one_type[] = {"hqq:4", "awq:4", "bnb:nf4", "fp8"};
+    for (int i = 0; i < 4; i++) {
         err = (sr_err){0};
         check_error(one_type[i],
                     sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = one_type[i], .recipe = r}, &q, &err),
-                    &err, SR_UNSUPPORTED, one_type[i], "gguf:mix, mlx:4, gptq:4", NULL);
+                    &err, SR_UNSUPPORTED, one_type[i], "gguf:mix, uqff:q4k, mlx:4, gptq:4", NULL);
     }
     sr_recipe_free(r);
     err = (sr_err){0};
@@ -352,6 +352,14 @@ static void directories_have_several_types(void **state) {
          "bf16", 32, 32},
         {"compressed-tensors:w4a16,group=32", "v_proj = 8\nblk\\.2\\.ffn_down = ct_pack8,group=64\no_proj = ct_int8\n",
          "ct_pack4", "ct_pack8", "ct_pack8", "ct_int8", 32, 64},
+        /* of UQFF each layer says its own, of whatever method */
+        {"uqff:q4k", "v_proj = 6\nblk\\.2\\.ffn_down = afq8\no_proj = hqq4\n", "q4_k", "q6_k", "mlx8", "hqq4", 0, 64},
+        {"uqff:afq4", "v_proj = 6\nblk\\.2\\.ffn_down = fp8\no_proj = f8q8\n", "mlx4", "mlx6", "fp8_e4m3", "f8q8", 64,
+         0},
+        {"uqff:hqq8", "v_proj = 4\nblk\\.2\\.ffn_down = mlx:mxfp4\no_proj = bf16\n", "hqq8", "hqq4", "mlx_mxfp4",
+         "bf16", 64, 32},
+        {"uqff:fp8", "v_proj = 8\nblk\\.2\\.ffn_down = hqq8\no_proj = q5_1\n", "fp8_e4m3", "fp8_e4m3", "hqq8", "q5_1",
+         0, 64},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct opened m;
@@ -378,6 +386,35 @@ static void directories_have_several_types(void **state) {
     r = read_recipe(state, "a", "v_proj = mlx:mxfp4,group=64\n");
     check_error("group", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "mlx:4", .recipe = r}, &q, &err),
                 &err, SR_INVALID, "groups of 64", NULL);
+    sr_recipe_free(r);
+    err = (sr_err){0};
+    r = read_recipe(state, "a", "v_proj = iq4_xs\n");
+    check_error("uqff", sr_quantizer_plan(story, "x", &(sr_quantize_options){.to = "uqff:q4k", .recipe = r}, &q, &err),
+                &err, SR_INVALID, "iq4_xs", "q4_0, q4_1", NULL);
+    sr_recipe_free(r);
+}
+
+/* Embedding and head have a finer type than the others, unless a rule says another one. */
+static void layers_of_uqff_have_the_type_of_a_rule(void **state) {
+    static const char *const rules[] = {"v_proj = 5\n", "embed_tokens = 3\n"}, *const types[] = {"q6_k", "q3_k"};
+    for (int i = 0; i < 2; i++) {
+        struct opened m;
+        sr_recipe *r = read_recipe(state, "a", rules[i]);
+        make_mixed(state, story, "uqff:q4k", r, &m);
+        is_of(&m.model->dec.embed, types[i], 0);
+        is_of(&m.model->dec.layer[1].qkv[2], i ? "q4_k" : "q5_k", 0);
+        close_model(&m);
+        sr_recipe_free(r);
+    }
+    /* experts are stacks, which F8Q8 is not multiplied as */
+    struct opened m;
+    sr_recipe *r = read_recipe(state, "a", "blk\\.1\\.ffn_up_exps = 8\nblk\\.0\\.ffn_down_exps = f8q8\n");
+    make_mixed(state, mixtral, "uqff:q4_0", r, &m);
+    const sr_layer *l = m.model->dec.layer;
+    is_of(l[1].mixture->up[1].w, "q8_0", 0);
+    is_of(l[1].mixture->up[0].w, "q4_0", 0);
+    if (strcmp(l[0].mixture->down.w->fmt->name, "f8q8") == 0) fail_msg("a stack of f8q8");
+    close_model(&m);
     sr_recipe_free(r);
 }
 
@@ -477,13 +514,14 @@ static void importances_reach_single_experts(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
     const struct CMUnitTest tests[] = {
-        TEST(the_last_rule_that_matches_counts), TEST(what_was_written_reads_back),
-        TEST(slips_are_named_with_their_line),   TEST(hostile_patterns_end),
-        TEST(topologies_follow_their_own_order), TEST(hostile_topologies_end),
-        TEST(matrices_open_in_their_types),      TEST(moqe_is_for_experts_alone),
-        TEST(importances_reach_the_encoder),     TEST(files_have_their_types),
-        TEST(directories_have_several_types),    TEST(mixes_of_mlx_lm_are_known_by_name),
-        TEST(experts_of_mlx_have_one_type),      TEST(importances_reach_single_experts),
+        TEST(the_last_rule_that_matches_counts),      TEST(what_was_written_reads_back),
+        TEST(slips_are_named_with_their_line),        TEST(hostile_patterns_end),
+        TEST(topologies_follow_their_own_order),      TEST(hostile_topologies_end),
+        TEST(matrices_open_in_their_types),           TEST(moqe_is_for_experts_alone),
+        TEST(importances_reach_the_encoder),          TEST(files_have_their_types),
+        TEST(layers_of_uqff_have_the_type_of_a_rule), TEST(directories_have_several_types),
+        TEST(mixes_of_mlx_lm_are_known_by_name),      TEST(experts_of_mlx_have_one_type),
+        TEST(importances_reach_single_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

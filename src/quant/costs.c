@@ -50,7 +50,7 @@ static int index_of(const sr_costs *c, const sr_format *fmt) {
 /* Whether a matrix of this type is copied as it is. */
 static bool stays_in(const sr_quantizer *q, const sr_job *j, const sr_format *fmt) {
     const bool kept = q->file->gguf && q->target.gguf && sr_mix_has(fmt);
-    return j->n_from && j->was == fmt && (kept || (!q->target.gguf && !fmt->spec.method));
+    return j->n_from && j->was == fmt && (kept || (!q->target.gguf && sr_is_plain(fmt)));
 }
 
 /* ---------------------------------------------------------------- errors of matrices */
@@ -282,7 +282,7 @@ sr_status sr_costs_try(sr_costs *c, const int *choice, double *kld, sr_err *err)
 
 static int type_at(const sr_costs *c, const struct probe *probe, const sr_cost *m) {
     int t = 0;
-    if (c->plan->target.gguf)
+    if (!c->plan->target.fmt->spec.method) /* GGUF's, in UQFF too */
         t = index_of(c, sr_mix_fitting(sr_format_by_name(probe->gguf), m->job->K));
     else
         while (t < c->n_types && (m->bytes[t] < 0 || c->type[t].fmt->spec.bits < probe->bits)) t++;
@@ -463,15 +463,20 @@ static bool read_cache(sr_costs *c, const char *path) {
 
 /* ---------------------------------------------------------------- the whole */
 
+/* Types below 3 bits are for those who know which columns matter. */
+static bool is_coarse(const sr_format *fmt) {
+    const sr_stored *stored = sr_stored_by_name(fmt->name);
+    int64_t bytes;
+    if (fmt->spec.method) return fmt->spec.bits < 3;
+    return sr_stored_bytes(stored, SR_KC, &bytes) && 8 * bytes < 3 * SR_KC;
+}
+
 /* GGUF's, as far as importances allow. */
 static void list_gguf_types(sr_costs *c) {
     const sr_quantizer *q = c->plan;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const sr_format *fmt = sr_format_by_name(types[i]);
-        const sr_stored *stored = sr_stored_by_name(types[i]);
-        int64_t bytes;
-        if (!fmt || !sr_format_writable(fmt) || !stored || !sr_stored_bytes(stored, SR_KC, &bytes)) continue;
-        if (8 * bytes < 3 * SR_KC && !q->importance) continue;
+        if (!fmt || !sr_format_writable(fmt) || (is_coarse(fmt) && !q->importance)) continue;
         c->type[c->n_types++] = (sr_type){fmt, fmt->spec};
     }
     c->n_usual = c->n_types;
@@ -486,7 +491,7 @@ static void list_types(sr_costs *c) {
     const char *plain = "bf16";
     sr_type type;
     for (int i = 0; c->n_types + 1 < SR_MOST_TYPES && sr_target_candidate(&q->target, i, &type); i++)
-        if (type.fmt->spec.bits >= 3 || q->importance) c->type[c->n_types++] = type;
+        if (q->importance || !is_coarse(type.fmt)) c->type[c->n_types++] = type;
     for (int i = 0; i < q->n_jobs; i++)
         if (q->job[i].n_from && q->job[i].was == sr_format_by_name("f16")) plain = "f16";
     const sr_format *fmt = sr_format_by_name(plain);
@@ -517,7 +522,7 @@ static sr_cost *same_stack(const sr_costs *c, const sr_job *j) {
 }
 
 /* Loaders of directories (vLLM, SGLang) make one matrix of those that are multiplied with the same, which then has one
- * type; mlx-lm's do not. */
+ * type; mlx-lm's and mistral.rs's do not. */
 static int fused_as(sr_role role) {
     switch (sr_role_stacked(role)) {
     case SR_Q:
@@ -544,7 +549,7 @@ static int fused_as(sr_role role) {
 
 static void tie(sr_costs *c) {
     const sr_target *t = &c->plan->target;
-    const bool fused = !t->gguf && !sr_target_is_mlx(t);
+    const bool fused = !t->gguf && !t->uqff && !sr_target_is_mlx(t);
     for (int i = 0; i < c->n; i++) {
         const sr_job *j = c->cost[i].job;
         c->cost[i].next = -1;
@@ -588,8 +593,8 @@ static sr_status list_matrices(sr_costs *c, sr_err *err) {
         for (int t = 0; t < c->n_types && s == SR_OK; t++) {
             const sr_type type = sr_type_for(&c->type[t], j->K);
             int64_t bytes = -1;
-            if (sr_type_fits(&type, j->N, j->K) && (t < c->n_usual || type.fmt == j->was))
-                s = bytes_of(j, &type, &bytes, err);
+            const bool fits = q->target.uqff ? sr_uqff_takes(j, &type) : sr_type_fits(&type, j->N, j->K);
+            if (fits && (t < c->n_usual || type.fmt == j->was)) s = bytes_of(j, &type, &bytes, err);
             if (stack)
                 stack->bytes[t] = bytes < 0 || stack->bytes[t] < 0 ? -1 : stack->bytes[t] + bytes;
             else

@@ -295,16 +295,30 @@ static sr_status choose_type(sr_quantizer *q, sr_job *j, sr_err *err) {
     return SR_OK;
 }
 
+/* Of UQFF: what the recipe says first. */
+static sr_status choose_layers(sr_quantizer *q, sr_err *err) {
+    sr_status s = SR_OK;
+    for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
+        sr_job *j = &q->job[i];
+        const sr_rule *rule;
+        sr_type type;
+        if (!j->n_from || j->role == SR_ROUTER) continue;
+        s = find_rule(q, j, &rule, err);
+        if (s == SR_OK && rule) s = sr_target_type(&q->target, rule, q->recipe->name, &type, err);
+        if (s == SR_OK && rule) j->fmt = type.fmt, j->spec = type.spec;
+    }
+    if (s == SR_OK && q->recipe) sr_recipe_warn(q->recipe);
+    if (s == SR_OK) sr_uqff_choose(q);
+    return s;
+}
+
 static sr_status choose(sr_quantizer *q, sr_err *err) {
     int left = 0;
     if (q->target.gguf) {
         choose_mix(q);
         return q->recipe ? choose_recipe(q, err) : SR_OK;
     }
-    if (q->target.uqff) {
-        sr_uqff_choose(q);
-        return SR_OK;
-    }
+    if (q->target.uqff) return choose_layers(q, err);
     sr_status s = SR_OK;
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         sr_job *j = &q->job[i];

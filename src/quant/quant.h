@@ -361,8 +361,10 @@ void sr_tensor_plane(const sr_weight *w, const sr_planes *planes, int p, sr_tens
 
 /* Stacks the experts, and adds what every reader looks for. */
 sr_status sr_uqff_jobs(sr_quantizer *q, sr_err *err);
-/* Formats and files, as mistral.rs chooses them. */
+/* Formats and files, as mistral.rs chooses them where a job has no format yet. */
 void sr_uqff_choose(sr_quantizer *q);
+/* Whether a layer of its reader's can have that type. */
+bool sr_uqff_takes(const sr_job *job, const sr_type *type);
 bool sr_uqff_tensor(const sr_job *job, const sr_weight *w, int i, sr_tensor *t);
 
 /* ---- imatrix.c ---- */

@@ -119,6 +119,14 @@ static sr_status unknown(const char *text, const char *family, sr_err *err) {
                    known ? "" : "gguf:TYPE (as gguf:q4_k_m), uqff:TYPE or one of ", list);
 }
 
+/* As mistral.rs has a type in UQFF: one scale a matrix of FP8, HQQ's groups in columns. */
+static sr_qspec spec_in_uqff(const sr_format *fmt) {
+    sr_qspec spec = fmt->spec;
+    if (spec.method && is(spec.method, "fp8")) spec.group = -1, spec.group_n = INT32_MAX;
+    if (fmt->across) spec.axis = 0, spec.floats = "f32";
+    return spec;
+}
+
 static sr_status option(sr_target *t, int has, const char *key, const char *value, sr_err *err) {
     const bool yes = !value || is(value, "true") || is(value, "1"),
                no = value && (is(value, "false") || is(value, "0"));
@@ -182,8 +190,7 @@ sr_status sr_target_parse(const char *text, sr_target *t, sr_err *err) {
             t->spec = t->fmt ? t->fmt->spec : (sr_qspec){0};
             if (word && is(word, "block")) t->spec.group = 128, t->spec.group_n = 128;
             t->uqff = is(family, "uqff");
-            if (t->uqff && is(word, "fp8")) t->spec.group = -1, t->spec.group_n = INT32_MAX; /* one scale */
-            if (t->uqff && t->fmt->across) t->spec.axis = 0, t->spec.floats = "f32";
+            if (t->uqff) t->spec = spec_in_uqff(t->fmt);
         }
     if (!t->fmt) return unknown(text, family, err);
     if (!sr_format_writable(t->fmt))
@@ -235,11 +242,11 @@ sr_status sr_target_suit(const sr_arch *arch, sr_target *t, sr_err *err) {
 /* ---------------------------------------------------------------- several types in a directory */
 
 sr_status sr_target_mixes(const sr_target *t, sr_err *err) {
-    if (!t->uqff && sr_qconfig_mixes(t->fmt)) return SR_OK;
+    if (t->uqff || sr_qconfig_mixes(t->fmt)) return SR_OK;
     return sr_fail(err, SR_UNSUPPORTED,
                    "--to %s: types matrix by matrix are for containers whose loaders read several in one model: "
-                   "convert --to gguf:mix, mlx:4, gptq:4 or compressed-tensors:w4a16, or leave the recipe or the limit "
-                   "out",
+                   "convert --to gguf:mix, uqff:q4k, mlx:4, gptq:4 or compressed-tensors:w4a16, or leave the recipe or "
+                   "the limit out",
                    t->text);
 }
 
@@ -248,24 +255,39 @@ static bool same_layout(const sr_format *a, const sr_format *b) {
     return x && y ? is(x, y) : x == y;
 }
 
-/* A row of the target's method, by its format or its bits; those of the target's own layout first. */
+static bool same_method(const sr_format *a, const sr_format *b) {
+    const char *x = a->spec.method, *y = b->spec.method;
+    return x && y ? is(x, y) : x == y;
+}
+
+/* Whether the target's loaders read the family's row beside the target's own. UQFF says of each layer what it is. */
+static bool goes_with(const sr_target *t, const struct family *f) {
+    const bool uqff = is(f->name, "uqff");
+    return t->uqff ? uqff : !uqff && *f->word && same_method(sr_format_by_name(f->row), t->fmt);
+}
+
+/* How near a format is to the target's own: of its method, of its layout. */
+static int nearness(const sr_target *t, const sr_format *fmt) {
+    return 2 * same_method(fmt, t->fmt) + same_layout(fmt, t->fmt);
+}
+
+/* Such a row, by its format, or of the target's method by its bits; the nearest. */
 static const struct family *find_row(const sr_target *t, const sr_format *fmt, int bits) {
     const struct family *found = NULL;
     for (int i = N_FAMILIES - 1; i >= 0; i--) {
         const struct family *f = &families[i];
         const sr_format *row = sr_format_by_name(f->row);
-        const bool uqff = is(f->name, "uqff");
-        if (uqff || !row->spec.method || !is(row->spec.method, t->fmt->spec.method)) continue;
-        if (bits ? row->spec.bits != bits : row != fmt) continue;
-        if (!found || same_layout(row, t->fmt) || !same_layout(sr_format_by_name(found->row), t->fmt)) found = f;
+        if (!goes_with(t, f)) continue;
+        if (row != fmt && (!bits || row->spec.bits != bits || !same_method(row, t->fmt))) continue;
+        if (!found || nearness(t, row) >= nearness(t, sr_format_by_name(found->row))) found = f;
     }
     return found;
 }
 
 /* As the target has it where both are of one layout: groups, zeros, order. */
 static sr_type as_target(const sr_target *t, const sr_format *fmt) {
-    sr_type type = {fmt, fmt->spec};
-    if (!same_layout(fmt, t->fmt)) return type;
+    sr_type type = {fmt, t->uqff ? spec_in_uqff(fmt) : fmt->spec};
+    if (t->uqff || !same_layout(fmt, t->fmt)) return type;
     type.spec = t->spec;
     type.spec.bits = fmt->spec.bits;
     return type;
@@ -274,11 +296,8 @@ static sr_type as_target(const sr_target *t, const sr_format *fmt) {
 static void list_rows(const sr_target *t, char *list, size_t cap) {
     size_t at = 0;
     for (int i = 0; i < N_FAMILIES && at < cap; i++) {
-        const sr_format *row = sr_format_by_name(families[i].row);
-        if (!*families[i].word || is(families[i].name, "uqff") || !row->spec.method ||
-            !is(row->spec.method, t->fmt->spec.method))
-            continue;
-        const int n = snprintf(list + at, cap - at, "%s%s", at ? ", " : "", row->name);
+        if (!goes_with(t, &families[i])) continue;
+        const int n = snprintf(list + at, cap - at, "%s%s", at ? ", " : "", families[i].row);
         at += n > 0 ? (size_t)n : 0;
     }
 }
@@ -287,7 +306,7 @@ sr_status sr_target_type(const sr_target *t, const sr_rule *rule, const char *re
     *type = (sr_type){rule->fmt, rule->fmt->spec};
     if (!rule->bits && sr_is_plain(rule->fmt)) return SR_OK;
     const struct family *f = find_row(t, rule->fmt, rule->bits);
-    char list[160] = "", bits[24];
+    char list[192] = "", bits[24];
     list_rows(t, list, sizeof list);
     snprintf(bits, sizeof bits, "of %d bits", rule->bits);
     if (!f)
@@ -302,15 +321,20 @@ sr_status sr_target_type(const sr_target *t, const sr_rule *rule, const char *re
     return SR_OK;
 }
 
-/* MLX: all that its kernels multiply; else one layout, in the target's groups. */
+/* GGUF's types of activations: finer than matrices need, and not multiplied by every device of mistral.rs's. */
+static bool is_of_activations(const sr_format *fmt) {
+    return is(fmt->name, "q8_1") || is(fmt->name, "q8_k");
+}
+
+/* MLX: all that its kernels multiply; UQFF: all of the target's method; else one layout, in the target's groups. */
 bool sr_target_candidate(const sr_target *t, int i, sr_type *type) {
     static const int groups[] = {128, 64, 32};
-    const bool mlx = sr_target_is_mlx(t), affine = mlx && is(t->fmt->spec.layout, "affine");
-    for (int bits = 2; bits <= 8; bits++)
+    const bool mlx = sr_target_is_mlx(t) && !t->uqff, affine = mlx && is(t->fmt->spec.layout, "affine");
+    for (int bits = 0; bits <= 8; bits++) /* GGUF's types say none */
         for (int f = 0; f < N_FAMILIES; f++) {
             const sr_format *row = sr_format_by_name(families[f].row);
-            if (!*families[f].word || is(families[f].name, "uqff") || row->spec.bits != bits || !row->spec.method ||
-                !is(row->spec.method, t->fmt->spec.method) || (!mlx && !same_layout(row, t->fmt)))
+            if (!goes_with(t, &families[f]) || !same_method(row, t->fmt) || row->spec.bits != bits ||
+                is_of_activations(row) || (!mlx && !t->uqff && !same_layout(row, t->fmt)))
                 continue;
             const bool several = mlx && is(row->spec.layout, "affine") && !(affine && t->group_said);
             for (int g = several ? 0 : 2; g < 3; g++)

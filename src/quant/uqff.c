@@ -108,31 +108,35 @@ bool sr_uqff_tensor(const sr_job *j, const sr_weight *w, int i, sr_tensor *t) {
 /* ---------------------------------------------------------------- what becomes which layer */
 
 /* As the module's type: other than a matrix's, a stack is multiplied by some types only. */
-static bool takes(const sr_job *j, const sr_format *fmt, const sr_qspec *spec) {
+bool sr_uqff_takes(const sr_job *j, const sr_type *type) {
+    const sr_format *fmt = type->fmt;
     const enum sr_uqff_tag tag = tag_of(fmt);
     sr_planes planes = {0};
-    if (j->K % fmt->block || fmt->layout(fmt, j->N, j->K, spec, &planes, NULL) != SR_OK) return false;
-    if (fmt->across && spec->axis == 0 && j->N * j->K % spec->group) return false;
-    return j->stack <= 1 || tag == SR_UQFF_GGUF || tag == SR_UQFF_AFQ || tag == SR_UQFF_MXFP4;
+    if (j->K % fmt->block || fmt->layout(fmt, j->N, j->K, &type->spec, &planes, NULL) != SR_OK) return false;
+    if (fmt->across && type->spec.axis == 0 && j->N * j->K % type->spec.group) return false;
+    return j->stack <= 1 || tag == SR_UQFF_GGUF || tag == SR_UQFF_AFQ || tag == SR_UQFF_MXFP4 || sr_is_plain(fmt);
 }
 
+/* What the recipe has set already, or the target's type. */
 static void choose_layer(sr_quantizer *q, sr_job *j) {
     const bool edge = j->role == SR_EMBED || j->role == SR_HEAD;
-    const sr_format *wanted = q->target.fmt, *fmt = wanted;
-    if (edge && wanted->promote) fmt = sr_format_by_name(wanted->promote);
+    const sr_type wanted = j->fmt ? (sr_type){j->fmt, j->spec} : (sr_type){q->target.fmt, q->target.spec};
+    const sr_format *fmt = wanted.fmt;
+    if (edge && !j->fmt && fmt->promote) fmt = sr_format_by_name(fmt->promote);
     const sr_format *const tries[] = {fmt, sr_format_by_name(fmt->fallback[0]), sr_format_by_name(fmt->fallback[1])};
     j->entry = true;
     for (int t = 0; t < 3; t++) {
         if (!tries[t]) continue;
-        j->fmt = tries[t];
-        j->spec = tries[t] == wanted ? q->target.spec : tries[t]->spec;
-        if (tag_of(j->fmt) == SR_UQFF_AFQ) j->spec.floats = j->floats;
-        if (takes(j, j->fmt, &j->spec)) return;
+        sr_type type = tries[t] == wanted.fmt ? wanted : (sr_type){tries[t], tries[t]->spec};
+        if (tag_of(type.fmt) == SR_UQFF_AFQ) type.spec.floats = j->floats;
+        j->fmt = type.fmt;
+        j->spec = type.spec;
+        if (sr_uqff_takes(j, &type)) return;
     }
     j->fmt = sr_is_plain(j->was) ? j->was : sr_format_by_name("bf16");
     j->spec = j->fmt->spec;
     sr_log(SR_LOG_WARNING, "%s: %lld x %lld does not fit %s: it stays %s", j->module, (long long)j->N, (long long)j->K,
-           q->target.text, j->fmt->name);
+           wanted.fmt->name, j->fmt->name);
 }
 
 /* The layer that a bias belongs to. */
