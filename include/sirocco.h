@@ -117,7 +117,7 @@ SR_API void sr_checkpoint_matrix(sr_checkpoint *ck, int i, sr_matrix_info *info)
 
 typedef struct sr_format_info {
     const char *name, *alias; /* "q4_k", "q4k"; alias may be NULL */
-    const char *found_in;     /* "GGUF", or the quant_method of a checkpoint's config ("gptq"), or "safetensors" */
+    const char *found_in;     /* a container ("GGUF", "UQFF"), or the quant_method of a checkpoint's config ("gptq") */
     double bits_per_weight;   /* of 4096 x 4096 with the default group */
     int32_t group;            /* columns a scale, 0: none or the checkpoint's own; see `variable_group` */
     bool variable_group;      /* the checkpoint says it; bits_per_weight is with `group` */
