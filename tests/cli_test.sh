@@ -307,7 +307,7 @@ run 0 quantize "$model" --to gptq:4,static_groups --target-bpw 6.9 --method gptq
     --chunks 1 --plan
 warns 'measured [0-9.]* nats'
 run 1 quantize "$model" --to hqq:4 --target-bpw 4.5
-warns 'gguf:mix, mlx:4, gptq:4 or compressed-tensors:w4a16'
+warns 'gguf:mix, uqff:q4k, mlx:4, gptq:4 or compressed-tensors:w4a16'
 run 2 quantize "$model" --to mlx:4 --to gptq:4 --target-bpw 6.9 --recipe-out "$scratch/found" --plan
 
 # What suits this machine.
