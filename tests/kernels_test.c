@@ -674,7 +674,7 @@ static void *aligned_guarded(size_t n) {
 static void compare_gemm(const sr_kern *kern, int T, int group, bool has_min) {
     static sr_panel panel[GEMM_CHUNKS][2] __attribute__((aligned(64)));
     const int mark = n_maps, K = GEMM_K, room = kern->panels ? (T + kern->pack_columns) : T;
-    const bool panels = kern->panels && group == SR_KC && !has_min;
+    const bool panels = kern->panels && sr_one_scale(group, has_min);
     float *x = malloc((size_t)T * GEMM_K * sizeof *x), *acc = guarded((size_t)room * SR_PAIR * sizeof *acc);
     fill_normal(x, T * K, 1);
     const sr_x8 x8 = make_x8(x, T, K);

@@ -33,15 +33,15 @@ static bool usable(void) {
 
 #include "cpu/target_end.h"
 
+/* All but the GEMM. */
+#define SHARED                                                                                                         \
+    .dot_max_t = SR_DOT_MAX, .fast = fast, .encoders = sr_encoders_avx2, SR_KERN_ROWS, .dot_codes = dot_codes,         \
+    .coarse = coarse_codes
+
 const sr_kern sr_kern_avx512 = {
     .name = "avx512",
     .usable = usable,
-    .dot_max_t = SR_DOT_MAX,
-    .fast = fast,
-    .encoders = sr_encoders_avx2,
-    SR_KERN_ROWS,
-    .dot_codes = dot_codes,
-    .coarse = coarse_codes,
+    SHARED,
     SR_KERN_GEMM(avx512, avx2),
     .tiles = true,
 };
@@ -50,16 +50,16 @@ static bool amx_usable(void) {
     return usable() && sr_gemm_amx_usable() && sr_gemm_amx_bf16_usable(); /* no processor has one without the other */
 }
 
-/* The same with AMX tiles for batches: what they ask of w costs more than it saves where columns are few. */
 static const sr_kern few = {
     .name = "amx few",
-    .usable = amx_usable,
-    .dot_max_t = SR_DOT_MAX,
-    .fast = fast,
-    SR_KERN_ROWS,
-    .dot_codes = dot_codes,
-    .coarse = coarse_codes,
-    SR_KERN_GEMM(amx_few, avx2),
+    SHARED,
+    .tile_bytes = sr_gemm_avx512_tile_bytes,
+    .pack_w = sr_gemm_avx512_pack_w,
+    .packed_bytes = sr_gemm_amx_few_packed_bytes,
+    .pack_columns = sr_gemm_amx_few_pack_columns,
+    .pack_x = sr_gemm_amx_few_pack_x,
+    .gemm_i8 = sr_gemm_amx_few_gemm_i8,
+    .store = sr_gemm_avx2_store,
     .begin = sr_gemm_amx_few_begin,
     .end = sr_gemm_amx_end,
     .most_columns = sr_gemm_amx_few_most,
@@ -67,15 +67,11 @@ static const sr_kern few = {
     .panels = true,
 };
 
+/* The same with AMX tiles for batches: what they ask of w costs more than it saves where columns are few. */
 const sr_kern sr_kern_amx = {
     .name = "amx",
     .usable = amx_usable,
-    .dot_max_t = SR_DOT_MAX,
-    .fast = fast,
-    .encoders = sr_encoders_avx2,
-    SR_KERN_ROWS,
-    .dot_codes = dot_codes,
-    .coarse = coarse_codes,
+    SHARED,
     SR_KERN_GEMM(amx, avx2),
     .begin = sr_gemm_amx_begin,
     .end = sr_gemm_amx_end,

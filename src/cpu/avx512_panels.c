@@ -7,31 +7,20 @@
 #include <math.h>
 #include <string.h>
 
-#include "cpu/tile_avx512.h"
 #include "cpu/tiles.h"
 #include "fmt/gguf_bits.h"
 #include "fmt/gguf_iq.h"
 #include "fmt/gguf_iq_bits.h"
 
-typedef __m512i v;
+#include "cpu/rows_avx512.h"
 
-INLINE v v_and(v a, v b) {
-    return _mm512_and_si512(a, b);
-}
-/* Bits `mask` of each byte after a shift of the dwords to the right. */
-INLINE v bits_of(v a, const int shift, const int mask) {
-    return v_and(_mm512_srli_epi32(a, (unsigned)shift), _mm512_set1_epi8((char)mask));
-}
 /* Unsigned byte j of each dword. */
 INLINE __m512 byte_of(v a, const int j) {
     const __m128i at =
         _mm_add_epi32(_mm_set_epi32(12 - 0x7f7f8000, 8 - 0x7f7f8000, 4 - 0x7f7f8000, -0x7f7f8000), _mm_set1_epi32(j));
     return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(at)));
 }
-/* The f16 in the lower halves. */
-INLINE __m512 halves(v a) {
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
-}
+/* |a| or |b|, the larger. */
 INLINE __m512 larger_size(__m512 a, __m512 b) {
     return _mm512_range_ps(a, b, 0x0b);
 }
@@ -39,22 +28,14 @@ INLINE __m512 larger_size(__m512 a, __m512 b) {
 INLINE v pair(v a, v b) {
     return _mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16));
 }
-/* 16 bytes of row 4 l + i in quarter l of v[i], of four dwords of all rows. */
-INLINE struct quad rows_of(v a, v b, v c, v d) {
-    const v ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-    const v cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-    return (struct quad){{_mm512_unpacklo_epi64(ab0, cd0), _mm512_unpackhi_epi64(ab0, cd0),
-                          _mm512_unpacklo_epi64(ab1, cd1), _mm512_unpackhi_epi64(ab1, cd1)}};
-}
-
-/* Numbers n_g of 8 groups and all rows, to the nearest integer, as int16 of rows: see rows_of. */
+/* Numbers of 8 groups and all rows, to the nearest integer, as int16: quarter l of v[i] has those of row 4 l + i. */
 INLINE struct quad words(const __m512 n[8], __m512 by) {
     v w[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         w[i] =
             pair(_mm512_cvtps_epi32(_mm512_mul_ps(n[2 * i], by)), _mm512_cvtps_epi32(_mm512_mul_ps(n[2 * i + 1], by)));
-    return rows_of(w[0], w[1], w[2], w[3]);
+    return turned(w[0], w[1], w[2], w[3]);
 }
 
 /* words_at[i][j] is group 4 i + j / 8: 32 words from the numbers of a row in quarter i / 2. */
@@ -76,13 +57,29 @@ INLINE v table_of(v step, v from, const uint16_t at[32]) {
     return _mm512_mask_mov_epi8(_mm512_srli_epi16(even, 8), 0xaaaaaaaaaaaaaaaa, _mm512_add_epi16(even, a));
 }
 
-/* 64 columns, whose lower and upper nibbles are at q, with 16 times the place of a group in the table. Whole vectors
- * leave, as tiles are loaded of what has just been stored. */
-INLINE void look_up(v table, v group, const uint8_t *q, int8_t *code) {
+/* Nibbles of 64 columns, in the lower bits: of 32 bytes first all lower ones, or of each 16. */
+typedef v nibbles_fn(const uint8_t *q);
+INLINE v nibbles_of_32(const uint8_t *q) {
     const v upper = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    const v bytes = _mm512_srlv_epi16(_mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)q)), upper);
-    const v at = _mm512_ternarylogic_epi32(bytes, _mm512_set1_epi8(15), group, 0xea);
-    _mm512_storeu_si512(code, _mm512_permutexvar_epi8(at, table));
+    return _mm512_srlv_epi16(_mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)q)), upper);
+}
+INLINE v nibbles_of_16(const uint8_t *q) {
+    const v upper = _mm512_broadcast_i64x4(_mm256_set_m128i(_mm_set1_epi16(4), _mm_setzero_si128()));
+    const v bytes = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)q)), 0xff00,
+                                                _mm_loadu_si128((const void *)(q + 16)));
+    return _mm512_srlv_epi16(bytes, upper);
+}
+
+/* 128 columns of the nibbles at q, four groups with one table. Whole vectors leave, as tiles are loaded of what has
+ * just been stored. */
+INLINE void look_up(v table, nibbles_fn *nibbles, const uint8_t *q, int8_t *code) {
+    const v low = v_set(15), first = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(0x10), 1);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const v group = _mm512_add_epi8(first, v_set(0x20 * i));
+        const v at = _mm512_ternarylogic_epi32(nibbles(q + 32 * i), low, group, 0xea);
+        _mm512_storeu_si512(code + 64 * i, _mm512_permutexvar_epi8(at, table));
+    }
 }
 
 /* See panel_q4_k. */
@@ -91,19 +88,16 @@ void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n,
     const uint8_t *b = w->plane[0].data + row0 * w->plane[0].stride + k0 / 256 * SR_Q4_K_BYTES;
     (void)n; /* SR_TILE_KC: a block */
     const struct quad head = transpose4(b, pitch);
-    const v inf = _mm512_set1_epi32(0x7c00), high = _mm512_srli_epi32(head.v[0], 16);
+    const struct k4 k = k4_of(head);
+    const v inf = _mm512_set1_epi32(0x7c00), high = v_shift(head.v[0], 16);
     const __m512 d = halves(head.v[0]), dmin = halves(high), zero = _mm512_setzero_ps(), top = _mm512_set1_ps(127);
     const __mmask16 finite =
         _mm512_cmpneq_epi32_mask(v_and(head.v[0], inf), inf) & _mm512_cmpneq_epi32_mask(v_and(high, inf), inf);
-    const v scales[2] = {bits_of(head.v[1], 0, 0x3f),
-                         _mm512_or_si512(bits_of(head.v[3], 0, 15), bits_of(head.v[1], 2, 0x30))};
-    const v mins[2] = {bits_of(head.v[2], 0, 0x3f),
-                       _mm512_or_si512(bits_of(head.v[3], 4, 15), bits_of(head.v[2], 2, 0x30))};
     __m512 s[8], lo[8], max = zero;
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        s[g] = _mm512_mul_ps(d, byte_of(scales[g / 4], g % 4));
-        lo[g] = _mm512_mul_ps(dmin, byte_of(mins[g / 4], g % 4));
+        s[g] = _mm512_mul_ps(d, byte_of(k.scale[g / 4], g % 4));
+        lo[g] = _mm512_mul_ps(dmin, byte_of(k.min[g / 4], g % 4));
         max = larger_size(max, larger_size(_mm512_fmsub_ps(s[g], _mm512_set1_ps(15), lo[g]), lo[g]));
     }
     const __mmask16 some = _mm512_cmp_ps_mask(max, zero, _CMP_GT_OQ) & finite;
@@ -111,8 +105,6 @@ void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n,
     const struct quad step = words(s, by), from = words(lo, by);
     float scale[SR_MR];
     _mm512_storeu_ps(scale, _mm512_mask_mov_ps(_mm512_set1_ps(NAN), finite, _mm512_div_ps(max, top)));
-    const v first = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(0x10), 1);
-    const v second = _mm512_add_epi8(first, _mm512_set1_epi8(0x20));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         const v less = _mm512_sub_epi16(from.v[i], _mm512_set1_epi16(128));
@@ -121,11 +113,9 @@ void sr_panel_rows_q4_k(const sr_weight *w, int64_t row0, int64_t k0, int64_t n,
             const uint8_t *q = b + r * pitch + SR_Q4_K_QS;
             sr_prefetch(next, r, SR_MR);
 #pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) {
-                const v table = table_of(step.v[i], less, words_at[2 * l + h]);
-                look_up(table, first, q + 64 * h, panel->code[r] + 128 * h);
-                look_up(table, second, q + 64 * h + 32, panel->code[r] + 128 * h + 64);
-            }
+            for (int h = 0; h < 2; h++)
+                look_up(table_of(step.v[i], less, words_at[2 * l + h]), nibbles_of_32, q + 64 * h,
+                        panel->code[r] + 128 * h);
             panel->scale[r][0] = scale[r];
             if (!(finite >> r & 1)) memset(panel->code[r], 0, SR_TILE_KC);
         }
@@ -144,27 +134,16 @@ INLINE v values_from(__m128i values, const int first) {
     const __m128i some = _mm_shuffle_epi8(values, _mm_add_epi8(at, _mm_set1_epi8((char)first)));
     return _mm512_broadcast_i64x4(_mm256_cvtepi8_epi16(some));
 }
-/* As look_up, of nibbles of which 16 bytes are a group. */
-INLINE void look_up_16(v table, v group, const uint8_t *q, int8_t *code) {
-    const v upper = _mm512_broadcast_i64x4(_mm256_set_m128i(_mm_set1_epi16(4), _mm_setzero_si128()));
-    const v bytes = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)q)), 0xff00,
-                                                _mm_loadu_si128((const void *)(q + 16)));
-    const v at = _mm512_ternarylogic_epi32(_mm512_srlv_epi16(bytes, upper), _mm512_set1_epi8(15), group, 0xea);
-    _mm512_storeu_si512(code, _mm512_permutexvar_epi8(at, table));
-}
-
 /* See panel_iq4_xs. */
 void sr_panel_rows_iq4_xs(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
     const size_t pitch = (size_t)w->plane[0].stride;
     const uint8_t *b = w->plane[0].data + row0 * w->plane[0].stride + k0 / 256 * SR_IQ4_XS_BYTES;
-    (void)n;                                       /* SR_TILE_KC: a block */
-    const struct quad head = transpose4(b, pitch); /* d and two bits a group, four bits a group, codes */
+    (void)n; /* SR_TILE_KC: a block */
+    const struct quad head = transpose4(b, pitch);
     v s[8], most = _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        const v four = v_and(_mm512_srli_epi32(head.v[1], 4 * (unsigned)g), _mm512_set1_epi32(15));
-        const v two = v_and(_mm512_srli_epi32(head.v[0], 12 + 2 * (unsigned)g), _mm512_set1_epi32(0x30));
-        s[g] = _mm512_sub_epi32(_mm512_or_si512(four, two), _mm512_set1_epi32(32));
+        s[g] = iq4_xs_scale(head, g);
         most = _mm512_max_epi32(most, _mm512_abs_epi32(s[g]));
     }
     const __m512 size = _mm512_cvtepi32_ps(most);
@@ -177,8 +156,6 @@ void sr_panel_rows_iq4_xs(const sr_weight *w, int64_t row0, int64_t k0, int64_t 
     _mm512_storeu_ps(scale, _mm512_mul_ps(halves(head.v[0]), size));
     const __m128i values = _mm_loadu_si128((const void *)sr_iq4_values);
     const v even = values_from(values, 0), odd = values_from(values, 1);
-    const v first = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(0x10), 1);
-    const v second = _mm512_add_epi8(first, _mm512_set1_epi8(0x20));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         for (int l = 0; l < 4; l++) {
@@ -186,11 +163,9 @@ void sr_panel_rows_iq4_xs(const sr_weight *w, int64_t row0, int64_t k0, int64_t 
             const uint8_t *q = b + r * pitch + SR_IQ4_XS_QS;
             sr_prefetch(next, r, SR_MR);
 #pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) {
-                const v table = values_of(part.v[i], even, odd, words_at[2 * l + h]);
-                look_up_16(table, first, q + 64 * h, panel->code[r] + 128 * h);
-                look_up_16(table, second, q + 64 * h + 32, panel->code[r] + 128 * h + 64);
-            }
+            for (int h = 0; h < 2; h++)
+                look_up(values_of(part.v[i], even, odd, words_at[2 * l + h]), nibbles_of_16, q + 64 * h,
+                        panel->code[r] + 128 * h);
             panel->scale[r][0] = scale[r];
         }
 }

@@ -13,9 +13,7 @@
 #include "fmt/gguf_iq_bits.h"
 #include "fmt/gguf_tq_bits.h"
 
-#include "cpu/tile_avx512.h"
-
-typedef __m512i v;
+#include "cpu/rows_avx512.h"
 
 /* What a tile is made of and asks for: rows from `b` on, and what comes next. */
 typedef struct from {
@@ -38,29 +36,7 @@ INLINE v dword_at(from f, int at) {
     return _mm512_i32gather_epi32(_mm512_mullo_epi32(row, _mm512_set1_epi32((int)f.pitch)), f.b + at, 1);
 }
 
-INLINE v v_set(int byte) {
-    return _mm512_set1_epi8((char)byte);
-}
-INLINE v v_and(v a, v b) {
-    return _mm512_and_si512(a, b);
-}
-INLINE v v_or(v a, v b) {
-    return _mm512_or_si512(a, b);
-}
-/* Right for bits > 0, else left. */
-INLINE v v_shift(v a, const int bits) {
-    return bits > 0 ? _mm512_srli_epi32(a, (unsigned)bits) : _mm512_slli_epi32(a, (unsigned)-bits);
-}
-/* Bits `mask` of each byte after a shift of the dwords. */
-INLINE v bits_of(v a, const int shift, const int mask) {
-    return v_and(v_shift(a, shift), v_set(mask));
-}
 #define EACH(q, e) ((struct quad){{e(q.v[0]), e(q.v[1]), e(q.v[2]), e(q.v[3])}})
-
-/* The f16 in the lower halves. */
-INLINE __m512 halves(v a) {
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
-}
 
 /* ---------------------------------------------------------------- into the tile */
 
@@ -168,14 +144,12 @@ INLINE void q8_0_tile(const from f, sr_tile_avx512 *t) {
 
 /* ---------------------------------------------------------------- blocks of 256 columns */
 
-/* The first 16 bytes of Q4_K and Q5_K. */
 INLINE void k4_scales(const from f, sr_tile_avx512 *t) {
     const struct quad head = quad_at(f, 0);
+    const struct k4 k = k4_of(head);
     const __m512 d = halves(head.v[0]), dmin = halves(v_shift(head.v[0], 16));
-    put_scales(t, 0, bits_of(head.v[1], 0, 0x3f), d);
-    put_mins(t, 0, bits_of(head.v[2], 0, 0x3f), dmin);
-    put_scales(t, 4, v_or(bits_of(head.v[3], 0, 15), bits_of(head.v[1], 2, 0x30)), d);
-    put_mins(t, 4, v_or(bits_of(head.v[3], 4, 15), bits_of(head.v[2], 2, 0x30)), dmin);
+    put_scales(t, 0, k.scale[0], d), put_mins(t, 0, k.min[0], dmin);
+    put_scales(t, 4, k.scale[1], d), put_mins(t, 4, k.min[1], dmin);
 }
 INLINE void q4_k_tile(const from f, sr_tile_avx512 *t) {
     k4_scales(f, t);
@@ -325,14 +299,12 @@ INLINE void q3_k_tile(const from f, sr_tile_avx512 *t) {
 }
 
 INLINE void iq4_xs_tile(const from f, sr_tile_avx512 *t) {
-    const struct quad head = quad_at(f, 0); /* d and two bits a group, four bits a group, codes */
+    const struct quad head = quad_at(f, 0);
     const __m512 d = halves(head.v[0]);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         sr_prefetch(f.next, g, 8);
-        const v four = v_and(v_shift(head.v[1], 4 * g), _mm512_set1_epi32(15));
-        const v two = v_and(v_shift(head.v[0], 12 + 2 * g), _mm512_set1_epi32(0x30));
-        put_scale(t, g, _mm512_sub_epi32(v_or(four, two), _mm512_set1_epi32(32)), d);
+        put_scale(t, g, iq4_xs_scale(head, g), d);
         const struct quad q = quad_at(f, SR_IQ4_XS_QS + 16 * g);
         put32(t, g, looked_up(sr_iq4_values, low(q)), looked_up(sr_iq4_values, high(q)));
     }

@@ -17,7 +17,6 @@ enum {
     sr_gemm_amx_tile_bytes = 33 * 512,
     sr_gemm_amx_pack_columns = 32,
     sr_gemm_amx_probe_ops = 1 << 20,
-    sr_gemm_amx_few_tile_bytes = sr_gemm_avx512_tile_bytes,
     sr_gemm_amx_few_pack_columns = 16,
     sr_gemm_amx_few_columns = 64,
     /* both of AArch64 */
@@ -76,9 +75,6 @@ void sr_gemm_amx_probe(int64_t n);
 void sr_gemm_amx_begin(int T, int group, bool has_min);
 void sr_gemm_amx_end(void);
 /* For few columns: panels, and AVX-512's tiles. */
-#define sr_gemm_amx_few_pack_w sr_gemm_avx512_pack_w
-#define sr_gemm_amx_few_probe sr_gemm_amx_probe
-#define sr_gemm_amx_few_probe_ops sr_gemm_amx_probe_ops
 size_t sr_gemm_amx_few_packed_bytes(int T, int64_t n_block);
 void sr_gemm_amx_few_pack_x(const sr_x8 *x, int item, void *packed);
 int sr_gemm_amx_few_most(int group, bool has_min);

@@ -30,7 +30,7 @@ struct tile {
 _Static_assert(2 * sizeof(struct tile) == sr_gemm_amx_tile_bytes, "a pair of tiles");
 
 static int planes_of(int group, bool has_min) {
-    return group == SR_KC && !has_min ? 1 : 2;
+    return sr_one_scale(group, has_min) ? 1 : 2;
 }
 
 /* Packed x: chunk of KC columns of K after chunk, and in it blocks of 16 columns of T (an even number of them):

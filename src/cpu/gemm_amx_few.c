@@ -210,17 +210,13 @@ KERNELS(8)
 KERNELS(12)
 KERNELS(16)
 
-static bool is_panel(int group, bool has_min) {
-    return group == SR_KC && !has_min;
-}
-
 /* Measured with Q4_K, Q5_K, Q8_0 and Q6_K. */
 int sr_gemm_amx_few_most(int group, bool has_min) {
-    return is_panel(group, has_min) ? sr_gemm_amx_few_columns : group == 16 ? 16 : 48;
+    return sr_one_scale(group, has_min) ? sr_gemm_amx_few_columns : group == 16 ? 16 : 48;
 }
 
 void sr_gemm_amx_few_begin(int T, int group, bool has_min) {
-    if (is_panel(group, has_min))
+    if (sr_one_scale(group, has_min))
         tiles_begin(MR, STEP, NR * 4);
     else
         tiles_begin(width(T), group < STEP ? group : STEP, MR * 4);
@@ -233,7 +229,7 @@ void sr_gemm_amx_few_gemm_i8(const void *tile, int group, bool has_min, const sr
         const int left = x->T - i * w;
         struct job j = {tile,  columns_at(packed, x->T, k0 / KC, i), left < w ? left : w,
                         first, acc + (size_t)(i * w) * SR_PAIR,      sr_part_of(next, i, i + 1, n)};
-        if (is_panel(group, has_min))
+        if (sr_one_scale(group, has_min))
             multiply_panels(tile, &j, acc + (size_t)(i * NR) * SR_PAIR, k0 / KC == x->n_block - 1);
         else
             (w == 8 ? run_8 : w == 12 ? run_12 : run_16)(group, has_min, &j);

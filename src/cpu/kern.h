@@ -145,6 +145,11 @@ typedef struct sr_kv_row {
                   int ld_o);
 } sr_kv_row;
 
+/* One scale a block of x and no mins: sums of a block are all that is scaled. */
+static inline bool sr_one_scale(int group, bool has_min) {
+    return group == SR_KC && !has_min;
+}
+
 typedef struct sr_kern {
     const char *name;
     bool (*usable)(void);
@@ -172,9 +177,9 @@ typedef struct sr_kern {
     int few_columns;           /* what its most_columns is at most */
     int (*most_columns)(int group, bool has_min);
     bool tiles; /* sr_fast.tile makes the tiles of this row */
-    /* Its gemm_i8 takes a pair of panels instead of tiles where they have one scale a block and no mins, and multiplies
-     * them so much faster that few columns are enough to make them coarse. acc then has room for T rounded up to
-     * multiples of pack_columns. */
+    /* Its gemm_i8 takes a pair of panels instead of tiles where sr_one_scale is true, and multiplies them so much
+     * faster that few columns are enough to make them coarse. acc then has room for T rounded up to multiples of
+     * pack_columns. */
     bool panels;
     /* gemm_i8. group is 16, 32, 64, 128 or 256 columns a scale. */
     size_t tile_bytes;                                                                    /* of a pair of tiles */

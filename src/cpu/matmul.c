@@ -37,7 +37,6 @@ struct rows {
     float *y;
     int64_t ld_y;
     enum way way;
-    const sr_kern *gemm; /* of BY_GEMM */
 };
 
 struct job {
@@ -47,8 +46,8 @@ struct job {
     int n;
     struct columns *x;
     int n_x;
-    double limit; /* of the rounding error of a token, of its energy */
-    const sr_kern *gemm;
+    double limit;        /* of the rounding error of a token, of its energy */
+    const sr_kern *gemm; /* of BY_GEMM, for all of them */
 };
 
 static size_t round64(size_t n) {
@@ -184,16 +183,15 @@ static int pairs_of(int n_rows) {
 }
 
 /* Some pairs of tiles, one chunk of K after the other: they share the chunk of x while it is in the cache. */
-static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
-                      uint8_t *scratch) {
+static void gemm_rows(const sr_cpu *cpu, const sr_kern *kern, const struct rows *o, int64_t row0, int n_rows,
+                      sr_ahead next, uint8_t *scratch) {
     const sr_weight *w = o->w;
     const sr_x8 *x = &cpu->x8;
-    const sr_kern *kern = o->gemm;
     const int T = o->x->T, pairs = pairs_of(n_rows);
     const struct groups groups = groups_of(kern, w, x->T);
     const bool fine = groups.fine, has_min = groups.has_min;
     const int group = groups.columns;
-    const bool panels = kern->panels && group == SR_KC && !has_min;
+    const bool panels = kern->panels && sr_one_scale(group, has_min);
     const bool tiles = has_tile(kern, w) && (fine || !w->fmt->panel || (w->fast->tile_coarse && !panels));
     const int64_t parts = (w->K + SR_TILE_KC - 1) / SR_TILE_KC * pairs;
     sr_panel *panel = (void *)scratch; /* one, so that it stays in L1 beside the tiles; or two in their place */
@@ -207,7 +205,7 @@ static void gemm_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int
             const sr_ahead own = sr_part_of(next, at, at + 1, parts);
             for (int h = 0; h < 2; h++) {
                 const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
-                const sr_ahead part = panels ? sr_part_of(own, h, h + 1, 2) : sr_part_of(own, h, h + 1, 6);
+                const sr_ahead part = sr_part_of(own, h, h + 1, panels ? 2 : 6);
                 if (tiles && left >= SR_MR && w->K - k0 >= SR_TILE_KC) {
                     w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, part);
                     continue;
@@ -324,8 +322,9 @@ static void dot_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int 
     }
 }
 
-static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
+static void multiply_rows(const struct job *j, const struct rows *o, int64_t row0, int n_rows, sr_ahead next,
                           int thread) {
+    const sr_cpu *cpu = j->cpu;
     const sr_weight *w = o->w;
     uint8_t *scratch = cpu->thread + (size_t)thread * cpu->thread_bytes;
     float *y = out_at(o, row0);
@@ -338,7 +337,7 @@ static void multiply_rows(const sr_cpu *cpu, const struct rows *o, int64_t row0,
         w->fast->dot_float(w, row0, n_rows, o->x->x, o->x->ld_x, o->x->T, y, o->ld_y);
         break;
     case BY_GEMM:
-        gemm_rows(cpu, o, row0, n_rows, next, scratch);
+        gemm_rows(cpu, j->gemm, o, row0, n_rows, next, scratch);
         break;
     case BY_BF16:
     case BY_F32:
@@ -376,7 +375,7 @@ static void multiply(void *ctx, int item, int thread) {
     const int shared = it.parts > 1 ? sr_shared_rows(it.of->w->K) : it.n;
     for (int first = 0; first < it.n; first += shared)
         for (int p = 0; p < it.parts; p++)
-            multiply_rows(j->cpu, it.of, it.row0 + p * (it.of->N / it.parts) + first,
+            multiply_rows(j, it.of, it.row0 + p * (it.of->N / it.parts) + first,
                           it.n - first < shared ? it.n - first : shared, next, thread);
 }
 
@@ -516,10 +515,9 @@ static void matmul_same_x(sr_cpu *cpu, struct rows *of, int n, struct columns *x
     }
     if (int8) {
         quantize_all(&j);
-        const sr_kern *kern = j.gemm = gemm_for(cpu, of, n, cpu->x8.T);
-        for (int i = 0; i < n; i++) of[i].gemm = kern;
-        if (gemm && kern->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
-            sr_pool_for(cpu->threads, (cpu->x8.T + kern->pack_columns - 1) / kern->pack_columns, pack_columns, &j);
+        j.gemm = gemm_for(cpu, of, n, cpu->x8.T);
+        if (gemm && j.gemm->packed_bytes(cpu->x8.T, cpu->x8.n_block) > 0)
+            sr_pool_for(cpu->threads, (cpu->x8.T + j.gemm->pack_columns - 1) / j.gemm->pack_columns, pack_columns, &j);
     }
     if (bf16) sr_pool_for(cpu->threads, (x->T + SR_BF16_COLUMNS - 1) / SR_BF16_COLUMNS, pack_bf16, &j);
     if (f32) sr_pool_for(cpu->threads, x->T, pack_f32, &j);
@@ -599,7 +597,7 @@ static struct columns *add_columns(struct batch *b, int n_rows, const float *x, 
 
 static struct rows rows_of_expert(const sr_experts *w, int e, float *y, int64_t ld_y) {
     const bool stack = w->n == 1;
-    return (struct rows){&w->w[stack ? 0 : e], stack ? w->row0 + e * w->pitch : 0, w->N, NULL, y, ld_y, BY_DOT, NULL};
+    return (struct rows){&w->w[stack ? 0 : e], stack ? w->row0 + e * w->pitch : 0, w->N, NULL, y, ld_y, BY_DOT};
 }
 
 /* What an expert gets is what a step with its tokens alone would. */

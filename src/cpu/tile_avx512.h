@@ -30,14 +30,18 @@ struct quad {
     __m512i v[4];
 };
 
-INLINE struct quad transpose4(const void *src, size_t pitch) {
-    const char *p = src;
-    __m512i a = four_rows(p, pitch), b = four_rows(p + pitch, pitch);
-    __m512i c = four_rows(p + 2 * pitch, pitch), d = four_rows(p + 3 * pitch, pitch);
-    __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-    __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+/* In each lane of 16 bytes dword j of vector i becomes dword i of vector j. */
+INLINE struct quad turned(__m512i a, __m512i b, __m512i c, __m512i d) {
+    const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+    const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
     return (struct quad){{_mm512_unpacklo_epi64(ab0, cd0), _mm512_unpackhi_epi64(ab0, cd0),
                           _mm512_unpacklo_epi64(ab1, cd1), _mm512_unpackhi_epi64(ab1, cd1)}};
+}
+
+INLINE struct quad transpose4(const void *src, size_t pitch) {
+    const char *p = src;
+    return turned(four_rows(p, pitch), four_rows(p + pitch, pitch), four_rows(p + 2 * pitch, pitch),
+                  four_rows(p + 3 * pitch, pitch));
 }
 
 #endif

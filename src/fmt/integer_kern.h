@@ -350,8 +350,8 @@ V_INLINE void awq4_raw_rows(const sr_weight *w, int64_t row0, int64_t k, int8_t 
     }
 }
 
-V_INLINE void panel_rows_of(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, raw_rows_fn *raw,
-                            const uint8_t *order) {
+V_INLINE void panel_rows_of(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next,
+                            raw_rows_fn *raw, const uint8_t *order) {
     const int64_t pitch = sizeof panel->code[0];
     float s[SR_MR][SR_TILE_KC / 32], lo[SR_MR][SR_TILE_KC / 32];
     int64_t group = -1;
@@ -371,23 +371,23 @@ V_INLINE void panel_rows_of(const sr_weight *w, int64_t row0, int64_t k0, int64_
         for (int r = 0; r < SR_MR; r++) s[r][i] = sv[r], lo[r][i] = lov[r];
         group = g;
     }
-    for (int r = 0; r < SR_MR; r++)
+    for (int r = 0; r < SR_MR; r++) {
+        sr_prefetch(next, r, SR_MR);
         for (int b = 0; b < n / SR_KC; b++) {
             int8_t *code = panel->code[r] + b * SR_KC;
             affine_panel(vb8_load((const uint8_t *)code), 15, s[r] + 8 * b, lo[r] + 8 * b, code, &panel->scale[r][b]);
         }
+    }
 }
 static void panel_rows_gptq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
-    (void)next;
     if (panel_by_table(w) && n % SR_KC == 0)
-        panel_rows_of(w, row0, k0, n, panel, gptq4_raw_rows, gptq4_order);
+        panel_rows_of(w, row0, k0, n, panel, next, gptq4_raw_rows, gptq4_order);
     else
         for (int r = 0; r < SR_MR; r++) panel_gptq4(w, row0 + r, k0, n, panel->code[r], panel->scale[r], NULL);
 }
 static void panel_rows_awq4(const sr_weight *w, int64_t row0, int64_t k0, int64_t n, sr_panel *panel, sr_ahead next) {
-    (void)next;
     if (panel_by_table(w) && n % SR_KC == 0)
-        panel_rows_of(w, row0, k0, n, panel, awq4_raw_rows, awq4_order);
+        panel_rows_of(w, row0, k0, n, panel, next, awq4_raw_rows, awq4_order);
     else
         for (int r = 0; r < SR_MR; r++) panel_awq4(w, row0 + r, k0, n, panel->code[r], panel->scale[r], NULL);
 }
