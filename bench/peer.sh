@@ -11,13 +11,8 @@
 # Exit codes: 1 when a program failed (of the peer all failures stand below the table), 2 for a call without sense.
 set -eu
 
-die() { # code, message
-    echo "peer.sh: error: $2" >&2
-    exit "$1"
-}
-
-[ $# = 1 ] || die 2 "found $# arguments, expected one: bench/peer.sh BUILD"
-build=$1
+# shellcheck source=bench/begin.sh
+. "$(dirname "$0")/begin.sh"
 : "${PEER:=}" "${PEER_ARGS:=}" "${SHAPE:=}" "${ROUNDS:=5}" "${PROMPT_LEN:=512}" "${GEN_LEN:=64}"
 : "${THREADS:=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}"
 : "${TYPES:=q4_0 q4_k q5_k q6_k q8_0 q2_k q3_k iq4_xs iq2_xxs iq3_s}"
@@ -25,9 +20,6 @@ for number in "ROUNDS $ROUNDS" "THREADS $THREADS" "PROMPT_LEN $PROMPT_LEN" "GEN_
     case ${number#* } in
     '' | *[!0-9]* | 0*) die 2 "${number%% *}: found '${number#* }', expected a number above 0" ;;
     esac
-done
-for program in sirocco synthetic; do
-    [ -x "$build/$program" ] || die 2 "$build/$program: not there; build it: cmake --build $build --target $program"
 done
 
 modes=

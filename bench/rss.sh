@@ -10,20 +10,12 @@
 # CONVERSIONS, THREADS, TEXT, TEXT_BYTES.
 set -eu
 
-die() { # code, message
-    echo "rss.sh: error: $2" >&2
-    exit "$1"
-}
-
-[ $# = 1 ] || die 2 "found $# arguments, expected one: bench/rss.sh BUILD"
-build=$1
+# shellcheck source=bench/begin.sh
+. "$(dirname "$0")/begin.sh"
 here=$(cd "$(dirname "$0")/.." && pwd)
 : "${SHAPES:=2,2048,32,8,8192,32000 1,4096,32,8,14336,32000 1,2048,8,1,16384,32000}" "${THREADS:=2}"
 : "${CONVERSIONS:=gguf/q4_k_m gptq/4:rtn uqff/q4k uqff/hqq4 gguf/q4_k_m:gptq gguf/q4_k_m,static_groups:gptq gguf/q4_k_m:awq}"
 : "${TEXT:=$here/tests/data/heldout-100k.txt}" "${TEXT_BYTES:=3000}"
-for program in sirocco synthetic; do
-    [ -x "$build/$program" ] || die 2 "$build/$program: not there; build it: cmake --build $build --target $program"
-done
 grep -q '^RssAnon:' /proc/self/status 2>/dev/null || die 1 "/proc/self/status: found no RssAnon, expected one as on Linux"
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-rss.XXXXXX")
