@@ -29,7 +29,7 @@ bool sr_format_at(int i, sr_format_info *info) {
         .found_in = fmt->spec.method                 ? fmt->spec.method
                     : stored && stored->st_id        ? "GGUF, safetensors"
                     : stored && stored->gguf_id >= 0 ? "GGUF"
-                    : strcmp(fmt->name, "f8q8") == 0 ? "UQFF" /* mistral.rs's own */
+                    : fmt->container                 ? fmt->container
                                                      : "GGML",
         .bits_per_weight = bits_of(fmt),
         .group = fmt->group ? fmt->group : fmt->spec.group,

@@ -45,6 +45,7 @@ static void store_f8q8(sr_weight *w, int64_t row, int64_t k0, int n, const sr_gr
 const sr_format sr_fmt_f8q8 = {
     .name = "f8q8",
     .reference = "mistralrs 0.9.5, packer",
+    .container = "UQFF",
     .block = BLOCK,
     .group = BLOCK,
     .lane = 1,

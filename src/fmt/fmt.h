@@ -213,6 +213,7 @@ struct sr_format {
     uint16_t lane;     /* columns a code point (1; lattices 4 or 8) */
     sr_qspec spec;     /* what a checkpoint in this format says by default; zero where tensors describe themselves */
     const char *reference; /* package that the golden vectors were made with; NULL: no reference ran */
+    const char *container; /* the only one that has it, where neither `spec` nor its stored type says so; or NULL */
     uint8_t tile;          /* sr_tile_kind that unpack, panel or decode produce */
     bool has_min;          /* I8: unpack writes mins */
     float rtn_err; /* bound on rms(w - decoded) / rms(w) of N(0,1) rows, round to nearest; tests and docs read it */

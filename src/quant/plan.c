@@ -791,13 +791,6 @@ void sr_quantizer_free(sr_quantizer *q) {
     free(q);
 }
 
-int64_t sr_quantizer_scratch(const sr_quantizer *q) {
-    sr_kept most;
-    if (!sr_method_calibrates(q->method)) return 0;
-    find_most(q, &most);
-    return most.disk + 2 * sr_calibration_states(q);
-}
-
 void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     *info = (sr_quantize_info){.container = q->file->container,
                                .arch = q->arch->name,
@@ -815,7 +808,7 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
     find_most(q, &most);
     info->memory = most.memory;
-    info->scratch = sr_quantizer_scratch(q);
+    if (sr_method_calibrates(q->method)) info->scratch = most.disk + 2 * sr_calibration_states(q);
 }
 
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {

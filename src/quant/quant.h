@@ -220,8 +220,6 @@ int sr_job_experts(const sr_quantizer *q, const sr_job *job);
 int64_t sr_job_row(const sr_job *job, int64_t row);
 /* A row of a weight with its columns in the order of x. */
 void sr_decode_in_order(const sr_weight *w, int64_t row, float *out);
-/* Bytes of files without a name beside the result, while it is made. */
-int64_t sr_quantizer_scratch(const sr_quantizer *q);
 /* Binds a job's modules, calls fn with a source of its rows, and releases. */
 typedef sr_status (*sr_rows_fn)(void *ctx, const sr_source *rows, const sr_weight *w, int n, sr_err *err);
 /* Bytes that a thread has for rows which are columns of the source. */

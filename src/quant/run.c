@@ -394,7 +394,9 @@ static sr_status open_stage(struct run *r, bool resume) {
     if (known) s = sr_disk_walk(r->stage, remove_other, r, r->err);
     if (s == SR_OK) s = r->err->code;
     if (s == SR_OK) s = sr_disk_make(r->stage, r->err);
-    int64_t there = 0, need = sr_quantizer_scratch(q), room = sr_disk_free(r->stage);
+    sr_quantize_info info;
+    sr_quantizer_info(q, &info);
+    int64_t there = 0, need = info.scratch, room = sr_disk_free(r->stage);
     for (int f = 0; f < q->n_out && s == SR_OK; f++) {
         if (!(r->path[f] = in_stage(r, q->out[f].name))) return r->err->code;
         need += q->out[f].content.size;

@@ -531,7 +531,7 @@ static int64_t rows_of_model(const sr_file *file) {
 /* Tokens that the files beside this one list: those that it has get their flags, others are new, with the vocabulary's
  * id or the next one, as transformers 5.24.0 does it; but what the model has no row for is left out. One that is only
  * named as special is there where the vocabulary has it. Room was made for all of them. */
-static sr_status more_added(sr_loader *l) {
+static sr_status merge_added(sr_loader *l) {
     sr_tokenizer *t = l->t;
     const int64_t rows = rows_of_model(l->file);
     sr_named at = {0};
@@ -948,7 +948,7 @@ static sr_status read_all(sr_loader *l, decoding *d) {
         sr_arena_small(&t->arena, (size_t)t->n_added + (size_t)l->n_more + (size_t)n_named + 1, sizeof *t->added);
     if (!t->added) return sr_load_no_memory(l);
     if (has_added && (status = added_tokens(l, added_at, t->added, &t->n_added, &largest)) != SR_OK) return status;
-    if ((status = more_added(l)) != SR_OK) return status;
+    if ((status = merge_added(l)) != SR_OK) return status;
     if (has_normalizer && (status = each(l, &normalizer_at, "normalizers", normalizer)) != SR_OK) return status;
     if (has_pre && (status = each(l, &pre_at, "pretokenizers", pre_tokenizer)) != SR_OK) return status;
     for (int32_t i = 0; i < t->n_added; i++) {
