@@ -18,7 +18,7 @@ def logits_of(kind, path):
         from mlx_lm import load
 
         model, _ = load(path)
-        model.set_dtype(mx.float32)  # its CPU kernels for bfloat16 are 40 times as slow
+        model.set_dtype(mx.float32)  # its CPU kernels for bfloat16 are slow
         return lambda ids: np.array(model(mx.array([ids])).astype(mx.float32))[0]
     if kind == "llama":
         from llama_cpp import Llama
