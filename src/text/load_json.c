@@ -542,7 +542,7 @@ static sr_status merge_added(sr_loader *l) {
     if (!sorted) return sr_load_no_memory(l);
     for (int32_t i = 0; i < n; i++) sorted[i] = &t->added[i];
     qsort(sorted, (size_t)n, sizeof *sorted, by_text);
-    qsort(l->more, (size_t)l->n_more, sizeof *l->more, by_id);
+    if (l->n_more) qsort(l->more, (size_t)l->n_more, sizeof *l->more, by_id);
     for (int32_t i = 0; i < l->n_more; i++) {
         sr_added *more = &l->more[i], **known = find_added(sorted, n, more);
         more->id = known ? (*known)->id : sr_vocab_find(&t->vocab, more->text, more->n);
