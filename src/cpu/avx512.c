@@ -62,6 +62,7 @@ static const sr_kern few = {
     .store = sr_gemm_avx2_store,
     .begin = sr_gemm_amx_few_begin,
     .end = sr_gemm_amx_end,
+    .awake = sr_gemm_amx_few_awake,
     .most_columns = sr_gemm_amx_few_most,
     .tiles = true,
     .panels = true,

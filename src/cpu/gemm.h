@@ -79,6 +79,7 @@ size_t sr_gemm_amx_few_packed_bytes(int T, int64_t n_block);
 void sr_gemm_amx_few_pack_x(const sr_x8 *x, int item, void *packed);
 int sr_gemm_amx_few_most(int group, bool has_min);
 void sr_gemm_amx_few_begin(int T, int group, bool has_min);
+void sr_gemm_amx_few_awake(void);
 void sr_gemm_amx_few_gemm_i8(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,
                              bool first, float *acc, sr_ahead next);
 bool sr_gemm_amx_bf16_usable(void);

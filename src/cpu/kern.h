@@ -190,6 +190,8 @@ typedef struct sr_kern {
     /* Around gemm_i8 with the same number of columns and kind of groups, by the thread that calls it; or NULL. */
     void (*begin)(int T, int group, bool has_min);
     void (*end)(void);
+    /* Between them, often while gemm_i8 waits for w, so that its unit does not fall asleep; or NULL. */
+    void (*awake)(void);
     /* acc[T][SR_PAIR] (+)= 32 rows x SR_TILE_KC columns from column k0 (a multiple of it; x blocks past n_block count
      * as zero); first: acc is overwritten. `next` is asked for meanwhile. */
     void (*gemm_i8)(const void *tile, int group, bool has_min, const sr_x8 *x, const void *packed, int64_t k0,

@@ -167,6 +167,7 @@ static void fill_panel(const sr_kern *kern, const sr_weight *w, int64_t row0, in
     }
     for (int r = 0; r < n_rows; r++) {
         sr_prefetch(next, r, SR_MR);
+        if (kern->awake && r % 4 == 0) kern->awake();
         if (!fine && w->fast && w->fast->panel)
             w->fast->panel(w, row0 + r, k0, n, p->code[r], p->scale[r], p->min[r]);
         else if (fine || (w->fast && w->fast->unpack && !w->fmt->panel))
@@ -206,6 +207,7 @@ static void gemm_rows(const sr_cpu *cpu, const sr_kern *kern, const struct rows 
             for (int h = 0; h < 2; h++) {
                 const int first = p * SR_PAIR + h * SR_MR, left = n_rows < first ? 0 : n_rows - first;
                 const sr_ahead part = sr_part_of(own, h, h + 1, panels ? 2 : 6);
+                if (kern->awake) kern->awake();
                 if (tiles && left >= SR_MR && w->K - k0 >= SR_TILE_KC) {
                     w->fast->tile(w, row0 + first, k0, (uint8_t *)tile + (size_t)h * kern->tile_bytes / 2, part);
                     continue;
