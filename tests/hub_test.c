@@ -758,22 +758,28 @@ static void scratch_files_have_no_name_and_all_their_room(void **state) {
     sr_slab slab;
     sr_err err = {0};
     char path[700];
-    uint8_t back[2] = {0};
+    uint8_t back[3] = {0};
     snprintf(path, sizeof path, "%s/scratch", f->dir);
     OK(sr_slab_scratch(path, SIZE, &slab, e_));
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(fstat(slab.fd, &st), 0);
     assert_int_equal(st.st_size, SIZE);
     assert_true((int64_t)st.st_blocks * 512 >= SIZE);
-    uint8_t *at = sr_pages_of(slab.fd, SIZE);
-    assert_non_null(at);
+    /* Behind the first page a part of one: only whole pages are the file's. */
+    uint8_t *all = sr_pages_alloc(SIZE + 64), *at = all + 64;
+    const int64_t page = sysconf(_SC_PAGESIZE), first = page - 64, end = first + (SIZE - first) / page * page;
+    assert_non_null(all);
+    assert_true(sr_pages_to_file(at, SIZE, slab.fd, 0));
     for (int i = 0; i < SIZE; i++) assert_int_equal(at[i], 0);
-    at[SIZE - 1] = 7;
-    OK(sr_slab_read(&slab, path, SIZE - 2, back, 2, e_));
-    assert_int_equal(back[1], 7);
+    at[first - 1] = at[end] = 6;
+    at[first] = 7;
+    at[end - 1] = 8;
+    OK(sr_slab_read(&slab, path, 0, back, 1, e_));
+    OK(sr_slab_read(&slab, path, end - first - 1, back + 1, 2, e_));
+    assert_memory_equal(back, "\7\10\0", 3);
     OK(sr_slab_close(&slab, path, e_));
-    assert_int_equal(at[SIZE - 1], 7);
-    sr_pages_free(at, SIZE);
+    assert_int_equal(at[end - 1], 8);
+    sr_pages_free(all, SIZE + 64);
 
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &was);

@@ -615,6 +615,35 @@ static void test_threads(void **state) {
     }
 }
 
+/* Where a matrix is until it is written makes no difference. The largest planes here are the embedding's. */
+static void test_matrices_in_a_file(void **state) {
+    (void)state;
+    static const struct {
+        const char *to, *at, *file;
+    } made[] = {{"mlx:8", "", "model.safetensors"}, {"gguf:q8_0", ".gguf", NULL}, {"uqff:q8_0", "", "q8_0-0.uqff"}};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        char want[64], got[64];
+        sr_quantizer *q;
+        sr_quantize_info in_memory, on_disk;
+        snprintf(want, sizeof want, "a/made%s", made[i].at);
+        snprintf(got, sizeof got, "b/made%s", made[i].at);
+        converts(story, made[i].to, want, 2);
+        mkdir("b", 0777);
+        OK(sr_quantizer_plan(story, got, &(sr_quantize_options){.to = made[i].to, .threads = 2}, &q, e_));
+        sr_quantizer_info(q, &in_memory);
+        q->matrix_bytes = 0;
+        sr_quantizer_info(q, &on_disk);
+        assert_int_equal(in_memory.scratch, 0);
+        assert_true(on_disk.scratch >= 4096 * 256 + 4096 * 256 / 16);
+        assert_true(in_memory.memory - on_disk.memory >= 4096 * 256);
+        OK(sr_quantizer_run(q, false, e_));
+        sr_quantizer_free(q);
+        same_file(made[i].file ? in(got, made[i].file) : got, made[i].file ? in(want, made[i].file) : want);
+        remove_tree(want);
+        remove_tree(got);
+    }
+}
+
 /* ---------------------------------------------------------------- stopping */
 
 struct stop {
@@ -751,6 +780,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_gguf, enter, leave),
         cmocka_unit_test_setup_teardown(test_shards, enter, leave),
         cmocka_unit_test_setup_teardown(test_threads, enter, leave),
+        cmocka_unit_test_setup_teardown(test_matrices_in_a_file, enter, leave),
         cmocka_unit_test_setup_teardown(test_resume, enter, leave),
         cmocka_unit_test_setup_teardown(test_torn_journal, enter, leave),
         cmocka_unit_test_setup_teardown(test_errors, enter, leave),

@@ -5,7 +5,7 @@
 
 #include "base/map.h"
 
-enum { ALIGN = 64, BLOCK = 64 * 1024, OWN_MAPPING = 1 << 20 };
+enum { ALIGN = 64, BLOCK = 64 * 1024 };
 
 struct sr_arena_block {
     struct sr_arena_block *next;
@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct sr_arena_block) <= HEADER, "the header keeps the fi
 
 static struct sr_arena_block *block_create(size_t cap) {
     struct sr_arena_block *b;
-    if (cap + HEADER >= OWN_MAPPING) {
+    if (cap >= SR_ARENA_PAGES) {
         b = sr_pages_alloc(cap + HEADER);
         if (!b) return NULL;
         b->mapped = cap + HEADER;

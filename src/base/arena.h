@@ -11,8 +11,9 @@ typedef struct sr_arena {
     size_t used; /* bytes handed out, padding included */
 } sr_arena;
 
+enum { SR_ARENA_PAGES = 1 << 20 };
 /* Zero-filled memory, aligned to 64 bytes, valid until sr_arena_free. NULL when out of memory or when n * size wraps.
- * Requests of 1 MiB and more get their own mapping, whose pages cost nothing until touched. */
+ * Requests of SR_ARENA_PAGES and more get their own mapping, whose pages cost nothing until touched. */
 void *sr_arena_alloc(sr_arena *a, size_t n, size_t size);
 /* As above for text and small tables, aligned to 8 bytes only. */
 void *sr_arena_small(sr_arena *a, size_t n, size_t size);

@@ -109,9 +109,11 @@ void *sr_pages_alloc(size_t n) {
     return at == MAP_FAILED ? NULL : at;
 }
 
-void *sr_pages_of(int fd, size_t n) {
-    void *at = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    return at == MAP_FAILED ? NULL : at;
+bool sr_pages_to_file(void *at, size_t n, int fd, int64_t from) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (page - (uintptr_t)at % page) % page;
+    if (n < before + page) return true;
+    const size_t whole = (n - before) / page * page;
+    return mmap((char *)at + before, whole, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, from) != MAP_FAILED;
 }
 
 void sr_pages_free(void *at, size_t n) {

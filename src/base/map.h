@@ -23,10 +23,12 @@ void sr_map_read_ahead(const sr_map *map, int threads);
 
 /* Zero-filled pages straight from the system; NULL when there are none. */
 void *sr_pages_alloc(size_t n);
-/* The first n bytes of a file that is open for reading and writing, as pages that share its content: they go back to
- * it, not to swap, when memory is short. NULL when it cannot be mapped. */
-void *sr_pages_of(int fd, size_t n);
-void sr_pages_free(void *at, size_t n); /* of both */
+void sr_pages_free(void *at, size_t n);
+/* Whole pages within n bytes of such memory, untouched yet, become those of a file that is open for reading and
+ * writing, from byte `from` of it, a multiple of SR_PAGES: they go back to it, not to swap, when memory is short. False
+ * when it cannot be mapped. */
+enum { SR_PAGES = 1 << 16 }; /* a multiple of any page's size */
+bool sr_pages_to_file(void *at, size_t n, int fd, int64_t from);
 
 /* Files as whole small texts: at most `limit` bytes, zero-terminated, owned by the caller (free). */
 sr_status sr_file_read(const char *path, size_t limit, char **text, size_t *n, sr_err *err);

@@ -267,9 +267,9 @@ static sr_status hold(sr_calibration *c, input *in, bool filed) {
     const int64_t bytes = sr_upper_bytes(m->K);
     sr_status s = filed ? sr_slab_scratch(c->moments_path, bytes, &in->file, c->err) : SR_OK;
     if (s != SR_OK) return s;
-    m->h = filed ? sr_pages_of(in->file.fd, (size_t)bytes) : sr_pages_alloc((size_t)bytes);
+    m->h = sr_pages_alloc((size_t)bytes);
     m->d = malloc((size_t)m->K * sizeof *m->d);
-    if (m->h && m->d) return SR_OK;
+    if (m->h && m->d && (!filed || sr_pages_to_file(m->h, (size_t)bytes, in->file.fd, 0))) return SR_OK;
     drop(c, in);
     return sr_fail(c->err, SR_NOMEM, "no memory for the moments of %lld columns: %lld MiB", (long long)m->K,
                    (long long)bytes >> 20);

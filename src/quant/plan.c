@@ -584,11 +584,22 @@ static sr_status order_jobs(sr_quantizer *q, sr_err *err) {
 
 /* ---------------------------------------------------------------- memory */
 
-static int64_t job_memory(const sr_quantizer *q, const sr_job *j) {
-    int64_t bytes = j->work;
-    if (j->n_from == 1 && sr_is_plain(j->fmt) && sr_job_stays(j, j->was)) return 0; /* it is copied */
+/* Of what is made; 0 where it is copied. */
+static int64_t made_bytes(const sr_quantizer *q, const sr_job *j) {
+    int64_t bytes = 0;
+    if (j->n_from == 1 && sr_is_plain(j->fmt) && sr_job_stays(j, j->was)) return 0;
     for (int p = 0; p < j->n_parts && j->fmt; p++) bytes += q->part[j->first_part + p].bytes;
     return bytes;
+}
+
+bool sr_job_filed(const sr_quantizer *q, const sr_job *j) {
+    return made_bytes(q, j) > q->matrix_bytes;
+}
+
+static sr_kept job_needs(const sr_quantizer *q, const sr_job *j) {
+    const int64_t made = made_bytes(q, j);
+    const bool filed = sr_job_filed(q, j);
+    return (sr_kept){made ? j->work + (filed ? 0 : made) : 0, filed ? made : 0};
 }
 
 /* Of one layer with all weights in bf16, at most. */
@@ -603,44 +614,50 @@ static int64_t layer_bytes(const sr_quantizer *q) {
     return most;
 }
 
-/* At most, beside what the process had before: a job's matrix and what works on it, and where it is calibrated for, the
- * model's step and what moments there are. most->disk: of the moments. */
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* At most, beside what the process had before: what a job makes and what works on it, and where it is calibrated for,
+ * the model's step and what moments there are. most->disk: of what lies in files without a name. */
 static void find_most(const sr_quantizer *q, sr_kept *most) {
-    sr_kept pass = {0};
-    int64_t jobs = 0; /* of the pass */
+    sr_kept pass = {0}, jobs = {0}; /* of the moments, and of what is made with them */
     *most = (sr_kept){0};
     for (int at = 0; at < q->n_jobs; at++) {
         const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
         const bool same = before && before->layer == j->layer && before->expert == j->expert &&
                           sr_calibration_place(before->role) == sr_calibration_place(j->role);
         const int n = is_solved(q, j) && !same ? sr_job_experts(q, j) : 0;
-        if (before && before->layer != j->layer) pass = (sr_kept){0}, jobs = 0;
+        if (before && before->layer != j->layer) pass = jobs = (sr_kept){0};
         for (int i = 0; i < n; i++)
             if (!sr_moments_join(q, j->K, &pass)) {
-                pass = (sr_kept){0}, jobs = 0;
+                pass = jobs = (sr_kept){0};
                 sr_moments_join(q, j->K, &pass);
             }
-        const int64_t own = job_memory(q, j);
-        jobs = own > jobs ? own : jobs;
-        const int64_t sum = q->process_bytes + jobs + (j->layer >= 0 ? pass.memory + q->step_bytes : 0);
-        most->memory = sum > most->memory ? sum : most->memory;
-        most->disk = pass.disk > most->disk ? pass.disk : most->disk;
+        const sr_kept own = job_needs(q, j);
+        jobs.memory = larger(jobs.memory, own.memory);
+        jobs.disk = larger(jobs.disk, own.disk);
+        most->memory =
+            larger(most->memory, q->process_bytes + jobs.memory + (j->layer >= 0 ? pass.memory + q->step_bytes : 0));
+        most->disk = larger(most->disk, pass.disk + jobs.disk);
     }
 }
 
-/* Moments are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB. */
-static sr_status limit_moments(sr_quantizer *q, sr_err *err) {
+/* Moments and what is made are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB. */
+static sr_status limit_memory(sr_quantizer *q, sr_err *err) {
     enum { MORE = 256 << 20, LEAST = 64 << 20 };
+    const int64_t most = layer_bytes(q) + MORE;
+    const bool calibrates = sr_method_calibrates(q->method);
     sr_kept rest;
     sr_memory now;
     sr_memory_now(&now);
     q->process_bytes = (int64_t)now.rss_anon;
-    if (!sr_method_calibrates(q->method)) return SR_OK;
-    sr_status s = sr_calibration_step(q, &q->step_bytes, err);
-    q->moments_bytes = 0;
+    q->moments_bytes = q->matrix_bytes = 0;
+    sr_status s = calibrates ? sr_calibration_step(q, &q->step_bytes, err) : SR_OK;
     find_most(q, &rest);
-    const int64_t left = layer_bytes(q) + MORE - rest.memory;
-    q->moments_bytes = left > LEAST ? left : LEAST;
+    q->matrix_bytes = larger((most - rest.memory) / (calibrates ? 4 : 1), LEAST); /* moments are read more often */
+    find_most(q, &rest);
+    q->moments_bytes = larger(most - rest.memory, LEAST);
     return s;
 }
 
@@ -746,7 +763,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     if (s == SR_OK && q->from_gguf) s = sr_hf_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
-    if (s == SR_OK) s = limit_moments(q, err);
+    if (s == SR_OK) s = limit_memory(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
 
@@ -808,7 +825,7 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
     find_most(q, &most);
     info->memory = most.memory;
-    if (sr_method_calibrates(q->method)) info->scratch = most.disk + 2 * sr_calibration_states(q);
+    info->scratch = most.disk + (sr_method_calibrates(q->method) ? 2 * sr_calibration_states(q) : 0);
 }
 
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {

@@ -178,6 +178,7 @@ struct sr_quantizer {
     int64_t process_bytes; /* of memory, once this is planned */
     int64_t step_bytes;    /* of a calibration, beside moments */
     int64_t moments_bytes; /* of one input that are in memory at most; larger ones are in a file */
+    int64_t matrix_bytes;  /* the same of a matrix in its new format */
     double damp;
     int threads;
     bool overwrite;
@@ -253,10 +254,12 @@ typedef struct sr_moments {
     bool factored;
 } sr_moments;
 typedef struct sr_calibration sr_calibration;
-/* Bytes that moments take. */
+/* Bytes that moments, or what is made, take. */
 typedef struct sr_kept {
     int64_t memory, disk;
 } sr_kept;
+/* Whether what a job makes lies in a file without a name until it is written. */
+bool sr_job_filed(const sr_quantizer *q, const sr_job *j);
 /* Adds those of K columns to what a pass over the text sums up. False: they wait for another pass. */
 bool sr_moments_join(const sr_quantizer *q, int64_t K, sr_kept *kept);
 /* Of the quantizer's source and text; `stage` is where the states of all tokens go to (files without a name). */
