@@ -17,6 +17,7 @@
 #include "fmt/fmt.h"
 #include "guard.h"
 #include "noise.h"
+#include "sanitized.h"
 #include "written.h"
 
 enum { K = 768 };
@@ -651,7 +652,7 @@ static void the_number_of_threads_does_not_matter(void **state) {
     for (int i = 0; i < N * K; i++) src[i] = noise_normal(&r);
     importance_of(1, importance);
     for (const variant *v = variants(); v->fmt; v++)
-        for (int with = 0; with < 2; with++) {
+        for (int with = SANITIZED; with < 2; with++) {
             sr_arena arena = {0};
             sr_weight a = create(v, N, &arena), b = create(v, N, &arena);
             const float *imp = with ? importance : NULL;

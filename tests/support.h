@@ -15,19 +15,8 @@
 
 #include <cmocka.h>
 
+#include "sanitized.h"
 #include "sirocco.h"
-
-/* Whether AddressSanitizer watches: memory is no longer the program's own alone, and all takes ten times as long. */
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 /* ---------------------------------------------------------------- bytes */
 

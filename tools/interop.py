@@ -21,8 +21,12 @@ def logits_of(kind, path):
         model.set_dtype(mx.float32)  # its CPU kernels for bfloat16 are slow
         return lambda ids: np.array(model(mx.array([ids])).astype(mx.float32))[0]
     if kind == "llama":
+        import llama_cpp
         from llama_cpp import Llama
 
+        params = llama_cpp.llama_model_default_params()
+        params.use_extra_bufts = False  # weights as they are stored: its AMX tiles end in SIGILL on some machines
+        llama_cpp.llama_cpp.llama_model_default_params = llama_cpp.llama_model_default_params = lambda: params
         model = Llama(path, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
 
         def run(ids):
