@@ -149,7 +149,7 @@ static void print_plan(const sr_quantizer *q, const char *to, const char *path) 
     out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s", info.container,
              info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
              info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory));
-    if (info.scratch) out_note("beside it %s of disk until it is calibrated", out_size(scratch, (double)info.scratch));
+    if (info.scratch) out_note("beside it %s of disk while it is made", out_size(scratch, (double)info.scratch));
     out_note("to %s", path);
 }
 
