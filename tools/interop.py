@@ -26,7 +26,7 @@ def logits_of(kind, path):
 
         params = llama_cpp.llama_model_default_params()
         params.use_extra_bufts = False  # weights as they are stored: its AMX tiles end in SIGILL on some machines
-        llama_cpp.llama_cpp.llama_model_default_params = llama_cpp.llama_model_default_params = lambda: params
+        llama_cpp.llama_cpp.llama_model_default_params = lambda: params
         model = Llama(path, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
 
         def run(ids):

@@ -284,18 +284,22 @@ static sr_status write_tensors(struct run *r, const sr_job *j, const sr_weight *
                : sr_fail(r->err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
 }
 
+static int64_t in_pages(int64_t bytes) {
+    return (bytes + SR_PAGES - 1) / SR_PAGES * SR_PAGES;
+}
+
 /* Behind the planes of a new matrix a file, which is closed with `file`. */
 static sr_status to_file(struct run *r, sr_weight *w, sr_slab *file) {
     const char *path = in_stage(r, "matrix");
     int64_t size = 0;
-    for (int p = 0; p < SR_MAX_PLANES; p++) size += (w->plane[p].bytes + SR_PAGES - 1) / SR_PAGES * SR_PAGES;
+    for (int p = 0; p < SR_MAX_PLANES; p++) size += in_pages(w->plane[p].bytes);
     sr_status s = path ? sr_slab_scratch(path, size, file, r->err) : r->err->code;
     int64_t from = 0;
     for (int p = 0; p < SR_MAX_PLANES && s == SR_OK; p++) {
         const int64_t bytes = w->plane[p].bytes;
         if (bytes >= SR_ARENA_PAGES && !sr_pages_to_file(w->plane[p].data, (size_t)bytes, file->fd, from))
             s = sr_fail(r->err, SR_NOMEM, "%s: its pages cannot be mapped", path);
-        from += (bytes + SR_PAGES - 1) / SR_PAGES * SR_PAGES;
+        from += in_pages(bytes);
     }
     return s;
 }
