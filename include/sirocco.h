@@ -314,12 +314,14 @@ typedef struct sr_model_options {
     bool experts_only;            /* isq is for the experts of a mixture alone */
     sr_recipe *recipe;            /* types that go before isq, which may be NULL then; or NULL. Used in the call only */
     const sr_imatrix *importance; /* what isq should spare; or NULL. Used in the call only */
+    const char *scratch_dir;      /* where files without names hold matrices that opening turns around (experts of
+                                     gpt-oss, keys of latent attention) instead of memory; or NULL */
     sr_progress_fn progress;      /* may be NULL */
     void *user;
 } sr_model_options;
 
 /* Opens a model for running. options may be NULL. The weights stay in the read-only map of the file except those that
- * --isq rewrites. The engine must outlive the model. */
+ * --isq rewrites and those that must be turned around. The engine must outlive the model. */
 SR_API sr_status sr_model_open(sr_engine *e, const char *path, const sr_model_options *options, sr_model **out,
                                sr_err *err);
 SR_API void sr_model_close(sr_model *m);

@@ -8,15 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/half.h"
+#include "base/map.h"
 #include "fmt/fmt.h"
 #include "gguf_iq_layout.h"
 #include "guard.h"
 #include "noise.h"
 #include "results.h"
+#include "support.h"
 #include "written.h"
 
 /* <name>.bin of tests/vectors/gguf or ggml; NULL when the type has none. Owned by the caller. */
@@ -496,6 +499,37 @@ static void created_weights_have_the_stored_size_and_are_zero(void **state) {
     }
 }
 
+/* Planes of a megabyte and more are pages of a file: not the process's own, and no two of them the same ones. */
+static void created_weights_can_be_in_a_file(void **state) {
+    enum { N = 8192, K = 4096 };
+    const char *dir = *state;
+    sr_arena arena = {0};
+    sr_weight w;
+    sr_err err = {0};
+    sr_memory before, after;
+    assert_int_equal(sr_weight_create(sr_format_by_name("mlx8"), N, K, NULL, &arena, &w, NULL), SR_OK);
+    if (sr_weight_to_file(&w, dir, &err) != SR_OK) fail_msg("%s", err.msg);
+    assert_int_equal(rmdir(dir), 0); /* the file has no name any more */
+    sr_memory_now(&before);
+    for (int p = 0; p < SR_MAX_PLANES; p++)
+        for (int64_t i = 0; i < w.plane[p].bytes; i++) assert_int_equal(w.plane[p].data[i], 0);
+    for (int p = 0; p < SR_MAX_PLANES; p++)
+        if (w.plane[p].bytes) memset(w.plane[p].data, p + 1, (size_t)w.plane[p].bytes);
+    sr_memory_now(&after);
+    int large = 0;
+    for (int p = 0; p < SR_MAX_PLANES; p++) {
+        large += w.plane[p].bytes >= 1 << 20;
+        for (int64_t i = 0; i < w.plane[p].bytes; i++) assert_int_equal(w.plane[p].data[i], p + 1);
+    }
+    assert_int_equal(large, 3);
+    assert_true(after.rss_anon < before.rss_anon + (1 << 20));
+    sr_arena_free(&arena);
+    assert_int_equal(sr_weight_create(sr_format_by_name("mlx8"), N, K, NULL, &arena, &w, NULL), SR_OK);
+    assert_int_equal(sr_weight_to_file(&w, dir, &err), SR_IO);
+    assert_non_null(strstr(err.msg, dir));
+    sr_arena_free(&arena);
+}
+
 static void create_refuses_sizes_that_cannot_be(void **state) {
     (void)state;
     sr_arena arena = {0};
@@ -638,6 +672,7 @@ int main(void) {
         cmocka_unit_test(every_row_is_complete_and_its_names_resolve),
         cmocka_unit_test(promotion_and_fallback_are_those_of_the_reference),
         cmocka_unit_test(created_weights_have_the_stored_size_and_are_zero),
+        cmocka_unit_test_setup_teardown(created_weights_can_be_in_a_file, make_scratch, remove_scratch),
         cmocka_unit_test(create_refuses_sizes_that_cannot_be),
         cmocka_unit_test(bind_points_into_the_map_and_takes_the_shape_that_is_there),
         cmocka_unit_test(bind_errors_say_which_file_tensor_and_what_was_expected),

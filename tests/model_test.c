@@ -266,6 +266,36 @@ static void exact_logits_of_quantized_directories_match_their_packages(void **st
     for (const char *const *f = quantized; *f; f++) check_exact(*f, "", false);
 }
 
+/* What opening turns around is the same in a file. */
+static void turned_matrices_can_be_in_a_file(void **state) {
+    const char *dir = *state;
+    static const char *const turned[] = {"gpt_oss_whole", "deepseek_v2"};
+    for (int i = 0; i < 2; i++) {
+        char path[512];
+        struct expected e = read_expected(turned[i]);
+        sr_engine *engine;
+        sr_model *model;
+        sr_err err = {0};
+        sr_model_options options = {.scratch_dir = dir};
+        snprintf(path, sizeof path, TINY "%s", turned[i]);
+        mkdir(dir, 0777);
+        OK(sr_engine_create(&(sr_engine_options){.exact = true}, &engine, e_));
+        OK(sr_model_open(engine, path, &options, &model, e_));
+        assert_int_equal(rmdir(dir), 0);
+        struct run r = {.engine = engine, .model = model, .V = (int32_t)e.V};
+        OK(sr_session_create(model, &(sr_session_options){.n_ctx = 64}, &r.session, e_));
+        evaluate_all(&r, e.ids, (int32_t)e.T);
+        assert_true(max_abs(r.logits, e.logits, (size_t)e.T * e.V) < 1e-3);
+        sr_session_free(r.session);
+        sr_model_close(model);
+        assert_int_equal(sr_model_open(engine, path, &options, &model, &err), SR_IO);
+        assert_non_null(strstr(err.msg, dir));
+        sr_engine_free(engine);
+        free(r.logits);
+        free_expected(&e);
+    }
+}
+
 /* Longrope and dynamic scaling: a sequence within the length of the original model, and what becomes of its keys when
  * it grows past it, token by token, and shrinks again. */
 static void a_sequence_rotates_as_its_length_says(void **state) {
@@ -718,6 +748,7 @@ int main(void) {
         cmocka_unit_test(exact_logits_of_experts_stored_one_by_one),
         cmocka_unit_test(exact_logits_of_the_story_model_match_its_packages),
         cmocka_unit_test(every_family_is_proved_and_listed),
+        cmocka_unit_test_setup_teardown(turned_matrices_can_be_in_a_file, make_scratch, remove_scratch),
         cmocka_unit_test(a_sequence_rotates_as_its_length_says),
         cmocka_unit_test(gguf_and_directory_write_the_same_greedy_text),
         cmocka_unit_test(exact_path_agrees_on_every_instruction_set),

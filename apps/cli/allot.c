@@ -106,7 +106,7 @@ static int solve(const cli_args *args, sr_costs *costs, sr_recipe **recipe, sr_a
 
 int allot_recipe(const cli_args *args, const char *model, const sr_quantize_options *quantize, sr_recipe **recipe,
                  sr_allotment *info) {
-    opened o = {0};
+    opened o = {.writes = true};
     score_text t = {0};
     sr_costs *costs = NULL;
     int code = EXIT_FINE;

@@ -43,7 +43,7 @@ int imatrix_collect(const cli_args *args, opened *o, const char *text, sr_imatri
 }
 
 int command_imatrix(const cli_args *args) {
-    opened o = {0};
+    opened o = {.writes = true};
     sr_imatrix *im = NULL;
     sr_err err = {0};
     if (!args->text || !args->output)

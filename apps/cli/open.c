@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/map.h"
+#include "base/path.h"
 #include "cli/hub.h"
 #include "cli/output.h"
 #include "cli/tune.h"
@@ -237,6 +238,12 @@ static int read_isq_files(const cli_args *args, const opened *o, isq_files *f) {
     return sr_imatrix_read(NULL, args->imatrix, &f->importance, &err) == SR_OK ? EXIT_FINE : out_failure(&err);
 }
 
+/* The folder of --output. NULL: it is not there yet. */
+static const char *output_folder(const cli_args *args, sr_arena *arena) {
+    const char *dir = sr_path_dir(arena, args->output ? args->output : "");
+    return dir && sr_path_look(dir) == SR_PATH_DIRECTORY ? dir : NULL;
+}
+
 /* Opens o->path. */
 static int open_at(const cli_args *args, bool exact, opened *o) {
     int code = open_engine(args, exact, &o->engine);
@@ -250,13 +257,16 @@ static int open_at(const cli_args *args, bool exact, opened *o) {
                                 .user = &progress};
     sr_err err = {0};
     isq_files files = {0};
+    sr_arena arena = {0};
     sr_status status = SR_OK;
+    if (o->writes) options.scratch_dir = output_folder(args, &arena);
     if (o->may_isq) code = read_isq_files(args, o, &files);
     options.recipe = files.recipe;
     options.importance = files.importance;
     if (!code) status = sr_model_open(o->engine, o->path, &options, &o->model, &err);
     sr_recipe_free(files.recipe);
     sr_imatrix_free(files.importance);
+    sr_arena_free(&arena);
     out_progress_end(&progress);
     if (code) return code;
     if (status != SR_OK) return out_failure_about(o->path, &err);

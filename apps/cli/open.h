@@ -13,6 +13,7 @@ typedef struct opened {
     sr_model_info info;
     char *path;      /* owned */
     const char *isq; /* what --isq asked for, or NULL */
+    bool writes;     /* the command does: what opening turns around is in files where its output will be */
     bool may_isq;    /* --isq and its kin are for it */
     bool bundled;
     char type[32]; /* type of most of the weights */

@@ -267,10 +267,10 @@ static int convert(const cli_args *args, const char *model, const char *to, cons
 }
 
 /* Windows of the text, at most MOST of them from all over it. */
-static int read_windows(const cli_args *args, const opened *o, data *d) {
+static int read_windows(const cli_args *args, const char *model, data *d) {
     enum { MOST = 128 };
     score_text t;
-    int code = score_text_read(args, args->calibration, o, &t);
+    int code = score_text_read_for(args, args->calibration, model, &t);
     if (!code) {
         const int64_t all = t.n_windows;
         d->window = t.n_ctx;
@@ -297,10 +297,11 @@ static int find_data(const cli_args *args, const char *model, data *d) {
     if (args->imatrix && sr_imatrix_read(NULL, args->imatrix, &d->importance, &err) != SR_OK) return out_failure(&err);
     importances = importances && !args->imatrix && (!args->plan || allot_wanted(args));
     if (!args->calibration || !(windows || importances)) return EXIT_FINE;
-    int code = open_reference(args, model, NULL, false, o);
-    if (!code && windows) code = read_windows(args, o, d);
-    if (!code && importances) code = imatrix_collect(args, o, args->calibration, &d->importance);
-    return code;
+    int code = windows ? read_windows(args, model, d) : EXIT_FINE;
+    if (code || !importances) return code;
+    o->writes = true;
+    code = open_reference(args, model, NULL, false, o);
+    return code ? code : imatrix_collect(args, o, args->calibration, &d->importance);
 }
 
 int command_quantize(const cli_args *args) {

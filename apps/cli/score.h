@@ -15,6 +15,8 @@ typedef struct score_text {
 /* The file `path` by --ctx and --chunks with this model's tokenizer. Returns an exit code, after telling why; free in
  * both cases. */
 int score_text_read(const cli_args *args, const char *path, const opened *model, score_text *t);
+/* The same for the model at that path, of which nothing else is opened. */
+int score_text_read_for(const cli_args *args, const char *path, const char *model, score_text *t);
 /* Window `i` into out [n_ctx]. */
 void score_text_window(const score_text *t, int64_t i, int32_t *out);
 void score_text_free(score_text *t);

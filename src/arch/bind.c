@@ -106,6 +106,12 @@ static void matrix_named(struct sr_binder *b, const char *stem, sr_role role, bo
     if (role != SR_ROUTER && role != SR_SHARED_SHARE && role != SR_KV_B) sr_bind_visit(b, stem, is_edge, w);
 }
 
+static sr_status create_turned(struct sr_binder *b, const sr_format *fmt, int64_t N, int64_t K, sr_arena *arena,
+                               sr_weight *w) {
+    sr_status s = sr_weight_create(fmt, N, K, NULL, arena, w, b->err);
+    return s == SR_OK && b->scratch_dir ? sr_weight_to_file(w, b->scratch_dir, b->err) : s;
+}
+
 void sr_bind_turned(struct sr_binder *b, const char *stem, const sr_weight *from, int64_t n, int64_t pitch,
                     int64_t rows, sr_weight *to) {
     enum { STRIP = 16 }; /* rows at a time, so that what is written lies in lines of the cache */
@@ -120,7 +126,7 @@ void sr_bind_turned(struct sr_binder *b, const char *stem, const sr_weight *from
     if (!fmt) fmt = sr_format_by_name("f32");
     float *decoded = malloc(STRIP * (size_t)K * sizeof *decoded);
     if (!decoded) sr_fail(b->err, SR_NOMEM, "no memory to turn %s around", stem);
-    if (decoded && sr_weight_create(fmt, n * K, rows, NULL, &own, to, b->err) == SR_OK) {
+    if (decoded && create_turned(b, fmt, n * K, rows, &own, to) == SR_OK) {
         const int64_t ld = to->plane[0].stride, size = to->plane[0].type->bytes;
         for (int64_t piece = 0; piece < n; piece++)
             for (int64_t i = 0; i < rows; i += STRIP) {
@@ -439,12 +445,13 @@ bool sr_arch_tied(const sr_file *file, const sr_arch *arch, sr_err *err) {
 }
 
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
-                          sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err) {
+                          const char *scratch_dir, sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err) {
     sr_err own = {0};
     struct sr_binder b = {.file = file,
                           .arch = arch,
                           .naming = sr_naming_of(file, arch),
                           .arena = arena,
+                          .scratch_dir = scratch_dir,
                           .visit = visit,
                           .user = user,
                           .err = err ? err : &own};

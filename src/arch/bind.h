@@ -10,6 +10,7 @@ struct sr_binder {
     const sr_arch *arch;
     sr_naming naming;
     sr_arena *arena;
+    const char *scratch_dir; /* or NULL */
     sr_weight_fn visit;
     void *user;
     bool *used; /* [n_parts] */

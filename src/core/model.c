@@ -111,7 +111,7 @@ static sr_status open_model(sr_model *m, const char *path, const sr_model_option
         if (m->file->part[i].n_dims > 1) isq.total += (double)m->file->part[i].n_elements;
     isq.naming = sr_naming_of(m->file, arch);
     isq.n_expert = h.gating.n;
-    s = sr_decoder_bind(m->file, arch, &h, &m->arena, m->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
+    s = sr_decoder_bind(m->file, arch, &h, &m->arena, o->scratch_dir, m->isq ? sr_isq_visit : NULL, &isq, &m->dec, err);
     if (s != SR_OK) return s;
     if (o->recipe) sr_recipe_warn(o->recipe);
     if (o->experts_only && isq.fmt && h.gating.n == 0) {

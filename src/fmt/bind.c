@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/bytes.h"
+#include "base/disk.h"
 #include "base/half.h"
+#include "base/map.h"
+#include "base/path.h"
 #include "fmt/fmt.h"
 #include "fmt/fp8_bits.h"
 #include "fmt/search.h"
@@ -363,6 +367,28 @@ sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_
         w->plane[i].type = type;
     }
     return fmt->adopt ? fmt->adopt(NULL, w, arena, err) : SR_OK;
+}
+
+static int64_t in_pages(int64_t bytes) {
+    return (bytes + SR_PAGES - 1) / SR_PAGES * SR_PAGES;
+}
+
+sr_status sr_weight_to_file(sr_weight *w, const char *dir, sr_err *err) {
+    sr_arena own = {0};
+    sr_slab file = {.fd = -1};
+    int64_t size = 0, from = 0;
+    for (int p = 0; p < SR_MAX_PLANES; p++) size += in_pages(w->plane[p].bytes);
+    const char *path = sr_path_join(&own, dir, "matrix");
+    sr_status s = path ? sr_slab_scratch(path, size, &file, err) : sr_fail(err, SR_NOMEM, "no memory for a path");
+    for (int p = 0; p < SR_MAX_PLANES && s == SR_OK; p++) {
+        const int64_t bytes = w->plane[p].bytes;
+        if (bytes >= SR_ARENA_PAGES && !sr_pages_to_file(w->plane[p].data, (size_t)bytes, file.fd, from))
+            s = sr_fail(err, SR_NOMEM, "%s: its pages cannot be mapped", path);
+        from += in_pages(bytes);
+    }
+    if (path) sr_slab_close(&file, path, NULL); /* the pages keep it */
+    sr_arena_free(&own);
+    return s;
 }
 
 float sr_plane_float(const sr_weight *w, int plane, int64_t i) {

@@ -313,6 +313,9 @@ sr_status sr_weight_bind(const sr_file *file, const sr_qconfig *config, const ch
  * when block does not divide K. */
 sr_status sr_weight_create(const sr_format *fmt, int64_t N, int64_t K, const sr_qspec *spec, sr_arena *arena,
                            sr_weight *w, sr_err *err);
+/* The pages of a created weight that is untouched yet become those of a file without a name, which goes with them:
+ * memory that is short gets them back. It is made in the folder `dir`. SR_IO when the disk is too full. */
+sr_status sr_weight_to_file(sr_weight *w, const char *dir, sr_err *err);
 /* Random weights for a created one: fmt->sample, or random bits in planes of integers and small numbers in planes of
  * floats. */
 void sr_weight_sample(sr_weight *w, uint64_t seed);

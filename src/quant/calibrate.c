@@ -400,8 +400,33 @@ sr_status sr_calibration_step(const sr_quantizer *q, int64_t *bytes, sr_err *err
     return SR_OK;
 }
 
-int64_t sr_calibration_states(const sr_quantizer *q) {
+static int64_t state_bytes(const sr_quantizer *q) {
     return q->calibration.n_windows * q->calibration.n_ctx * q->h.d_model * (int64_t)sizeof(float);
+}
+
+/* What opening the model turns around of a layer: experts, and keys of latent attention, in f32 where they are not
+ * plain. */
+static int64_t turned_bytes(const sr_quantizer *q, int layer) {
+    static const sr_role stacks[] = {SR_EXPERTS_GATE_UP, SR_EXPERTS_DOWN};
+    char stem[SR_NAME];
+    sr_parts parts;
+    int64_t n = 0;
+    for (int i = 0; i < 2 && q->arch->turned_experts; i++) {
+        const sr_part *p = sr_name_full(&q->naming, stacks[i], layer, "", stem) ? sr_file_part(q->file, stem) : NULL;
+        n += p ? p->bytes : 0;
+    }
+    const sr_latent *l = &q->h.latent;
+    if (!l->rank || !sr_name_full(&q->naming, SR_KV_B, layer, "", stem)) return n;
+    if (!sr_weight_parts(q->file, stem, &parts) || parts.n == 0) return n;
+    const sr_stored *type = parts.item[0].part->type;
+    const bool plain = parts.n == 1 && sr_format_by_name(type->name) && sr_is_plain(sr_format_by_name(type->name));
+    return n + (int64_t)q->h.n_head * l->d_nope * l->rank * (plain ? type->bytes : 4);
+}
+
+int64_t sr_calibration_disk(const sr_quantizer *q) {
+    int64_t n = 2 * state_bytes(q);
+    for (int i = 0; i < q->h.n_layer; i++) n += turned_bytes(q, i);
+    return n;
 }
 
 static char *in_stage(sr_calibration *c, const char *stage, const char *name, sr_err *err) {
@@ -415,7 +440,7 @@ static sr_status open_states(sr_calibration *c, const char *stage, sr_err *err) 
     if (!(c->moments_path = in_stage(c, stage, "moments", err))) return err->code;
     for (int i = 0; i < 2; i++) {
         if (!(c->path[i] = in_stage(c, stage, name[i], err))) return err->code;
-        sr_status s = sr_slab_scratch(c->path[i], sr_calibration_states(c->q), &c->state[i], err);
+        sr_status s = sr_slab_scratch(c->path[i], state_bytes(c->q), &c->state[i], err);
         if (s != SR_OK) return s;
     }
     return SR_OK;
@@ -437,7 +462,7 @@ sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calib
     c->q = q;
     c->layer = -1;
     c->state[0].fd = c->state[1].fd = -1;
-    const sr_model_options model = {.format = q->format};
+    const sr_model_options model = {.format = q->format, .scratch_dir = stage};
     const sr_session_options session = {.n_ctx = q->calibration.n_ctx, .kv_type = "f16"};
     sr_status s = sr_algebra_begin(&c->blas_threads, err);
     c->has_blas = s == SR_OK;

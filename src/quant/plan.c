@@ -384,13 +384,13 @@ static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix
     return p;
 }
 
-/* What its encoder or solver has while it works on a job. */
+/* What its encoder or solver has a thread while it works on a job. */
 static int64_t work_of(const sr_quantizer *q, const sr_job *j, const sr_weight *w) {
     int64_t encoder = sr_encode_scratch(j->fmt, &j->spec) * j->K * (int64_t)sizeof(float), solver = 0;
     if (is_solved(q, j) && q->method == SR_GPTQ)
         solver = sr_gptq_bytes(w, q->target.spec.static_groups && !j->spec.act_order);
     if (is_solved(q, j) && q->method == SR_AWQ) solver = sr_awq_bytes(j->K);
-    return q->threads * ((encoder > solver ? encoder : solver) + sr_job_turn_bytes(j));
+    return (encoder > solver ? encoder : solver) + sr_job_turn_bytes(j);
 }
 
 static sr_status matrix_parts(sr_quantizer *q, sr_job *j, sr_err *err) {
@@ -599,7 +599,7 @@ bool sr_job_filed(const sr_quantizer *q, const sr_job *j) {
 static sr_kept job_needs(const sr_quantizer *q, const sr_job *j) {
     const int64_t made = made_bytes(q, j);
     const bool filed = made > q->matrix_bytes;
-    return (sr_kept){made ? j->work + (filed ? 0 : made) : 0, filed ? made : 0};
+    return (sr_kept){made ? q->threads * j->work + (filed ? 0 : made) : 0, filed ? made : 0};
 }
 
 /* Of one layer with all weights in bf16, at most. */
@@ -643,7 +643,8 @@ static void find_most(const sr_quantizer *q, sr_kept *most) {
     }
 }
 
-/* Moments and what is made are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB. */
+/* Moments and what is made are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB;
+ * where threads alone need more, there are fewer. */
 static sr_status limit_memory(sr_quantizer *q, sr_err *err) {
     enum { MORE = 256 << 20, LEAST = 64 << 20 };
     const int64_t most = layer_bytes(q) + MORE;
@@ -654,7 +655,7 @@ static sr_status limit_memory(sr_quantizer *q, sr_err *err) {
     q->process_bytes = (int64_t)now.rss_anon;
     q->moments_bytes = q->matrix_bytes = 0;
     sr_status s = calibrates ? sr_calibration_step(q, &q->step_bytes, err) : SR_OK;
-    find_most(q, &rest);
+    for (find_most(q, &rest); rest.memory > most && q->threads > 1; find_most(q, &rest)) q->threads /= 2;
     q->matrix_bytes = larger((most - rest.memory) / (calibrates ? 4 : 1), LEAST); /* moments are read more often */
     find_most(q, &rest);
     q->moments_bytes = larger(most - rest.memory, LEAST);
@@ -825,7 +826,7 @@ void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info) {
     if (q->n_weights > 0) info->bits_per_weight = 8 * bytes / q->n_weights;
     find_most(q, &most);
     info->memory = most.memory;
-    info->scratch = most.disk + (sr_method_calibrates(q->method) ? 2 * sr_calibration_states(q) : 0);
+    info->scratch = most.disk + (sr_method_calibrates(q->method) ? sr_calibration_disk(q) : 0);
 }
 
 bool sr_quantizer_tensor(const sr_quantizer *q, int i, sr_quantize_tensor *t) {

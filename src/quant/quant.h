@@ -126,7 +126,7 @@ typedef struct sr_job {
     const sr_format *fmt; /* NULL: parts are copied */
     sr_qspec spec;
     int first_part, n_parts; /* of the plan's parts */
-    int64_t work;            /* bytes that are allocated to make them */
+    int64_t work;            /* bytes a thread that are allocated to make them */
     double error;            /* relative squared error, once written; -1 before, or where none is computed */
     double seen;             /* share of the rows that something was calibrated for; -1: nothing was to be */
 } sr_job;
@@ -266,9 +266,9 @@ bool sr_moments_join(const sr_quantizer *q, int64_t K, sr_kept *kept);
 /* Matrices are asked for in the order of layers, and in this order inside of one. */
 int sr_calibration_place(sr_role role);
 bool sr_calibration_knows(sr_role role);
-/* Bytes of memory beside moments, and of each of the two files of states. */
+/* Bytes of memory and of disk beside moments. */
 sr_status sr_calibration_step(const sr_quantizer *q, int64_t *bytes, sr_err *err);
-int64_t sr_calibration_states(const sr_quantizer *q);
+int64_t sr_calibration_disk(const sr_quantizer *q);
 sr_status sr_calibration_open(const sr_quantizer *q, const char *stage, sr_calibration **out, sr_err *err);
 void sr_calibration_close(sr_calibration *c);
 /* What the matrices in this role are multiplied with: `matrix` counts experts, else 0. *out is NULL where nothing is

@@ -284,26 +284,6 @@ static sr_status write_tensors(struct run *r, const sr_job *j, const sr_weight *
                : sr_fail(r->err, SR_INVALID, "%s: %s has other tensors than planned", j->module, j->fmt->name);
 }
 
-static int64_t in_pages(int64_t bytes) {
-    return (bytes + SR_PAGES - 1) / SR_PAGES * SR_PAGES;
-}
-
-/* Behind the planes of a new matrix a file, which is closed with `file`. */
-static sr_status to_file(struct run *r, sr_weight *w, sr_slab *file) {
-    const char *path = in_stage(r, "matrix");
-    int64_t size = 0;
-    for (int p = 0; p < SR_MAX_PLANES; p++) size += in_pages(w->plane[p].bytes);
-    sr_status s = path ? sr_slab_scratch(path, size, file, r->err) : r->err->code;
-    int64_t from = 0;
-    for (int p = 0; p < SR_MAX_PLANES && s == SR_OK; p++) {
-        const int64_t bytes = w->plane[p].bytes;
-        if (bytes >= SR_ARENA_PAGES && !sr_pages_to_file(w->plane[p].data, (size_t)bytes, file->fd, from))
-            s = sr_fail(r->err, SR_NOMEM, "%s: its pages cannot be mapped", path);
-        from += in_pages(bytes);
-    }
-    return s;
-}
-
 static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight *w, int n, sr_err *err) {
     const struct matrix_job *m = ctx;
     struct run *r = m->r;
@@ -316,8 +296,7 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
         j->error = 0;
         return write_tensors(r, j, w);
     }
-    sr_slab file = {.fd = -1};
-    if (s == SR_OK && sr_job_filed(r->q, j)) s = to_file(r, &to, &file);
+    if (s == SR_OK && sr_job_filed(r->q, j)) s = sr_weight_to_file(&to, r->stage, err);
     if (s == SR_OK) to.encoder = sr_dev_encoder(r->q->engine->dev, j->fmt);
     if (s == SR_OK) s = encode(r, j, &to, from, &arena, err);
     if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
@@ -326,8 +305,6 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
                     j->module);
     if (s == SR_OK) s = write_tensors(r, j, &to);
     sr_arena_free(&arena);
-    sr_err later = {0};
-    sr_slab_close(&file, r->stage, &later); /* nobody reads it any more */
     return s;
 }
 
