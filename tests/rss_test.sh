@@ -30,6 +30,14 @@ done
 awk -F '|' '/MiB/ { p = $5 + 0; q = $6 + 0; if (p > 1.05 * q + 1 || q > 1.05 * p + 1) exit 1 }' "$scratch/out" ||
     fail "planned memory is not what was measured"
 [ -z "$(ls -A "$scratch/tmp")" ] || fail "it left files behind"
+# However many threads, a layer (2 bytes * 256 * (2 * 256 + 2 * 128 + 3 * 16384)) and 256 MiB are enough.
+if [ "$solved" ]; then
+    "$build/synthetic" bf16 "$scratch/wide.gguf" 1 256 4 2 16384 300
+    "$build/sirocco" quantize "$scratch/wide.gguf" --to gguf:q4_k --method gptq --calibration-file \
+        "$source/tests/data/heldout-100k.txt" --threads 128 --plan --json -o "$scratch/made.gguf" >"$scratch/out" 2>&1
+    planned=$(tr -d '\n ' <"$scratch/out" | sed -n 's/.*"memory":\([0-9]*\).*/\1/p')
+    [ "$planned" -le $((512 * (768 + 3 * 16384) + (256 << 20))) ] || fail "with 128 threads it plans $planned bytes"
+fi
 code=0
 SHAPES=2,256 "$source/bench/rss.sh" "$build" >"$scratch/out" 2>&1 || code=$?
 [ "$code" = 2 ] || fail "two numbers are no shape: exit code $code, expected 2"
