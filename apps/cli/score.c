@@ -93,9 +93,9 @@ static void begin_text(const cli_args *args, score_text *t) {
 int score_text_read(const cli_args *args, const char *path, const opened *model, score_text *t) {
     const sr_tokenizer *tokenizer = sr_model_tokenizer(model->model);
     begin_text(args, t);
-    return tokenizer ? read_text(args, path, tokenizer, t)
-                     : out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights",
-                                 model->path);
+    return tokenizer
+               ? read_text(args, path, tokenizer, t)
+               : out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights", model->path);
 }
 
 int score_text_read_for(const cli_args *args, const char *path, const char *model, score_text *t) {

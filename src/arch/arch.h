@@ -301,7 +301,8 @@ sr_kv_shape sr_decoder_kv(const sr_decoder *dec, int layer);
 typedef sr_status (*sr_weight_fn)(void *user, const char *name, bool is_edge, sr_weight *w, sr_err *err);
 
 /* Binds all weights by name (Hugging Face's or GGUF's), converts vectors to f32 in the arena, computes the rotation
- * tables. What must be turned around is in the arena too, or behind files in scratch_dir where it is not NULL. Missing tensors are SR_CORRUPT naming tensor and family; unknown extra ones are logged. */
+ * tables. What must be turned around is in the arena too, or behind files in scratch_dir where it is not NULL. Missing
+ * tensors are SR_CORRUPT naming tensor and family; unknown extra ones are logged. */
 sr_status sr_decoder_bind(const sr_file *file, const sr_arch *arch, const sr_hparams *h, sr_arena *arena,
                           const char *scratch_dir, sr_weight_fn visit, void *user, sr_decoder *dec, sr_err *err);
 
