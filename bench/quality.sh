@@ -15,7 +15,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 sirocco=$1/sirocco model=${2:-$here/models/story-6m} text=${3:-$here/tests/data/heldout-100k.txt}
 : "${CHUNKS:=8}" "${METHODS:=rtn imatrix hqq awq gptq}"
-: "${TYPES:=gguf:q6_k gguf:q5_k gguf:q4_k gguf:q4_0 gguf:iq4_xs gguf:q3_k gguf:q2_k gguf:iq3_xxs gguf:iq2_xxs gptq:4 awq:4 gptq:3 hqq:4 mlx:4 bnb:nf4 nvfp4}"
+: "${TYPES:=gguf:q8_0 gguf:q6_k gguf:q5_k gguf:q5_0 gguf:q4_1 gguf:q4_k gguf:q4_0 gguf:iq4_nl gguf:iq4_xs gguf:q3_k gguf:iq3_s gguf:q2_k gguf:iq3_xxs gguf:iq2_s gguf:iq2_xxs gguf:iq1_m gptq:8 gptq:4 gptq:3 gptq:2 awq:4 hqq:4 hqq:3 hqq:2 mlx:8 mlx:6 mlx:4 mlx:3 mlx:2 bnb:int8 bnb:nf4 bnb:fp4 fp8 mxfp4 nvfp4 compressed-tensors:w4a16}"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sirocco-quality.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT

@@ -471,6 +471,13 @@ static void minimums_move(void **state) {
     sr_quantizer *q = NULL;
     (void)state;
     make_text(from, ids);
+    sr_quantizer *rtn = convert(from, "mlx:2", "rtn-2", "rtn", 2, NULL, 0);
+    sr_quantizer *moved = convert(from, "mlx:2", "moved-2", "hqq", 2, NULL, 0);
+    sr_quantize_tensor a, b;
+    for (int i = 0; sr_quantizer_tensor(rtn, i, &a) && sr_quantizer_tensor(moved, i, &b); i++)
+        if (a.to && b.error >= a.error) fail_msg("%s: error %g by hqq, %g by rtn", a.name, b.error, a.error);
+    sr_quantizer_free(rtn);
+    sr_quantizer_free(moved);
     sr_quantizer_free(convert(from, "mlx:3", "rtn", "rtn", 2, NULL, 0));
     sr_quantizer_free(convert(from, "mlx:3", "moved", "hqq", 2, NULL, 0));
     sr_quantizer_free(convert(from, "hqq:4", "plain", "rtn", 2, NULL, 0));

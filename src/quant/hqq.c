@@ -1,5 +1,6 @@
 /* HQQ's solver (fmt/hqq.c) for every format whose groups have a minimum of their own: the scale is that of the range,
- * and the minimum moves to where large errors, which are few, count less. No data. */
+ * and the minimum moves to where large errors, which are few, count less; a unit for which that leaves more squared
+ * error than the format's own rule keeps the rule's. No data. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,22 @@ struct pass {
     float *scratch; /* [threads][SR_ENCODE_ROWS][K] */
 };
 
+/* Sum of squared errors of a unit on this grid. */
+static double error_on(const sr_encoder *by, const sr_grid *grid, const sr_fit *in, int piece) {
+    double sum = 0;
+    for (int i = 0; i < in->n; i += piece) {
+        int8_t code[SR_KC];
+        float back[SR_KC];
+        const int m = in->n - i < piece ? in->n - i : piece;
+        by->snap(grid, i, m, in->x + i, code, back);
+        for (int k = 0; k < m; k++) {
+            const double e = (double)in->x[i + k] - (double)back[k];
+            sum += e * e;
+        }
+    }
+    return sum;
+}
+
 static void solve_rows(void *ctx, int item, int thread) {
     const struct pass *p = ctx;
     sr_weight *w = p->w;
@@ -54,7 +71,9 @@ static void solve_rows(void *ctx, int item, int thread) {
             const float s = high - low > 1e-4f ? top / (high - low) : 1;
             if (s < 2e4f) {
                 const float zero = sr_hqq_zero(&in, s, -low * s, top);
-                w->fmt->hold(&in, 1 / s, zero / s, &grid);
+                sr_grid moved = grid;
+                w->fmt->hold(&in, 1 / s, zero / s, &moved);
+                if (!(error_on(&by, &moved, &in, (int)piece) > error_on(&by, &grid, &in, (int)piece))) grid = moved;
             }
             for (int64_t i = 0; i < in.n; i += piece) {
                 const int m = (int)(in.n - i < piece ? in.n - i : piece);
