@@ -34,7 +34,8 @@ awk -F '|' '/MiB/ { p = $5 + 0; q = $6 + 0; if (p > 1.05 * q + 1 || q > 1.05 * p
 if [ "$solved" ]; then
     "$build/synthetic" bf16 "$scratch/wide.gguf" 1 256 4 2 16384 300
     "$build/sirocco" quantize "$scratch/wide.gguf" --to gguf:q4_k --method gptq --calibration-file \
-        "$source/tests/data/heldout-100k.txt" --threads 128 --plan --json -o "$scratch/made.gguf" >"$scratch/out" 2>&1
+        "$source/tests/data/heldout-100k.txt" --threads 128 --plan --json -o "$scratch/made.gguf" >"$scratch/out" 2>&1 ||
+        fail "with 128 threads it ended with $?"
     planned=$(tr -d '\n ' <"$scratch/out" | sed -n 's/.*"memory":\([0-9]*\).*/\1/p')
     [ "$planned" -le $((512 * (768 + 3 * 16384) + (256 << 20))) ] || fail "with 128 threads it plans $planned bytes"
 fi

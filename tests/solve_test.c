@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/path.h"
 #include "base/random.h"
 #include "core/core.h"
 #include "fmt/fmt.h"
@@ -463,6 +464,41 @@ static void static_groups_are_named(void **state) {
                 NULL);
 }
 
+/* A plan counts what opening turns around for the text: all experts of gpt-oss as it is without quantization, the keys'
+ * part of kv_b in latent attention. */
+static void turned_matrices_are_in_the_plan(void **state) {
+    static const struct {
+        const char *model, *ends[2];
+    } cases[] = {{TINY "gpt_oss_whole", {"experts.gate_up_proj", "experts.down_proj"}},
+                 {TINY "deepseek_v2", {"kv_b_proj.weight", "kv_b_proj.weight"}},
+                 {TINY "llama", {"none", "none"}}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t ids[WINDOWS * WINDOW];
+        sr_quantizer *q;
+        sr_quantize_info info;
+        make_text(cases[i].model, ids);
+        const sr_quantize_options o = {.to = "mlx:4,group=32",
+                                       .method = "gptq",
+                                       .threads = 2,
+                                       .calibration = ids,
+                                       .n_windows = WINDOWS,
+                                       .window = WINDOW};
+        OK(sr_quantizer_plan(cases[i].model, "x", &o, &q, e_));
+        sr_quantizer_info(q, &info);
+        int64_t want = 2 * WINDOWS * WINDOW * (int64_t)sizeof(float) * q->h.d_model;
+        for (int p = 0; p < q->file->n_parts; p++) {
+            const sr_part *part = &q->file->part[p];
+            const sr_latent *l = &q->h.latent;
+            if (!sr_ends_with(part->name, cases[i].ends[0]) && !sr_ends_with(part->name, cases[i].ends[1])) continue;
+            want += l->rank ? part->bytes / (l->d_nope + l->d_v) * l->d_nope : part->bytes;
+        }
+        if (info.scratch != want)
+            fail_msg("%s: %lld bytes of disk, expected %lld", cases[i].model, (long long)info.scratch, (long long)want);
+        sr_quantizer_free(q);
+    }
+}
+
 /* HQQ's own rule, for its format and others with minimums; and no others. */
 static void minimums_move(void **state) {
     static const char from[] = SR_SOURCE_DIR "/models/story-6m";
@@ -623,6 +659,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(methods_bring_models_nearer, enter, leave),
         cmocka_unit_test_setup_teardown(static_groups_are_named, enter, leave),
         cmocka_unit_test_setup_teardown(minimums_move, enter, leave),
+        cmocka_unit_test_setup_teardown(turned_matrices_are_in_the_plan, enter, leave),
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),
         cmocka_unit_test(plans_have_half_of_the_moments),

@@ -72,7 +72,11 @@ static int tokenize_text(score_text *t, const char *path, const sr_tokenizer *to
     return status == SR_OK ? EXIT_FINE : out_failure_about(path, &err);
 }
 
-static int read_text(const cli_args *args, const char *path, const sr_tokenizer *tokenizer, score_text *t) {
+static int read_text(const cli_args *args, const char *path, const sr_tokenizer *tokenizer, const char *model,
+                     score_text *t) {
+    *t = (score_text){.n_ctx = (int32_t)args->ctx, .first = (int32_t)args->ctx / 2, .bos = -1};
+    if (!tokenizer)
+        return out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights", model);
     int code = tokenize_text(t, path, tokenizer);
     if (code) return code;
     t->n_windows = (int64_t)t->n_ids / t->n_ctx;
@@ -86,24 +90,16 @@ static int read_text(const cli_args *args, const char *path, const sr_tokenizer 
     return EXIT_FINE;
 }
 
-static void begin_text(const cli_args *args, score_text *t) {
-    *t = (score_text){.n_ctx = (int32_t)args->ctx, .first = (int32_t)args->ctx / 2, .bos = -1};
-}
-
 int score_text_read(const cli_args *args, const char *path, const opened *model, score_text *t) {
-    const sr_tokenizer *tokenizer = sr_model_tokenizer(model->model);
-    begin_text(args, t);
-    return tokenizer
-               ? read_text(args, path, tokenizer, t)
-               : out_error(EXIT_FAILED, "%s has no tokenizer; put its tokenizer.json beside the weights", model->path);
+    return read_text(args, path, sr_model_tokenizer(model->model), model->path, t);
 }
 
 int score_text_read_for(const cli_args *args, const char *path, const char *model, score_text *t) {
     sr_tokenizer *tokenizer;
     sr_err err = {0};
-    begin_text(args, t);
+    *t = (score_text){0};
     if (sr_tokenizer_open(model, &tokenizer, &err) != SR_OK) return out_failure_about(model, &err);
-    int code = read_text(args, path, tokenizer, t);
+    int code = read_text(args, path, tokenizer, model, t);
     sr_tokenizer_free(tokenizer);
     return code;
 }

@@ -73,7 +73,7 @@ static void solve_rows(void *ctx, int item, int thread) {
                 const float zero = sr_hqq_zero(&in, s, -low * s, top);
                 sr_grid moved = grid;
                 w->fmt->hold(&in, 1 / s, zero / s, &moved);
-                if (!(error_on(&by, &moved, &in, (int)piece) > error_on(&by, &grid, &in, (int)piece))) grid = moved;
+                if (error_on(&by, &moved, &in, (int)piece) <= error_on(&by, &grid, &in, (int)piece)) grid = moved;
             }
             for (int64_t i = 0; i < in.n; i += piece) {
                 const int m = (int)(in.n - i < piece ? in.n - i : piece);

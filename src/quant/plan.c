@@ -598,7 +598,7 @@ bool sr_job_filed(const sr_quantizer *q, const sr_job *j) {
 
 static sr_kept job_needs(const sr_quantizer *q, const sr_job *j) {
     const int64_t made = made_bytes(q, j);
-    const bool filed = made > q->matrix_bytes;
+    const bool filed = sr_job_filed(q, j);
     return (sr_kept){made ? q->threads * j->work + (filed ? 0 : made) : 0, filed ? made : 0};
 }
 

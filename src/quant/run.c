@@ -32,12 +32,6 @@ struct run {
     sr_err *err;
 };
 
-static char *in_stage(struct run *r, const char *name) {
-    char *path = sr_path_join(&r->q->arena, r->stage, name);
-    if (!path) sr_fail(r->err, SR_NOMEM, "no memory for a path");
-    return path;
-}
-
 /* ---------------------------------------------------------------- the journal */
 
 /* What a run must have in common with the one that it goes on from. */
@@ -354,6 +348,12 @@ static sr_status write_job(struct run *r, int i) {
 }
 
 /* ---------------------------------------------------------------- the result */
+
+static char *in_stage(struct run *r, const char *name) {
+    char *path = sr_path_join(&r->q->arena, r->stage, name);
+    if (!path) sr_fail(r->err, SR_NOMEM, "no memory for a path");
+    return path;
+}
 
 /* Whatever else an earlier run left there: half of a file that it was writing, under a name of its own. */
 static bool remove_other(void *ctx, const char *name, int64_t size) {
