@@ -1,6 +1,6 @@
 #!/bin/sh
 # Anonymous memory of conversions as a Markdown table: the most that RssAnon of /proc/PID/status (Linux) shows every
-# 20 ms, beside what the plan says and what one layer of the source has.
+# 20 ms, beside what the plan says and what one layer of the source has; and seconds, beside the plan's.
 #
 #   bench/rss.sh BUILD
 #
@@ -38,8 +38,12 @@ peak_of() { # command...: its most anonymous memory in KiB, into $peak, and its 
     seconds=$(echo "$began $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
 }
 
-echo "| shape | target | method | peak | planned | one layer | seconds |"
-echo "|---|---|---|---|---|---|---|"
+number_of() { # key: of the log
+    tr -d '\n ' <"$scratch/log" | sed -n 's/.*"'"$1"'":\([0-9.e+-]*\).*/\1/p'
+}
+
+echo "| shape | target | method | peak | planned | one layer | seconds | planned |"
+echo "|---|---|---|---|---|---|---|---|"
 for shape in $SHAPES; do
     # shellcheck disable=SC2046 # numbers
     set -- $(echo "$shape" | tr , ' ')
@@ -63,7 +67,7 @@ for shape in $SHAPES; do
         rm -rf "$out"
         echo "$shape: $target, $method" >&2
         peak_of "$@"
-        planned=$(tr -d '\n ' <"$scratch/log" | sed -n 's/.*"memory":\([0-9]*\).*/\1/p')
-        echo "| $shape | \`$target\` | $method | $((peak / 1024)) MiB | $((planned >> 20)) MiB | $((layer >> 20)) MiB | $seconds |"
+        planned=$(number_of memory) forecast=$(number_of seconds)
+        echo "| $shape | \`$target\` | $method | $((peak / 1024)) MiB | $((planned >> 20)) MiB | $((layer >> 20)) MiB | $seconds | $(printf %.1f "$forecast") |"
     done
 done

@@ -476,6 +476,9 @@ typedef struct sr_quantize_info {
     double bits_per_weight; /* of all matrices in the result */
 } sr_quantize_info;
 SR_API void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info);
+/* About how long sr_quantizer_run would take: some rows of each kind of matrix are converted, and what else it does is
+ * timed, for a second or so. */
+SR_API sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *err);
 
 typedef struct sr_quantize_tensor {
     const char *name;      /* of the module or tensor; borrowed until sr_quantizer_free */

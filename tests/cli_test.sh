@@ -283,6 +283,7 @@ warns 'target-bpw'
 run 0 quantize "$model" --to gguf --target-bpw 4.5 --recipe-out "$scratch/found" -o "$scratch/mix.gguf" --json
 warns 'a guess'
 says '"bits_per_weight":4.\(49\|5\)'
+says '"seconds":[0-9]*\.[0-9]*[1-9]'
 run 0 quantize "$model" --to gguf --recipe "$scratch/found" -o "$scratch/again.gguf"
 cmp -s "$scratch/mix.gguf" "$scratch/again.gguf" || fail "the recipe makes another file"
 head -c 6000 "$source/tests/data/heldout-100k.txt" >"$scratch/calibration"

@@ -357,6 +357,7 @@ static sr_quantizer *convert(const char *from, const char *to, const char *resul
     const sr_quantize_options o = {
         .to = to, .method = method, .threads = threads, .calibration = ids, .n_windows = n_windows, .window = WINDOW};
     OK(sr_quantizer_plan(from, result, &o, &q, e_));
+    seconds_of(q, result);
     OK(sr_quantizer_run(q, false, e_));
     return q;
 }
@@ -592,6 +593,43 @@ static void plans_have_half_of_the_moments(void **state) {
     assert_int_equal(none.scratch, 0);
 }
 
+/* A text goes through the model, and its moments are summed up. */
+static void long_texts_take_longer(void **state) {
+    enum { MANY = 4000 };
+    static const char *const methods[] = {"gptq", "awq"};
+    int32_t *ids = calloc(MANY * WINDOW, sizeof *ids);
+    assert_non_null(ids);
+    (void)state;
+    for (int m = 0; m < 2; m++) {
+        double seconds[2];
+        for (int i = 0; i < 2; i++) {
+            sr_quantizer *q;
+            const sr_quantize_options o = {
+                .to = "gptq:4", .method = methods[m], .calibration = ids, .n_windows = i ? MANY : 1, .window = WINDOW};
+            OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "x", &o, &q, e_));
+            seconds[i] = seconds_of(q, "x");
+            sr_quantizer_free(q);
+        }
+        if (!(seconds[1] > 4 * seconds[0])) fail_msg("%s: %g s, then %g s", methods[m], seconds[0], seconds[1]);
+    }
+    free(ids);
+}
+
+/* Which takes tens of times as long; nothing can be written there, so that no disk counts. */
+static void searches_take_longer_than_rounding(void **state) {
+    static const char *const to[] = {"gguf:q8_0", "gguf:iq3_s"};
+    double seconds[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        sr_quantizer *q;
+        OK(sr_quantizer_plan(SR_SOURCE_DIR "/models/story-6m", "nowhere/x", &(sr_quantize_options){.to = to[i]}, &q,
+                             e_));
+        seconds[i] = seconds_of(q, "nowhere/x");
+        sr_quantizer_free(q);
+    }
+    if (!(seconds[1] > 4 * seconds[0])) fail_msg("%g s, then %g s", seconds[0], seconds[1]);
+}
+
 /* Those above the limit; what a pass sums up is in memory together up to 256 MiB, and one of them in a file. */
 static void wide_moments_go_to_a_file(void **state) {
     (void)state;
@@ -663,6 +701,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(experts_need_not_be_chosen, enter, leave),
         cmocka_unit_test(a_method_needs_its_data),
         cmocka_unit_test(plans_have_half_of_the_moments),
+        cmocka_unit_test_setup_teardown(long_texts_take_longer, enter, leave),
+        cmocka_unit_test(searches_take_longer_than_rounding),
         cmocka_unit_test(wide_moments_go_to_a_file),
         cmocka_unit_test_setup_teardown(moments_in_a_file_make_the_same, enter, leave),
     };

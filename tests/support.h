@@ -238,12 +238,25 @@ static inline struct kv_type kv_type(int i) {
     return types[i];
 }
 
+/* How long it takes can be said without anything being written. */
+static inline double seconds_of(const sr_quantizer *q, const char *result) {
+    double seconds = -1;
+    struct stat st;
+    char timed[512];
+    OK(sr_quantizer_seconds(q, &seconds, e_));
+    if (!(seconds > 0 && seconds < 1e6)) fail_msg("%s: %g seconds", result, seconds);
+    snprintf(timed, sizeof timed, "%s.timed", result);
+    assert_int_equal(stat(timed, &st), -1);
+    return seconds;
+}
+
 /* What `sirocco quantize FROM --to TARGET -o TO` does, over what is there. */
 static inline sr_status quantize_to(const char *from, const char *to, const char *target, sr_err *err) {
     sr_quantizer *q = NULL;
     *err = (sr_err){0};
     sr_status s =
         sr_quantizer_plan(from, to, &(sr_quantize_options){.to = target, .overwrite = true, .threads = 2}, &q, err);
+    if (s == SR_OK) seconds_of(q, to);
     if (s == SR_OK) s = sr_quantizer_run(q, false, err);
     sr_quantizer_free(q);
     return s;

@@ -109,7 +109,7 @@ static void print_kinds(const sr_quantizer *q, bool written) {
     free(k);
 }
 
-static void print_json(const sr_quantizer *q, const char *to, const char *path, bool written,
+static void print_json(const sr_quantizer *q, const char *to, const char *path, bool written, double seconds,
                        const sr_allotment *allotment) {
     sr_quantize_info info;
     sr_quantize_tensor t;
@@ -123,6 +123,7 @@ static void print_json(const sr_quantizer *q, const char *to, const char *path, 
     json_int(&j, "bytes_out", info.bytes_out);
     json_int(&j, "memory", info.memory);
     json_int(&j, "scratch", info.scratch);
+    json_real(&j, "seconds", seconds);
     json_real(&j, "bits_per_weight", info.bits_per_weight);
     if (allotment) {
         json_real(&j, "kld_expected", allotment->kld);
@@ -142,13 +143,14 @@ static void print_json(const sr_quantizer *q, const char *to, const char *path, 
     json_close(&j, '}');
 }
 
-static void print_plan(const sr_quantizer *q, const char *to, const char *path) {
+static void print_plan(const sr_quantizer *q, double seconds, const char *to, const char *path) {
     sr_quantize_info info;
-    char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER], scratch[OUT_NUMBER];
+    char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER], scratch[OUT_NUMBER], time[OUT_NUMBER];
     sr_quantizer_info(q, &info);
-    out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s", info.container,
-             info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
-             info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory));
+    out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s, about %s",
+             info.container, info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
+             info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory),
+             out_seconds(time, seconds));
     if (info.scratch) out_note("beside it %s of disk while it is made", out_size(scratch, (double)info.scratch));
     out_note("to %s", path);
 }
@@ -221,16 +223,21 @@ static int carry_out(const cli_args *args, const char *model, const sr_quantize_
     const char *to = options->to;
     result_path(args, model, to, path);
     if (sr_quantizer_plan(model, path, options, &q, &err) != SR_OK) return out_failure(&err);
-    print_plan(q, to, path);
+    double seconds;
+    sr_status s = sr_quantizer_seconds(q, &seconds, &err);
+    if (s != SR_OK) {
+        sr_quantizer_free(q);
+        return out_failure(&err);
+    }
+    print_plan(q, seconds, to, path);
     if (args->plan) warn_of_loss(q, to, false);
-    sr_status s = SR_OK;
     const double began = sr_clock();
     if (!args->plan) {
         s = sr_quantizer_run(q, args->resume, &err);
         out_progress_end(options->user);
     }
     if (s == SR_OK && args->json)
-        print_json(q, to, path, !args->plan, found);
+        print_json(q, to, path, !args->plan, seconds, found);
     else if (s == SR_OK)
         print_kinds(q, !args->plan);
     char time[OUT_NUMBER];

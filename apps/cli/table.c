@@ -59,8 +59,8 @@ const cli_command cli_commands[] = {
          "Reads a model that sirocco can open and writes it in the format that --to names: GGUF's file types with "
          "llama.cpp's choice for each tensor, a Hugging Face directory that transformers, vLLM or mlx-lm load, or "
          "mistral.rs's UQFF. "
-         "First it prints the plan: sizes, memory, the type of every tensor. The result is written tensor by tensor "
-         "beside its place, read back, and only then put there; --resume goes on after Ctrl-C, a full disk or a "
+         "First it prints the plan: sizes, memory, time, the type of every tensor. The result is written tensor by "
+         "tensor beside its place, read back, and only then put there; --resume goes on after Ctrl-C, a full disk or a "
          "crash.",
      .examples = "sirocco quantize model-f16.gguf --to gguf:q4_k_m -o model-q4_k_m.gguf\twhat llama-quantize does\n"
                  "sirocco quantize path/to/model --to gptq:4 -o path/to/result\twhat convert_to_gptq.py does\n"

@@ -50,6 +50,11 @@ int64_t sr_awq_bytes(int64_t K) {
     return 2 * STRIP * K * (int64_t)sizeof(float);
 }
 
+int64_t sr_awq_sample(int64_t N, int *tries) {
+    *tries = TRIES + 1; /* and as they are */
+    return N > SAMPLE && N % SAMPLE == 0 ? SAMPLE : N;
+}
+
 static void strip_cost(void *ctx, int item, int thread) {
     const struct cost *c = ctx;
     const int64_t K = c->w->K, row0 = (int64_t)item * STRIP, left = c->w->N - row0;
@@ -82,12 +87,10 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     const sr_job *j = t->job;
     const int64_t K = j->K, each = j->N / sr_job_experts(q, j);
     struct sample sample = {from, t->measures ? NULL : t->g->scale, K, t->g->matrix * each, 1};
-    int64_t N = each;
+    int tries;
+    const int64_t N = sr_awq_sample(each, &tries);
     (void)was, (void)n_was;
-    if (each > SAMPLE && each % SAMPLE == 0) {
-        N = SAMPLE;
-        sample.step = each / SAMPLE;
-    }
+    sample.step = each / N;
     const sr_source rows = {.rows = sample_rows, .ctx = &sample};
     if (t->measures) {
         float *row = malloc((size_t)K * sizeof *row);

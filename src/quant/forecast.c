@@ -10,6 +10,7 @@
 
 /* TRIAL_BYTES: of a matrix that is timed, more than most caches have for a process. */
 enum { MOST_KINDS = 16, TRIAL_BYTES = 96 << 20 };
+static const double TRIAL_SECONDS = 0.03;
 
 /* The matrices that would have one type. */
 struct kind {
@@ -56,14 +57,13 @@ static sr_status add(void *user, sr_role role, int layer, int expert, sr_weight 
     return SR_OK;
 }
 
-/* Seconds of y = x w for a token. */
-static double time_product(sr_dev *dev, const sr_weight *w, const float *x, float *y, double seconds) {
+static double time_product(sr_dev *dev, const sr_weight *w, const float *x, int T, float *y, double seconds) {
     const int64_t ld = w->N;
     double best = INFINITY, end = sr_clock() + seconds;
     do {
         const double t = sr_clock();
         dev->ops->begin(dev);
-        dev->ops->matmul(dev, &w, 1, x, 1, w->K, &y, &ld);
+        dev->ops->matmul(dev, &w, 1, x, T, w->K, &y, &ld);
         dev->ops->end(dev, NULL);
         const double took = sr_clock() - t;
         best = took < best ? took : best;
@@ -71,20 +71,20 @@ static double time_product(sr_dev *dev, const sr_weight *w, const float *x, floa
     return best;
 }
 
-/* Seconds of a product with a new matrix of this type. */
-static sr_status time_matrix(sr_dev *dev, const sr_format *fmt, int64_t N, int64_t K, int64_t *bytes, double *seconds,
-                             sr_err *err) {
+sr_status sr_time_product(sr_dev *dev, const sr_format *fmt, int64_t N, int64_t K, int T, double seconds,
+                          int64_t *bytes, double *best, sr_err *err) {
     sr_arena arena = {0};
     sr_weight w;
     sr_status s = sr_weight_create(fmt, N, K, NULL, &arena, &w, err);
-    float *x = sr_arena_alloc(&arena, (size_t)K, sizeof *x), *y = sr_arena_alloc(&arena, (size_t)N, sizeof *y);
+    float *x = sr_arena_alloc(&arena, (size_t)T * (size_t)K, sizeof *x);
+    float *y = sr_arena_alloc(&arena, (size_t)T * (size_t)N, sizeof *y);
     if (s == SR_OK && (!x || !y)) s = sr_fail(err, SR_NOMEM, "no memory to time %s", fmt->name);
     if (s == SR_OK) s = dev->ops->place(dev, &w, err);
     if (s == SR_OK) {
         sr_weight_sample(&w, 1);
-        for (int64_t k = 0; k < K; k++) x[k] = (float)((k * 37 + 11) % 101 - 50) / 50;
+        for (int64_t k = 0; k < T * K; k++) x[k] = (float)((k * 37 + 11) % 101 - 50) / 50;
         *bytes = sr_weight_bytes(&w);
-        *seconds = time_product(dev, &w, x, y, 0.03);
+        *best = time_product(dev, &w, x, T, y, seconds);
     }
     sr_arena_free(&arena);
     return s;
@@ -93,6 +93,7 @@ static sr_status time_matrix(sr_dev *dev, const sr_format *fmt, int64_t N, int64
 /* A matrix as large as all that a token meets of this kind, or what stands for it, and one of almost nothing, which
  * tells what each product takes in any case. */
 static sr_status find_seconds(const struct forecast *f, double *seconds, sr_err *err) {
+    sr_dev *dev = f->m->engine->dev;
     sr_status s = SR_OK;
     *seconds = 0;
     for (int i = 0; i < f->n && s == SR_OK; i++) {
@@ -101,10 +102,10 @@ static sr_status find_seconds(const struct forecast *f, double *seconds, sr_err 
         int64_t few = 16, small, large;
         double each, took;
         if (k->active == 0) continue;
-        s = time_matrix(f->m->engine->dev, k->fmt, few, K, &small, &each, err);
+        s = sr_time_product(dev, k->fmt, few, K, 1, TRIAL_SECONDS, &small, &each, err);
         if (s != SR_OK) break;
         const int64_t most = (int64_t)fmin(k->active, TRIAL_BYTES), N = most / (small / few + 1) / 64 * 64 + 64;
-        s = time_matrix(f->m->engine->dev, k->fmt, N, K, &large, &took, err);
+        s = sr_time_product(dev, k->fmt, N, K, 1, TRIAL_SECONDS, &large, &took, err);
         *seconds += k->active * fmax(took - each, took / 2) / (double)large + k->calls * each;
     }
     return s;

@@ -352,8 +352,7 @@ static bool is_obsolete(const sr_quantizer *q, const sr_job *copy) {
 
 /* ---------------------------------------------------------------- tensors and files of the result */
 
-/* By moments. */
-static bool is_solved(const sr_quantizer *q, const sr_job *j) {
+bool sr_job_is_solved(const sr_quantizer *q, const sr_job *j) {
     return sr_method_calibrates(q->method) && j->n_from && j->layer >= 0 && sr_calibration_knows(j->role);
 }
 
@@ -387,9 +386,9 @@ static sr_part *add_part(sr_quantizer *q, const char *module, const char *suffix
 /* What its encoder or solver has a thread while it works on a job. */
 static int64_t work_of(const sr_quantizer *q, const sr_job *j, const sr_weight *w) {
     int64_t encoder = sr_encode_scratch(j->fmt, &j->spec) * j->K * (int64_t)sizeof(float), solver = 0;
-    if (is_solved(q, j) && q->method == SR_GPTQ)
+    if (sr_job_is_solved(q, j) && q->method == SR_GPTQ)
         solver = sr_gptq_bytes(w, q->target.spec.static_groups && !j->spec.act_order);
-    if (is_solved(q, j) && q->method == SR_AWQ) solver = sr_awq_bytes(j->K);
+    if (sr_job_is_solved(q, j) && q->method == SR_AWQ) solver = sr_awq_bytes(j->K);
     return (encoder > solver ? encoder : solver) + sr_job_turn_bytes(j);
 }
 
@@ -618,17 +617,22 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
+int sr_job_inputs(const sr_quantizer *q, int at) {
+    const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
+    const bool same = before && before->layer == j->layer && before->expert == j->expert &&
+                      sr_calibration_place(before->role) == sr_calibration_place(j->role);
+    return sr_job_is_solved(q, j) && !same ? sr_job_experts(q, j) : 0;
+}
+
 /* At most, beside what the process had before: what a job makes and what works on it, and where it is calibrated for,
  * the model's step and what moments there are. most->disk: of what lies in files without a name. */
 static void find_most(const sr_quantizer *q, sr_kept *most) {
     sr_kept pass = {0}, jobs = {0}; /* of the moments, and of what is made with them */
     *most = (sr_kept){0};
     for (int at = 0; at < q->n_jobs; at++) {
-        const sr_job *j = &q->job[q->order[at]], *before = at ? &q->job[q->order[at - 1]] : NULL;
-        const bool same = before && before->layer == j->layer && before->expert == j->expert &&
-                          sr_calibration_place(before->role) == sr_calibration_place(j->role);
-        const int n = is_solved(q, j) && !same ? sr_job_experts(q, j) : 0;
-        if (before && before->layer != j->layer) pass = jobs = (sr_kept){0};
+        const sr_job *j = &q->job[q->order[at]];
+        const int n = sr_job_inputs(q, at);
+        if (at && q->job[q->order[at - 1]].layer != j->layer) pass = jobs = (sr_kept){0};
         for (int i = 0; i < n; i++)
             if (!sr_moments_join(q, j->K, &pass)) {
                 pass = jobs = (sr_kept){0};
@@ -736,6 +740,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_target_suit(q->arch, &q->target, err);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
+    if (sr_method_calibrates(q->method)) sr_algebra_warn();
     if (q->recipe && !q->target.gguf && (s = sr_target_mixes(&q->target, err)) != SR_OK) return s;
     if (q->recipe && q->target.more)
         return sr_fail(err, SR_INVALID, "--to %s is a recipe of its own: leave the other one, or the limit, out",

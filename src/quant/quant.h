@@ -217,6 +217,10 @@ float sr_job_stored(const sr_job *job, float v);
 void sr_digest_source(const sr_quantizer *q, sr_digest *d);
 /* Matrices that its rows are divided among evenly: experts, or 1. */
 int sr_job_experts(const sr_quantizer *q, const sr_job *job);
+/* Whether its method has moments for it. */
+bool sr_job_is_solved(const sr_quantizer *q, const sr_job *job);
+/* How many inputs the job at this place of the order is the first to need moments of. */
+int sr_job_inputs(const sr_quantizer *q, int at);
 /* The row of the source that becomes this one. */
 int64_t sr_job_row(const sr_job *job, int64_t row);
 /* A row of a weight with its columns in the order of x. */
@@ -292,6 +296,8 @@ sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err
 sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
 /* That a thread works on, for K columns. */
 int64_t sr_awq_bytes(int64_t K);
+/* On how many of N rows, and how many, scales are tried. */
+int64_t sr_awq_sample(int64_t N, int *tries);
 
 enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
 
@@ -422,6 +428,10 @@ sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err)
 /* Bytes of an engine's scratch that a step of T tokens touches, of matrices that are quantized, plain, or both; beside
  * logits. The engine is reserved for the decoder. */
 int64_t sr_step_bytes(const sr_engine *e, const sr_decoder *dec, int T, bool quantized, bool plain);
+/* Seconds of a product of T rows with a new matrix of this type, at best; *bytes: of the matrix. It is repeated for so
+ * many `seconds`. */
+sr_status sr_time_product(sr_dev *dev, const sr_format *fmt, int64_t N, int64_t K, int T, double seconds,
+                          int64_t *bytes, double *best, sr_err *err);
 
 /* ---- costs.c, allot.c: which types, under a limit */
 
