@@ -595,7 +595,7 @@ static void plans_have_half_of_the_moments(void **state) {
 
 /* A text goes through the model, and its moments are summed up. */
 static void long_texts_take_longer(void **state) {
-    enum { MANY = 4000 };
+    enum { MANY = 40000 };
     static const char *const methods[] = {"gptq", "awq"};
     int32_t *ids = calloc(MANY * WINDOW, sizeof *ids);
     assert_non_null(ids);
@@ -627,7 +627,7 @@ static void searches_take_longer_than_rounding(void **state) {
         seconds[i] = seconds_of(q, "nowhere/x");
         sr_quantizer_free(q);
     }
-    if (!(seconds[1] > 4 * seconds[0])) fail_msg("%g s, then %g s", seconds[0], seconds[1]);
+    if (!(seconds[1] > 2 * seconds[0])) fail_msg("%g s, then %g s", seconds[0], seconds[1]);
 }
 
 /* Those above the limit; what a pass sums up is in memory together up to 256 MiB, and one of them in a file. */
