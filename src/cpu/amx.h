@@ -43,6 +43,7 @@ static inline void tiles_end(void) {
 INLINE void transpose(const void *src, size_t pitch, int n, void *dst) {
     for (int i = 0; i < n; i += 4) {
         const struct quad q = transpose4((const char *)src + 4 * i, pitch);
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) _mm512_storeu_si512((char *)dst + 64 * (i + j), q.v[j]);
     }
 }

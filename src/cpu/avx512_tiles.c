@@ -61,6 +61,7 @@ INLINE void put_mins(sr_tile_avx512 *t, int g, v bytes, __m512 d) {
 
 /* 16 columns from k on; `sum` goes on with -128 times them. */
 INLINE v put(sr_tile_avx512 *t, int k, const struct quad q, v sum) {
+#pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         _mm512_storeu_si512(t->code[k / 4 + j], q.v[j]);
         sum = _mm512_dpbusd_epi32(sum, v_set(-128), q.v[j]);
@@ -153,6 +154,7 @@ INLINE void k4_scales(const from f, sr_tile_avx512 *t) {
 }
 INLINE void q4_k_tile(const from f, sr_tile_avx512 *t) {
     k4_scales(f, t);
+#pragma GCC unroll 4
     for (int g = 0; g < 8; g += 2) {
         sr_prefetch(f.next, g / 2, 4);
         const struct quad p = quad_at(f, SR_Q4_K_QS + 16 * g), q = quad_at(f, SR_Q4_K_QS + 16 * g + 16);
@@ -165,6 +167,7 @@ INLINE void q4_k_tile(const from f, sr_tile_avx512 *t) {
 INLINE struct quad with_bits(const struct quad q, const struct quad more, const int shift, const int mask,
                              const int minus) {
     struct quad r;
+#pragma GCC unroll 4
     for (int j = 0; j < 4; j++) r.v[j] = _mm512_sub_epi8(v_or(q.v[j], bits_of(more.v[j], shift, mask)), v_set(minus));
     return r;
 }

@@ -182,8 +182,9 @@ static void multiply_panels(const sr_panel *p, const struct job *j, float *acc, 
     for (int t = 0; last && t < j->real; t += 4)
         for (int h = 0; h < 2; h++) {
             const struct quad q = transpose4(out[h * MR] + t, sizeof out[0]);
-            for (int i = 0; i < 4 && t + i < j->real; i++)
-                _mm512_storeu_si512(j->y + (t + i) * SR_PAIR + h * MR, q.v[i]);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                if (t + i < j->real) _mm512_storeu_si512(j->y + (t + i) * SR_PAIR + h * MR, q.v[i]);
         }
 }
 

@@ -49,6 +49,7 @@ size_t sr_gemm_avx512_packed_bytes(int T, int64_t n_block) {
 INLINE void transpose(const float *src, size_t pitch, int n, float (*dst)[MR], __m512i flip) {
     for (int i = 0; i < n; i += 4) {
         struct quad q = transpose4(src + i, pitch);
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) _mm512_storeu_si512(dst[i + j], _mm512_xor_si512(q.v[j], flip));
     }
 }
@@ -60,6 +61,7 @@ void sr_gemm_avx512_pack_w(const sr_panel *p, int half, int group, bool has_min,
         __m512i sum = zero;
         for (int k = g * group; k < (g + 1) * group; k += 16) {
             struct quad q = transpose4(p->code[0] + k, sizeof p->code[0]);
+#pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
                 _mm512_storeu_si512(w->code[k / 4 + j], q.v[j]);
                 sum = _mm512_dpbusd_epi32(sum, by128, q.v[j]);
