@@ -477,7 +477,9 @@ typedef struct sr_quantize_info {
 } sr_quantize_info;
 SR_API void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info);
 /* About how long sr_quantizer_run would take: some rows of each kind of matrix are converted, and what else it does is
- * timed, for a second or so. */
+ * timed, for some seconds at most unless a whole matrix is the least that can be; a few MiB are written to a file
+ * without a name beside the result. Progress is reported as "timing". SR_CANCELLED: it said no; with another error
+ * *seconds is NAN, and a run may still succeed. */
 SR_API sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *err);
 
 typedef struct sr_quantize_tensor {

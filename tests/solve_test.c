@@ -615,7 +615,37 @@ static void long_texts_take_longer(void **state) {
     free(ids);
 }
 
-/* Which takes tens of times as long; nothing can be written there, so that no disk counts. */
+/* Units across rows, and sources with groups of their own. What stands where the time of the disk would be taken stays.
+ */
+static void any_matrix_has_a_time(void **state) {
+    static int32_t ids[WINDOW];
+    static const struct {
+        const char *from, *to, *method;
+    } cases[] = {{SR_SOURCE_DIR "/models/story-6m", "uqff:hqq4", "gptq"},
+                 {SR_SOURCE_DIR "/models/story-6m", "uqff:hqq4", "awq"},
+                 {SR_SOURCE_DIR "/models/story-6m", "gptq:4,static_groups", "gptq"},
+                 {"grouped", "gguf:q8_0", "gptq"}};
+    struct stat st;
+    (void)state;
+    sr_quantizer_free(convert(SR_SOURCE_DIR "/models/story-6m", "mlx:4,group=32", "grouped", "rtn", 1, NULL, 0));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sr_quantizer *q;
+        const sr_quantize_options o = {
+            .to = cases[i].to, .method = cases[i].method, .calibration = ids, .n_windows = 1, .window = WINDOW};
+        OK(sr_quantizer_plan(cases[i].from, "x", &o, &q, e_));
+        seconds_of(q, "x");
+        sr_quantizer_free(q);
+    }
+    sr_quantizer *q;
+    double seconds;
+    write_text("x.timed", "mine");
+    OK(sr_quantizer_plan("grouped", "x", &(sr_quantize_options){.to = "gguf:q8_0"}, &q, e_));
+    OK(sr_quantizer_seconds(q, &seconds, e_));
+    sr_quantizer_free(q);
+    assert_int_equal(stat("x.timed", &st), 0);
+}
+
+/* A search of lattices takes tens of times as long; nothing can be written there, so that no disk counts. */
 static void searches_take_longer_than_rounding(void **state) {
     static const char *const to[] = {"gguf:q8_0", "gguf:iq3_s"};
     double seconds[2];
@@ -703,6 +733,7 @@ int main(void) {
         cmocka_unit_test(plans_have_half_of_the_moments),
         cmocka_unit_test_setup_teardown(long_texts_take_longer, enter, leave),
         cmocka_unit_test(searches_take_longer_than_rounding),
+        cmocka_unit_test_setup_teardown(any_matrix_has_a_time, enter, leave),
         cmocka_unit_test(wide_moments_go_to_a_file),
         cmocka_unit_test_setup_teardown(moments_in_a_file_make_the_same, enter, leave),
     };

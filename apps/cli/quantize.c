@@ -147,10 +147,10 @@ static void print_plan(const sr_quantizer *q, double seconds, const char *to, co
     sr_quantize_info info;
     char in[OUT_NUMBER], out[OUT_NUMBER], memory[OUT_NUMBER], scratch[OUT_NUMBER], time[OUT_NUMBER];
     sr_quantizer_info(q, &info);
-    out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s, about %s",
-             info.container, info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
+    out_note("%s, %s, %s -> %s, %s, %.2f bits/weight; %d of %d tensors are converted, memory %s%s%s", info.container,
+             info.arch, out_size(in, (double)info.bytes_in), to, out_size(out, (double)info.bytes_out),
              info.bits_per_weight, info.n_quantized, info.n_tensors, out_size(memory, (double)info.memory),
-             out_seconds(time, seconds));
+             isnan(seconds) ? "" : ", about ", isnan(seconds) ? "" : out_seconds(time, fmax(seconds, 1)));
     if (info.scratch) out_note("beside it %s of disk while it is made", out_size(scratch, (double)info.scratch));
     out_note("to %s", path);
 }
@@ -225,11 +225,14 @@ static int carry_out(const cli_args *args, const char *model, const sr_quantize_
     if (sr_quantizer_plan(model, path, options, &q, &err) != SR_OK) return out_failure(&err);
     double seconds;
     sr_status s = sr_quantizer_seconds(q, &seconds, &err);
-    if (s != SR_OK) {
+    out_progress_end(options->user);
+    if (s == SR_CANCELLED) {
         sr_quantizer_free(q);
-        return out_failure(&err);
+        return out_error(EXIT_INTERRUPTED, "%s", err.msg);
     }
     print_plan(q, seconds, to, path);
+    if (s != SR_OK) out_note("how long it takes cannot be told: %s", err.msg);
+    s = SR_OK;
     if (args->plan) warn_of_loss(q, to, false);
     const double began = sr_clock();
     if (!args->plan) {

@@ -40,18 +40,17 @@ static int tiles_of(int K) {
     return (K + SR_PANEL - 1) / SR_PANEL;
 }
 
-void sr_algebra_warn(void) {
-    if (strcmp(openblas_get_corename(), "Prescott") == 0 && strstr(sr_cpu_features(), "avx2"))
-        sr_log(SR_LOG_WARNING,
-               "this OpenBLAS does not know the processor and takes its slowest products: OPENBLAS_CORETYPE=%s in the "
-               "environment makes them several times as fast",
-               strstr(sr_cpu_features(), "avx512vl") ? "SkylakeX" : "Haswell");
-}
-
 sr_status sr_algebra_begin(int *threads, sr_err *err) {
     (void)err;
     *threads = openblas_get_num_threads();
     openblas_set_num_threads(1);
+    static bool told;
+    if (!told && strcmp(openblas_get_corename(), "Prescott") == 0 && strstr(sr_cpu_features(), "avx2"))
+        sr_log(SR_LOG_WARNING,
+               "this OpenBLAS does not know the processor and takes its slowest products: OPENBLAS_CORETYPE=%s in the "
+               "environment makes them several times as fast",
+               strstr(sr_cpu_features(), "avx512vl") ? "SkylakeX" : "Haswell");
+    told = true;
     return SR_OK;
 }
 
@@ -227,8 +226,6 @@ sr_status sr_algebra_begin(int *threads, sr_err *err) {
 }
 
 /* Nothing gets this far. */
-void sr_algebra_warn(void) {
-}
 void sr_algebra_end(int threads) {
     (void)threads;
 }

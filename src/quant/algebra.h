@@ -26,9 +26,6 @@ static inline int64_t sr_upper_bytes(int64_t K) {
 /* Row and column i of a symmetric one change places with row and column j. */
 void sr_upper_swap(float *h, int64_t K, int64_t i, int64_t j);
 
-/* Where the library's products are far slower than the processor's: says so, and what to do. */
-void sr_algebra_warn(void);
-
 /* h += x^T x, x [T][K] with rows ld apart. */
 void sr_add_products(float *h, int K, const float *x, int T, int64_t ld, int threads);
 /* a = U diag(d) U^T, U unit upper triangular, in place of the upper triangle a. Pivots that are

@@ -55,6 +55,25 @@ int64_t sr_awq_sample(int64_t N, int *tries) {
     return N > SAMPLE && N % SAMPLE == 0 ? SAMPLE : N;
 }
 
+bool sr_awq_scales(const sr_quantizer *q, sr_role role) {
+    switch (role) {
+    case SR_ATTN_OUT:
+    case SR_DOWN:
+    case SR_SHARED_DOWN:
+    case SR_EXPERT_DOWN:
+    case SR_EXPERTS_DOWN:
+    case SR_SWITCH_DOWN:
+        return true;
+    case SR_Q_B:
+    case SR_SHARED_GATE:
+    case SR_SHARED_UP:
+    case SR_SHARED_GATE_UP:
+        return false;
+    default:
+        return !q->arch->parallel && sr_calibration_place(role) < sr_calibration_place(SR_EXPERTS_GATE);
+    }
+}
+
 static void strip_cost(void *ctx, int item, int thread) {
     const struct cost *c = ctx;
     const int64_t K = c->w->K, row0 = (int64_t)item * STRIP, left = c->w->N - row0;

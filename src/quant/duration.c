@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/disk.h"
 #include "base/map.h"
+#include "base/path.h"
 #include "base/pool.h"
 #include "core/core.h"
 #include "quant/algebra.h"
@@ -17,19 +18,21 @@
 enum {
     COLUMNS = 2048,
     TOKENS = 256,
-    LEAST_ROWS = 128, /* where fewer are no whole units */
+    STRIP = 64,        /* rows that a thread compares together */
+    TRIED = 1 << 20,   /* weights of a kind at a time, mostly; */
+    PRODUCT = 4 << 20, /* and of a product */
     MOST_KINDS = 48,
-    ON_DISK = 8 << 20,
+    ON_DISK = 4 << 20,
     HASHED = 1 << 20
 };
-/* Seconds that a kind's rows take, and a product of one. */
-static const double ENOUGH = 0.05, PRODUCT = 0.02;
+/* Seconds that a kind's rows take, a product is repeated for, and threads are kept busy first. */
+static const double ENOUGH = 0.05, REPEATED = 0.02, AWAKE = 0.1;
 
 /* Matrices that are converted alike. */
 struct kind {
     const sr_job *job;
-    bool solved;
-    double each; /* seconds a weight, of a row of all its columns */
+    sr_method method; /* of sr_job_method */
+    double each;      /* seconds a weight, of a row of all its columns */
 };
 
 /* Measured with K columns. */
@@ -48,6 +51,7 @@ struct duration {
     int n;
     struct {
         const sr_format *fmt;
+        int T;
         double each; /* seconds a weight and a token */
     } step[MOST_KINDS];
     int n_steps;
@@ -83,68 +87,61 @@ static bool some_mxfp4(void *ctx, int64_t row, int64_t k0, sr_mxfp4 *out) {
     return s->from->mxfp4(s->from->ctx, s->row0 + row, k0, out);
 }
 
-struct made {
-    const sr_source *rows;
-    const sr_weight *w;
-};
-static void row_wanted(void *ctx, int64_t i, float *out) {
-    const sr_source *rows = ((const struct made *)ctx)->rows;
-    rows->rows(rows->ctx, i, 1, out);
-}
-static void row_made(void *ctx, int64_t i, float *out) {
-    sr_decode_in_order(((const struct made *)ctx)->w, i, out);
-}
-
 struct trial {
     struct duration *d;
     struct kind *kind;
 };
 
-/* As a run does it. */
+/* As a run does it, with 1 for each importance and any moments. */
 static sr_status convert(const struct trial *t, const sr_source *rows, sr_weight *to, sr_err *err) {
     const sr_quantizer *q = t->d->q;
-    const sr_moments m = {.K = to->K, .h = t->d->algebra.h, .d = t->d->algebra.moments.d, .factored = true};
-    double error, power;
-    sr_status s;
-    const bool weighed = (t->kind->solved || q->importance) && !sr_is_plain(to->fmt);
-    float *ones = weighed ? malloc((size_t)to->K * sizeof *ones) : NULL;
-    for (int64_t k = 0; ones && k < to->K; k++) ones[k] = 1;
-    if (t->kind->solved && q->method == SR_GPTQ) {
+    const sr_method method = t->kind->method;
+    const int64_t K = to->K;
+    const bool weighed = method == SR_AWQ || (method == SR_IMATRIX && q->importance && !sr_is_plain(to->fmt));
+    float *ones = weighed ? malloc((size_t)K * sizeof *ones) : NULL;
+    int32_t *order = NULL;
+    double error;
+    sr_status s = SR_OK;
+    for (int64_t k = 0; ones && k < K; k++) ones[k] = 1;
+    if (method == SR_GPTQ) {
+        if (q->target.spec.static_groups) order = malloc((size_t)K * sizeof *order);
+        for (int64_t k = 0; order && k < K; k++) order[k] = (int32_t)k;
+        const sr_moments m = {.K = K, .h = t->d->algebra.h, .d = t->d->algebra.moments.d, .order = order};
         s = sr_encode_begin(to, rows, q->threads, err);
         if (s == SR_OK) s = sr_gptq_rows(to, rows, 0, to->N, &m, q->threads, err);
-    } else if (q->method == SR_HQQ && sr_hqq_fits(to->fmt, &to->spec))
+    } else if (method == SR_HQQ)
         s = sr_hqq_encode(to, rows, q->threads, err);
     else
         s = sr_encode(to, rows, ones, ones ? 1 : 0, q->threads, err);
     free(ones);
-    if (s != SR_OK) return s;
-    struct made made = {rows, to};
-    const sr_rows_pair p = {{row_wanted, row_made}, &made, to->N, to->K};
-    return sr_rows_compare(&p, q->threads, &error, &power, err);
+    free(order);
+    return s == SR_OK ? sr_job_error(rows, to, q->threads, &error, err) : s;
 }
 
-/* So few of N rows that they fit the type. */
-static int64_t least_rows(const sr_type *type, int64_t N, int64_t K, int threads) {
-    const int64_t few[] = {(int64_t)threads * SR_ENCODE_ROWS, LEAST_ROWS, (int64_t)threads * LEAST_ROWS};
-    for (int i = 0; i < 3; i++)
-        if (few[i] < N && sr_type_fits(type, few[i], K)) return few[i];
+/* A matrix of as many of N rows as are tried at a time, if that is one: every thread has some, and for long enough that
+ * it has woken up. */
+static int64_t few_rows(const sr_type *type, int64_t N, int64_t K, int threads) {
+    const int64_t step = (int64_t)threads * STRIP, least = (int64_t)threads * SR_ENCODE_ROWS;
+    int64_t R = TRIED / K / step * step;
+    if (R == 0) R = TRIED / K > least ? TRIED / K / least * least : least;
+    for (; R < N; R *= 2) {
+        sr_planes planes = {0};
+        if (type->fmt->layout(type->fmt, R, K, &type->spec, &planes, NULL) == SR_OK) return R;
+    }
     return N;
 }
 
-/* More and more rows, until they take long enough to tell. */
-static sr_status time_rows(void *ctx, const sr_source *from, const sr_weight *was, int n_was, sr_err *err) {
-    const struct trial *t = ctx;
+/* Rows are tried until they have taken long enough to tell. */
+static sr_status try_rows(const struct trial *t, const sr_source *from, int64_t K, sr_err *err) {
     const sr_quantizer *q = t->d->q;
     const sr_job *j = t->kind->job;
-    const bool narrow = t->kind->solved && q->method == SR_GPTQ;
-    const int64_t K = narrow && t->d->algebra.K < j->K ? t->d->algebra.K : j->K;
+    const bool narrow = K < j->K;
     sr_type type = sr_type_for(&(sr_type){j->fmt, j->spec}, K);
     type.spec.act_order = false; /* columns are sorted beforehand */
-    int64_t R = least_rows(&type, j->N, K, q->threads);
+    int64_t R = few_rows(&type, j->N, K, q->threads);
+    double all = 0;
     sr_status s = SR_OK;
-    (void)was, (void)n_was;
-    double took = 0;
-    for (int64_t row0 = 0; s == SR_OK && row0 + R <= j->N && took < ENOUGH; row0 += R, R *= 2) {
+    for (int64_t row0 = 0; s == SR_OK && row0 + R <= j->N && (all < ENOUGH || row0 == R); row0 += R) {
         sr_arena arena = {0};
         sr_weight to;
         struct some some = {from, row0, K, j->K};
@@ -157,11 +154,27 @@ static sr_status time_rows(void *ctx, const sr_source *from, const sr_weight *wa
         if (s == SR_OK) to.encoder = sr_dev_encoder(q->engine->dev, j->fmt);
         if (s == SR_OK) s = convert(t, &rows, &to, err);
         sr_arena_free(&arena);
-        took = sr_clock() - began;
-        t->kind->each = took / (double)(R * K);
+        all += sr_clock() - began;
+        t->kind->each = all / (double)((row0 + R) * K);
     }
-    /* Errors of earlier columns are added to each: that is more work where there are more. */
-    if (narrow) t->kind->each += (double)(j->K - K) * t->d->algebra.product;
+    return s;
+}
+
+static sr_status time_rows(void *ctx, const sr_source *from, const sr_weight *was, int n_was, sr_err *err) {
+    const struct trial *t = ctx;
+    const struct algebra *a = &t->d->algebra;
+    const sr_job *j = t->kind->job;
+    sr_arena arena = {0}; /* nothing is written to it: pages of what is large stay untouched */
+    sr_weight to;
+    sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
+    if (s == SR_OK && !sr_job_is_kept(j, was, &to, n_was)) {
+        t->kind->method = sr_job_method(t->d->q, j, &to);
+        const int64_t K = t->kind->method == SR_GPTQ && a->K < j->K ? a->K : j->K;
+        s = try_rows(t, from, K, err);
+        /* Errors of earlier columns are added to each: that is more work where there are more. */
+        t->kind->each += (double)(j->K - K) * a->product;
+    }
+    sr_arena_free(&arena);
     return s;
 }
 
@@ -171,15 +184,16 @@ static bool is_alike(const sr_job *a, const sr_job *b) {
 }
 
 static sr_status find_kind(struct duration *d, const sr_job *j, const struct kind **found, sr_err *err) {
-    const bool solved = sr_job_is_solved(d->q, j) && j->fmt->fit;
+    const bool solved = sr_job_is_solved(d->q, j);
     int k = 0;
-    while (k < d->n && !(is_alike(d->kind[k].job, j) && d->kind[k].solved == solved)) k++;
-    *found = &d->kind[k < d->n ? k : 0];
-    if (k < d->n || d->n == MOST_KINDS) return SR_OK;
-    struct kind *kind = &d->kind[d->n++];
-    *kind = (struct kind){.job = j, .solved = solved};
-    *found = kind;
-    struct trial t = {d, kind};
+    while (k < d->n && !(is_alike(d->kind[k].job, j) && sr_job_is_solved(d->q, d->kind[k].job) == solved)) k++;
+    if (k == MOST_KINDS) k--;
+    *found = &d->kind[k];
+    if (k < d->n) return SR_OK;
+    if (d->q->progress && !d->q->progress(d->q->user, "timing", d->n, d->n + 1))
+        return sr_fail(err, SR_CANCELLED, "stopped before anything was written");
+    struct trial t = {d, &d->kind[d->n++]};
+    *t.kind = (struct kind){.job = j, .method = SR_RTN};
     return sr_job_open(d->q, j, time_rows, &t, err);
 }
 
@@ -206,15 +220,16 @@ static void strip_products(void *ctx, int item, int thread) {
         for (int at = SR_PANEL; at < p->K; at += SR_PANEL)
             sr_multiply(x, p->K, p->h, at, SR_SOLVE_ROWS, p->K - at < SR_PANEL ? p->K - at : SR_PANEL, at, out, p->K);
 }
-/* Seconds a row and the square of its columns. */
-static double time_products(const struct products *p, int threads) {
+/* Seconds a row and the square of its columns, of so many strips at once. */
+static double time_products(const struct products *p, int strips, int threads) {
     const double began = sr_clock();
-    sr_pool_for(threads, threads, strip_products, (void *)p);
-    return seconds_since(began) / ((double)threads * SR_SOLVE_ROWS * (double)p->K * (double)p->K);
+    sr_pool_for(threads, strips, strip_products, (void *)p);
+    return seconds_since(began) / ((double)strips * SR_SOLVE_ROWS * (double)p->K * (double)p->K);
 }
 
-static sr_status time_algebra(struct algebra *a, int threads, bool factors, sr_err *err) {
-    const int K = (int)a->K;
+static sr_status time_algebra(struct algebra *a, const sr_quantizer *q, sr_err *err) {
+    const int K = (int)a->K, threads = q->threads;
+    int tries;
     const double square = (double)K * K;
     float *x = malloc(TOKENS * (size_t)K * sizeof *x);
     float *out = malloc((size_t)threads * SR_SOLVE_ROWS * (size_t)K * sizeof *out);
@@ -232,34 +247,45 @@ static sr_status time_algebra(struct algebra *a, int threads, bool factors, sr_e
         a->moment = seconds_since(began) / (TOKENS * square);
     }
     const struct products symmetric = {x, a->h, out, K, true}, product = {x, a->h, out, K, false};
-    if (s == SR_OK) a->symmetric = time_products(&symmetric, threads);
-    if (s == SR_OK && factors) {
+    if (s == SR_OK && q->method == SR_AWQ)
+        a->symmetric = time_products(&symmetric, (int)(sr_awq_sample(1 << 15, &tries) / SR_SOLVE_ROWS), threads);
+    if (s == SR_OK && q->method == SR_GPTQ) {
         const double began = sr_clock();
-        s = sr_moments_factor(&a->moments, 0, 0.01, threads, err);
+        s = sr_moments_factor(&a->moments, 0, q->damp, threads, err);
         a->factor = seconds_since(began) / (square * K);
-        a->product = time_products(&product, threads);
+        a->product = time_products(&product, threads, threads);
     }
     free(x);
     free(out);
     return s;
 }
 
-/* Seconds of a weight and a token. */
+/* Seconds of a weight and a token, of T tokens, in a product with a matrix as the model that is open has it. */
 static sr_status find_step(struct duration *d, const sr_job *j, int T, double *each, sr_err *err) {
     int k = 0;
-    int64_t bytes;
-    double seconds;
-    while (k < d->n_steps && d->step[k].fmt != j->was) k++;
+    sr_arena arena = {0};
+    sr_weight w;
+    while (k < d->n_steps && !(d->step[k].fmt == j->was && d->step[k].T == T)) k++;
     if (k == MOST_KINDS) k--;
-    if (k == d->n_steps) {
-        const int64_t N = j->N < TOKENS ? j->N : TOKENS;
-        sr_status s = sr_time_product(d->q->engine->dev, j->was, N, j->K, T, PRODUCT, &bytes, &seconds, err);
-        if (s != SR_OK) return s;
-        d->step[k].fmt = j->was;
-        d->step[d->n_steps++].each = seconds / ((double)N * (double)j->K * T);
+    *each = k < d->n_steps ? d->step[k].each : 0;
+    if (k < d->n_steps) return SR_OK;
+    sr_status s = sr_weight_bind(d->q->file, d->q->config, j->from[0], -1, -1, &arena, &w, err);
+    if (s == SR_OK) {
+        const bool turned = j->turn.n > 0; /* of plain numbers, while it is opened */
+        const sr_type type = {w.fmt, turned ? w.fmt->spec : w.spec};
+        const int64_t K = turned ? j->K : w.K, all = turned ? j->N : w.N, most = PRODUCT / K;
+        const int64_t N = j->n_from > 1 ? all : all / sr_job_experts(d->q, j);
+        const int64_t rows = N < most ? N : most < TOKENS ? TOKENS : most / TOKENS * TOKENS;
+        int64_t bytes;
+        s = sr_time_product(d->q->engine->dev, &type, rows, K, T, REPEATED, &bytes, each, err);
+        *each /= (double)rows * (double)K * T;
     }
-    *each = d->step[k].each;
-    return SR_OK;
+    sr_arena_free(&arena);
+    d->step[k].fmt = j->was;
+    d->step[k].T = T;
+    d->step[k].each = *each;
+    d->n_steps++;
+    return s;
 }
 
 /* What is tried for the scales of a matrix's columns. */
@@ -312,47 +338,71 @@ static sr_status find_calibration(struct duration *d, double *seconds, sr_err *e
 
 /* ---------------------------------------------------------------- disk */
 
-/* Seconds to write a byte to where the result goes, and to hash one of a directory's; 0: not known. */
-static double time_byte(const sr_quantizer *q) {
+/* Seconds to write `data` [HASHED] to a file without a name where the result goes, and to wait for the disk: a byte;
+ * 0: not known. */
+static double time_disk(const sr_quantizer *q, const uint8_t *data) {
+    enum { TIMES = 3 };
     sr_slab slab = {.fd = -1};
     sr_err none = {0};
-    char hex[SR_DIGEST_HEX];
-    double each = 0;
+    double best = INFINITY;
     const size_t n = strlen(q->result) + sizeof ".timed";
     char *path = malloc(n);
-    uint8_t *data = calloc(1, HASHED);
-    if (path && data) {
-        snprintf(path, n, "%s.timed", q->result);
-        sr_status s = sr_slab_scratch(path, ON_DISK, &slab, &none);
+    if (path) snprintf(path, n, "%s.timed", q->result);
+    sr_status s = path && sr_path_look(path) == SR_PATH_ABSENT ? sr_slab_scratch(path, ON_DISK, &slab, &none) : SR_IO;
+    if (s == SR_OK) s = sr_slab_sync(&slab, path, &none); /* and what else the system has kept for the disk */
+    for (int i = 0; i < TIMES && s == SR_OK; i++) {
         const double began = sr_clock();
         for (int64_t at = 0; at < ON_DISK && s == SR_OK; at += HASHED)
             s = sr_slab_write(&slab, path, at, data, HASHED, &none);
         if (s == SR_OK) s = sr_slab_sync(&slab, path, &none);
-        if (s == SR_OK) each = seconds_since(began) / ON_DISK;
-        sr_slab_close(&slab, path, NULL);
+        best = fmin(best, seconds_since(began) / ON_DISK);
     }
-    if (data && !q->target.gguf) {
+    if (slab.fd >= 0) sr_slab_close(&slab, path, NULL);
+    free(path);
+    return s == SR_OK ? best : 0;
+}
+
+static void fill(uint32_t *to, int n) {
+    for (int i = 0; i < n; i++) to[i] = (i ? to[i - 1] : 1) * 1664525 + 1013904223;
+}
+
+/* Seconds that each byte of the result takes: on the disk, and of a directory to be hashed. */
+static double time_byte(const sr_quantizer *q) {
+    uint8_t *data = malloc(HASHED);
+    char hex[SR_DIGEST_HEX];
+    if (!data) return 0;
+    fill((uint32_t *)(void *)data, HASHED / (int)sizeof(uint32_t));
+    double each = time_disk(q, data);
+    if (!q->target.gguf) {
         const double began = sr_clock();
         sr_digest d = sr_sha256();
         sr_digest_add(&d, data, HASHED);
         sr_digest_hex(&d, hex);
         each += seconds_since(began) / HASHED;
     }
-    free(path);
     free(data);
     return each;
 }
 
 /* ---------------------------------------------------------------- */
 
+/* Until the system has given each thread a processor, of which a process that has just begun has one. */
+static void wake(void *ctx, int item, int thread) {
+    const double *end = ctx;
+    (void)item, (void)thread;
+    while (sr_clock() < *end) continue;
+}
+
 static sr_status find(struct duration *d, double *seconds, sr_err *err) {
     const sr_quantizer *q = d->q;
+    double awake = sr_clock() + AWAKE;
+    sr_pool_for(q->threads, q->threads, wake, &awake);
     const bool calibrates = sr_method_calibrates(q->method);
     sr_status s = SR_OK;
     for (int i = 0; i < q->n_jobs && calibrates; i++)
         if (sr_job_inputs(q, i) && q->job[q->order[i]].K > d->algebra.K) d->algebra.K = q->job[q->order[i]].K;
     if (d->algebra.K > COLUMNS) d->algebra.K = COLUMNS;
-    if (d->algebra.K) s = time_algebra(&d->algebra, q->threads, q->method == SR_GPTQ, err);
+    if (d->algebra.K) s = time_algebra(&d->algebra, q, err);
     if (s == SR_OK && calibrates) s = find_calibration(d, seconds, err);
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         const sr_job *j = &q->job[i];
@@ -361,7 +411,7 @@ static sr_status find(struct duration *d, double *seconds, sr_err *err) {
         s = find_kind(d, j, &kind, err);
         if (s != SR_OK) break;
         *seconds += kind->each * (double)j->N * (double)j->K;
-        if (kind->solved && q->method == SR_AWQ) *seconds += seconds_of_scales(d, j, kind);
+        if (kind->method == SR_AWQ && sr_awq_scales(q, j->role)) *seconds += seconds_of_scales(d, j, kind);
     }
     if (s == SR_OK) *seconds += time_byte(q) * (double)q->bytes_out;
     return s;
@@ -372,11 +422,13 @@ sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *e
     struct duration d = {.q = q};
     int threads = 0;
     err = err ? err : &own;
-    *seconds = 0;
+    *seconds = NAN;
     const bool algebra = sr_method_calibrates(q->method);
     sr_status s = algebra ? sr_algebra_begin(&threads, err) : SR_OK;
+    double sum = 0;
     if (s != SR_OK) return s;
-    s = find(&d, seconds, err);
+    s = find(&d, &sum, err);
+    if (s == SR_OK) *seconds = sum;
     if (d.algebra.h) sr_pages_free(d.algebra.h, (size_t)sr_upper_bytes(d.algebra.K));
     free(d.algebra.moments.d);
     if (algebra) sr_algebra_end(threads);

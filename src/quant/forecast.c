@@ -71,14 +71,14 @@ static double time_product(sr_dev *dev, const sr_weight *w, const float *x, int 
     return best;
 }
 
-sr_status sr_time_product(sr_dev *dev, const sr_format *fmt, int64_t N, int64_t K, int T, double seconds,
-                          int64_t *bytes, double *best, sr_err *err) {
+sr_status sr_time_product(sr_dev *dev, const sr_type *type, int64_t N, int64_t K, int T, double seconds, int64_t *bytes,
+                          double *best, sr_err *err) {
     sr_arena arena = {0};
     sr_weight w;
-    sr_status s = sr_weight_create(fmt, N, K, NULL, &arena, &w, err);
+    sr_status s = sr_weight_create(type->fmt, N, K, &type->spec, &arena, &w, err);
     float *x = sr_arena_alloc(&arena, (size_t)T * (size_t)K, sizeof *x);
     float *y = sr_arena_alloc(&arena, (size_t)T * (size_t)N, sizeof *y);
-    if (s == SR_OK && (!x || !y)) s = sr_fail(err, SR_NOMEM, "no memory to time %s", fmt->name);
+    if (s == SR_OK && (!x || !y)) s = sr_fail(err, SR_NOMEM, "no memory to time %s", type->fmt->name);
     if (s == SR_OK) s = dev->ops->place(dev, &w, err);
     if (s == SR_OK) {
         sr_weight_sample(&w, 1);
@@ -98,14 +98,15 @@ static sr_status find_seconds(const struct forecast *f, double *seconds, sr_err 
     *seconds = 0;
     for (int i = 0; i < f->n && s == SR_OK; i++) {
         const struct kind *k = &f->kind[i];
+        const sr_type type = {k->fmt, k->fmt->spec};
         const int64_t K = k->most_k;
         int64_t few = 16, small, large;
         double each, took;
         if (k->active == 0) continue;
-        s = sr_time_product(dev, k->fmt, few, K, 1, TRIAL_SECONDS, &small, &each, err);
+        s = sr_time_product(dev, &type, few, K, 1, TRIAL_SECONDS, &small, &each, err);
         if (s != SR_OK) break;
         const int64_t most = (int64_t)fmin(k->active, TRIAL_BYTES), N = most / (small / few + 1) / 64 * 64 + 64;
-        s = sr_time_product(dev, k->fmt, N, K, 1, TRIAL_SECONDS, &large, &took, err);
+        s = sr_time_product(dev, &type, N, K, 1, TRIAL_SECONDS, &large, &took, err);
         *seconds += k->active * fmax(took - each, took / 2) / (double)large + k->calls * each;
     }
     return s;

@@ -740,7 +740,6 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK) s = sr_target_suit(q->arch, &q->target, err);
     if (s == SR_OK) s = choose_method(q, o, err);
     if (s != SR_OK) return s;
-    if (sr_method_calibrates(q->method)) sr_algebra_warn();
     if (q->recipe && !q->target.gguf && (s = sr_target_mixes(&q->target, err)) != SR_OK) return s;
     if (q->recipe && q->target.more)
         return sr_fail(err, SR_INVALID, "--to %s is a recipe of its own: leave the other one, or the limit, out",

@@ -217,6 +217,13 @@ float sr_job_stored(const sr_job *job, float v);
 void sr_digest_source(const sr_quantizer *q, sr_digest *d);
 /* Matrices that its rows are divided among evenly: experts, or 1. */
 int sr_job_experts(const sr_quantizer *q, const sr_job *job);
+/* A matrix that is of its new format already, of n modules of which w is the first: nothing but its bytes describes it,
+ * or both are grouped alike. */
+bool sr_job_is_kept(const sr_job *job, const sr_weight *w, const sr_weight *to, int n);
+/* How its codes are chosen; SR_IMATRIX: with importances where there are some. */
+sr_method sr_job_method(const sr_quantizer *q, const sr_job *job, const sr_weight *to);
+/* Squared error of what was made of rows, relative to their squares. */
+sr_status sr_job_error(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err);
 /* Whether its method has moments for it. */
 bool sr_job_is_solved(const sr_quantizer *q, const sr_job *job);
 /* How many inputs the job at this place of the order is the first to need moments of. */
@@ -296,8 +303,10 @@ sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err
 sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
 /* That a thread works on, for K columns. */
 int64_t sr_awq_bytes(int64_t K);
-/* On how many of N rows, and how many, scales are tried. */
+/* Rows of N that scales are tried on, and how many sets of them. */
 int64_t sr_awq_sample(int64_t N, int *tries);
+/* Whether scales are looked for for the columns of matrices in this role. */
+bool sr_awq_scales(const sr_quantizer *q, sr_role role);
 
 enum { SR_SOLVE_ROWS = 32 }; /* that a thread of a solver works on together */
 
@@ -430,8 +439,8 @@ sr_status sr_gguf_check(const sr_quantizer *q, const sr_file *file, sr_err *err)
 int64_t sr_step_bytes(const sr_engine *e, const sr_decoder *dec, int T, bool quantized, bool plain);
 /* Seconds of a product of T rows with a new matrix of this type, at best; *bytes: of the matrix. It is repeated for so
  * many `seconds`. */
-sr_status sr_time_product(sr_dev *dev, const sr_format *fmt, int64_t N, int64_t K, int T, double seconds,
-                          int64_t *bytes, double *best, sr_err *err);
+sr_status sr_time_product(sr_dev *dev, const sr_type *type, int64_t N, int64_t K, int T, double seconds, int64_t *bytes,
+                          double *best, sr_err *err);
 
 /* ---- costs.c, allot.c: which types, under a limit */
 

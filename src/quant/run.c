@@ -145,8 +145,7 @@ static sr_status compare_made(struct made m, int threads, double *error, double 
     return sr_rows_compare(&p, threads, error, power, err);
 }
 
-/* Squared error relative to the squares. */
-static sr_status measure(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err) {
+sr_status sr_job_error(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err) {
     double power;
     sr_status s = compare_made((struct made){from, w, false}, threads, error, &power, err);
     if (s == SR_OK) *error = power > 0 ? *error / power : 0;
@@ -249,16 +248,28 @@ static sr_status with_scales(struct run *r, sr_job *j, sr_weight *to, const sr_s
     return s;
 }
 
-static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena, sr_err *err) {
-    if (to->fmt->across && to->fmt->across(to)) return sr_encode(to, from, NULL, 0, r->q->threads, err);
-    if (r->q->method == SR_HQQ && sr_hqq_fits(to->fmt, &j->spec)) return sr_hqq_encode(to, from, r->q->threads, err);
-    const bool known = j->layer >= 0 && sr_calibration_knows(j->role);
-    if (!r->calibration || !to->fmt->fit || !known) return with_importance(r->q, j, to, from, arena, err);
-    return (r->q->method == SR_AWQ ? with_scales : with_moments)(r, j, to, from, err);
+sr_method sr_job_method(const sr_quantizer *q, const sr_job *j, const sr_weight *to) {
+    if (to->fmt->across && to->fmt->across(to)) return SR_RTN;
+    if (q->method == SR_HQQ && sr_hqq_fits(to->fmt, &j->spec)) return SR_HQQ;
+    return sr_job_is_solved(q, j) && to->fmt->fit ? q->method : SR_IMATRIX;
 }
 
-/* A matrix that is of its new format already: nothing but its bytes describes it, or both are grouped alike. */
-static bool is_kept(const sr_job *j, const sr_weight *w, const sr_weight *to, int n) {
+static sr_status encode(struct run *r, sr_job *j, sr_weight *to, const sr_source *from, sr_arena *arena, sr_err *err) {
+    switch (sr_job_method(r->q, j, to)) {
+    case SR_RTN:
+        return sr_encode(to, from, NULL, 0, r->q->threads, err);
+    case SR_HQQ:
+        return sr_hqq_encode(to, from, r->q->threads, err);
+    case SR_AWQ:
+        return with_scales(r, j, to, from, err);
+    case SR_GPTQ:
+        return with_moments(r, j, to, from, err);
+    default:
+        return with_importance(r->q, j, to, from, arena, err);
+    }
+}
+
+bool sr_job_is_kept(const sr_job *j, const sr_weight *w, const sr_weight *to, int n) {
     if (n != 1 || !sr_job_stays(j, w->fmt) || w->perm) return false;
     if (!w->fmt->spec.method) return true;
     bool same = j->entry && w->spec.axis == to->spec.axis && w->spec.group == to->spec.group;
@@ -285,7 +296,7 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     sr_arena arena = {0};
     sr_weight to;
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
-    if (s == SR_OK && is_kept(j, w, &to, n)) {
+    if (s == SR_OK && sr_job_is_kept(j, w, &to, n)) {
         sr_arena_free(&arena);
         j->error = 0;
         return write_tensors(r, j, w);
@@ -293,7 +304,7 @@ static sr_status write_matrix(void *ctx, const sr_source *from, const sr_weight 
     if (s == SR_OK && sr_job_filed(r->q, j)) s = sr_weight_to_file(&to, r->stage, err);
     if (s == SR_OK) to.encoder = sr_dev_encoder(r->q->engine->dev, j->fmt);
     if (s == SR_OK) s = encode(r, j, &to, from, &arena, err);
-    if (s == SR_OK) s = measure(from, &to, r->q->threads, &j->error, err);
+    if (s == SR_OK) s = sr_job_error(from, &to, r->q->threads, &j->error, err);
     if (s == SR_OK && !isfinite(j->error))
         s = sr_fail(err, SR_CORRUPT, "%s: its weights are not all finite numbers; nothing sensible can be made of them",
                     j->module);
