@@ -480,7 +480,7 @@ SR_API void sr_quantizer_info(const sr_quantizer *q, sr_quantize_info *info);
  * timed, for some seconds at most unless a whole matrix is the least that can be; a few MiB are written to a file
  * without a name beside the result. Progress is reported as "timing". SR_CANCELLED: it said no; with another error
  * *seconds is NAN, and a run may still succeed. */
-SR_API sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *err);
+SR_API sr_status sr_quantizer_seconds(sr_quantizer *q, double *seconds, sr_err *err);
 
 typedef struct sr_quantize_tensor {
     const char *name;      /* of the module or tensor; borrowed until sr_quantizer_free */

@@ -239,7 +239,7 @@ static inline struct kv_type kv_type(int i) {
 }
 
 /* How long it takes can be said without anything being written. */
-static inline double seconds_of(const sr_quantizer *q, const char *result) {
+static inline double seconds_of(sr_quantizer *q, const char *result) {
     double seconds = -1;
     struct stat st;
     char timed[512];

@@ -417,7 +417,7 @@ static sr_status find(struct duration *d, double *seconds, sr_err *err) {
     return s;
 }
 
-sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *err) {
+sr_status sr_quantizer_seconds(sr_quantizer *q, double *seconds, sr_err *err) {
     sr_err own = {0};
     struct duration d = {.q = q};
     int threads = 0;
@@ -432,5 +432,5 @@ sr_status sr_quantizer_seconds(const sr_quantizer *q, double *seconds, sr_err *e
     if (d.algebra.h) sr_pages_free(d.algebra.h, (size_t)sr_upper_bytes(d.algebra.K));
     free(d.algebra.moments.d);
     if (algebra) sr_algebra_end(threads);
-    return s;
+    return s == SR_OK ? sr_plan_memory(q, err) : s; /* some of what was freed stays with the process */
 }

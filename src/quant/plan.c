@@ -647,9 +647,7 @@ static void find_most(const sr_quantizer *q, sr_kept *most) {
     }
 }
 
-/* Moments and what is made are in memory as far as all that the process has stays below a layer in bf16 and 256 MiB;
- * where threads alone need more, there are fewer. */
-static sr_status limit_memory(sr_quantizer *q, sr_err *err) {
+sr_status sr_plan_memory(sr_quantizer *q, sr_err *err) {
     enum { MORE = 256 << 20, LEAST = 64 << 20 };
     const int64_t most = layer_bytes(q) + MORE;
     const bool calibrates = sr_method_calibrates(q->method);
@@ -768,7 +766,7 @@ static sr_status plan(sr_quantizer *q, const char *path, const sr_quantize_optio
     if (s == SR_OK && q->target.gguf) s = converts ? sr_gguf_values(q, err) : copy_values(q, err);
     if (s == SR_OK && q->from_gguf) s = sr_hf_values(q, err);
     if (s == SR_OK) s = order_jobs(q, err);
-    if (s == SR_OK) s = limit_memory(q, err);
+    if (s == SR_OK) s = sr_plan_memory(q, err);
     return s == SR_OK ? list_files(q, err) : s;
 }
 

@@ -226,6 +226,9 @@ sr_method sr_job_method(const sr_quantizer *q, const sr_job *job, const sr_weigh
 sr_status sr_job_error(const sr_source *from, const sr_weight *w, int threads, double *error, sr_err *err);
 /* Whether its method has moments for it. */
 bool sr_job_is_solved(const sr_quantizer *q, const sr_job *job);
+/* Moments and what is made are in memory as far as all that the process has, with what it has by now, stays below a
+ * layer in bf16 and 256 MiB; where threads alone need more, there are fewer. */
+sr_status sr_plan_memory(sr_quantizer *q, sr_err *err);
 /* How many inputs the job at this place of the order is the first to need moments of. */
 int sr_job_inputs(const sr_quantizer *q, int at);
 /* The row of the source that becomes this one. */
