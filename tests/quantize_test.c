@@ -23,7 +23,7 @@ static sr_status convert(const char *from, const char *to, const char *result, s
                          sr_err *err) {
     o.to = to;
     sr_status s = sr_quantizer_plan(from, result, &o, q, err);
-    if (s == SR_OK) seconds_of(*q, result);
+    if (s == SR_OK && !o.progress) seconds_of(*q, result); /* which would be counted */
     return s == SR_OK ? sr_quantizer_run(*q, false, err) : s;
 }
 static void converts(const char *from, const char *to, const char *result, int threads) {
