@@ -11,7 +11,7 @@
 #include "quant/algebra.h"
 #include "quant/quant.h"
 
-enum { TRIES = 20, SAMPLE = 128, STRIP = SR_SOLVE_ROWS, MOST_CONSUMERS = 4 };
+enum { STRIP = SR_SOLVE_ROWS, MOST_CONSUMERS = 4 };
 
 /* Matrices that one set of scales is for. */
 struct group {
@@ -50,9 +50,8 @@ int64_t sr_awq_bytes(int64_t K) {
     return 2 * STRIP * K * (int64_t)sizeof(float);
 }
 
-int64_t sr_awq_sample(int64_t N, int *tries) {
-    *tries = TRIES + 1; /* and as they are */
-    return N > SAMPLE && N % SAMPLE == 0 ? SAMPLE : N;
+int64_t sr_awq_sample(int64_t N) {
+    return N > SR_AWQ_ROWS && N % SR_AWQ_ROWS == 0 ? SR_AWQ_ROWS : N;
 }
 
 bool sr_awq_scales(const sr_quantizer *q, sr_role role) {
@@ -106,8 +105,7 @@ static sr_status try_job(void *ctx, const sr_source *from, const sr_weight *was,
     const sr_job *j = t->job;
     const int64_t K = j->K, each = j->N / sr_job_experts(q, j);
     struct sample sample = {from, t->measures ? NULL : t->g->scale, K, t->g->matrix * each, 1};
-    int tries;
-    const int64_t N = sr_awq_sample(each, &tries);
+    const int64_t N = sr_awq_sample(each);
     (void)was, (void)n_was;
     sample.step = each / N;
     const sr_source rows = {.rows = sample_rows, .ctx = &sample};
@@ -212,17 +210,17 @@ static sr_status search(struct group *g, const struct ties *ties, bool *found, s
     sr_status s = visit(g, &t, err);
     for (int64_t k = 0; k < g->K && n; k++) mean[k] /= (float)n;
     t.measures = false;
-    for (int i = -1; i < TRIES && s == SR_OK; i++) {
+    for (int i = -1; i < SR_AWQ_TRIES && s == SR_OK; i++) {
         double cost = 0;
         t.cost = &cost;
         for (int64_t k = 0; k < g->K; k++) g->scale[k] = 1;
-        if (i >= 0) candidate(g, mean, (double)i / TRIES, ties);
+        if (i >= 0) candidate(g, mean, (double)i / SR_AWQ_TRIES, ties);
         s = visit(g, &t, err);
         if (i < 0) least = cost;
         if (cost < best) best = cost, which = i;
     }
     if (s == SR_OK && which >= 0 && best < least) {
-        candidate(g, mean, (double)which / TRIES, ties);
+        candidate(g, mean, (double)which / SR_AWQ_TRIES, ties);
         *found = true;
     }
     free(mean);

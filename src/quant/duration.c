@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "base/path.h"
 #include "base/pool.h"
+#include "base/random.h"
 #include "core/core.h"
 #include "quant/algebra.h"
 #include "quant/quant.h"
@@ -199,10 +200,6 @@ static sr_status find_kind(struct duration *d, const sr_job *j, const struct kin
 
 /* ---------------------------------------------------------------- calibration */
 
-static double seconds_since(double began) {
-    return sr_clock() - began;
-}
-
 struct products {
     const float *x, *h;
     float *out;
@@ -224,35 +221,31 @@ static void strip_products(void *ctx, int item, int thread) {
 static double time_products(const struct products *p, int strips, int threads) {
     const double began = sr_clock();
     sr_pool_for(threads, strips, strip_products, (void *)p);
-    return seconds_since(began) / ((double)strips * SR_SOLVE_ROWS * (double)p->K * (double)p->K);
+    return (sr_clock() - began) / ((double)strips * SR_SOLVE_ROWS * (double)p->K * (double)p->K);
 }
 
 static sr_status time_algebra(struct algebra *a, const sr_quantizer *q, sr_err *err) {
     const int K = (int)a->K, threads = q->threads;
-    int tries;
     const double square = (double)K * K;
     float *x = malloc(TOKENS * (size_t)K * sizeof *x);
     float *out = malloc((size_t)threads * SR_SOLVE_ROWS * (size_t)K * sizeof *out);
     a->h = sr_pages_alloc((size_t)sr_upper_bytes(K));
     a->moments = (sr_moments){.K = K, .tokens = TOKENS, .h = a->h, .d = malloc((size_t)K * sizeof(float))};
     sr_status s = x && out && a->h && a->moments.d ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to time a calibration");
-    uint32_t state = 1;
-    for (int64_t i = 0; s == SR_OK && i < (int64_t)TOKENS * K; i++) {
-        state = state * 1664525 + 1013904223;
-        x[i] = (float)(state >> 8) / (1 << 23) - 1;
-    }
+    uint64_t state = 1;
+    for (int64_t i = 0; s == SR_OK && i < (int64_t)TOKENS * K; i++) x[i] = (float)(int32_t)sr_random(&state) * 0x1p-31f;
     for (int i = 0; i < 2 && s == SR_OK; i++) { /* pages are new for the first */
         const double began = sr_clock();
         sr_add_products(a->h, K, x, TOKENS, K, threads);
-        a->moment = seconds_since(began) / (TOKENS * square);
+        a->moment = (sr_clock() - began) / (TOKENS * square);
     }
     const struct products symmetric = {x, a->h, out, K, true}, product = {x, a->h, out, K, false};
     if (s == SR_OK && q->method == SR_AWQ)
-        a->symmetric = time_products(&symmetric, (int)(sr_awq_sample(1 << 15, &tries) / SR_SOLVE_ROWS), threads);
+        a->symmetric = time_products(&symmetric, SR_AWQ_ROWS / SR_SOLVE_ROWS, threads);
     if (s == SR_OK && q->method == SR_GPTQ) {
         const double began = sr_clock();
         s = sr_moments_factor(&a->moments, 0, q->damp, threads, err);
-        a->factor = seconds_since(began) / (square * K);
+        a->factor = (sr_clock() - began) / (square * K);
         a->product = time_products(&product, threads, threads);
     }
     free(x);
@@ -292,9 +285,8 @@ static sr_status find_step(struct duration *d, const sr_job *j, int T, double *e
 static double seconds_of_scales(const struct duration *d, const sr_job *j, const struct kind *kind) {
     const int experts = sr_job_experts(d->q, j);
     const double K = (double)j->K;
-    int tries;
-    const int64_t rows = sr_awq_sample(j->N / experts, &tries);
-    return experts * (double)rows * tries * (kind->each * K + K * K * d->algebra.symmetric);
+    const int64_t rows = sr_awq_sample(j->N / experts);
+    return experts * (double)rows * (SR_AWQ_TRIES + 1) * (kind->each * K + K * K * d->algebra.symmetric);
 }
 
 /* The text's way through the layers, and moments and factors of what their matrices are multiplied with. */
@@ -340,7 +332,7 @@ static sr_status find_calibration(struct duration *d, double *seconds, sr_err *e
 
 /* Seconds to write `data` [HASHED] to a file without a name where the result goes, and to wait for the disk: a byte;
  * 0: not known. */
-static double time_disk(const sr_quantizer *q, const uint8_t *data) {
+static double time_disk(const sr_quantizer *q, const void *data) {
     enum { TIMES = 3 };
     sr_slab slab = {.fd = -1};
     sr_err none = {0};
@@ -355,30 +347,26 @@ static double time_disk(const sr_quantizer *q, const uint8_t *data) {
         for (int64_t at = 0; at < ON_DISK && s == SR_OK; at += HASHED)
             s = sr_slab_write(&slab, path, at, data, HASHED, &none);
         if (s == SR_OK) s = sr_slab_sync(&slab, path, &none);
-        best = fmin(best, seconds_since(began) / ON_DISK);
+        best = fmin(best, (sr_clock() - began) / ON_DISK);
     }
     if (slab.fd >= 0) sr_slab_close(&slab, path, NULL);
     free(path);
     return s == SR_OK ? best : 0;
 }
 
-static void fill(uint32_t *to, int n) {
-    for (int i = 0; i < n; i++) to[i] = (i ? to[i - 1] : 1) * 1664525 + 1013904223;
-}
-
 /* Seconds that each byte of the result takes: on the disk, and of a directory to be hashed. */
 static double time_byte(const sr_quantizer *q) {
-    uint8_t *data = malloc(HASHED);
+    uint64_t state = 1, *data = malloc(HASHED);
     char hex[SR_DIGEST_HEX];
     if (!data) return 0;
-    fill((uint32_t *)(void *)data, HASHED / (int)sizeof(uint32_t));
+    for (size_t i = 0; i < HASHED / sizeof *data; i++) data[i] = sr_random(&state); /* nothing that packs well */
     double each = time_disk(q, data);
     if (!q->target.gguf) {
         const double began = sr_clock();
         sr_digest d = sr_sha256();
         sr_digest_add(&d, data, HASHED);
         sr_digest_hex(&d, hex);
-        each += seconds_since(began) / HASHED;
+        each += (sr_clock() - began) / HASHED;
     }
     free(data);
     return each;

@@ -306,8 +306,9 @@ sr_status sr_hqq_encode(sr_weight *w, const sr_source *from, int threads, sr_err
 sr_status sr_awq_layer(const sr_quantizer *q, sr_calibration *c, int layer, sr_arena *arena, sr_err *err);
 /* That a thread works on, for K columns. */
 int64_t sr_awq_bytes(int64_t K);
-/* Rows of N that scales are tried on, and how many sets of them. */
-int64_t sr_awq_sample(int64_t N, int *tries);
+/* Sets of scales that are tried beside none, on so many rows mostly; and on how many of N. */
+enum { SR_AWQ_TRIES = 20, SR_AWQ_ROWS = 128 };
+int64_t sr_awq_sample(int64_t N);
 /* Whether scales are looked for for the columns of matrices in this role. */
 bool sr_awq_scales(const sr_quantizer *q, sr_role role);
 
