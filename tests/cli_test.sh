@@ -229,10 +229,10 @@ says '"threads":1,'
 
 # ---------------------------------------------------------------- run
 
-prompt="Little Red Riding Hood"
+prompt="The old king and his three sons"
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8
-is ", and the House of the H"
-warns 'ctx 512'
+is " were very happy, and the old king"
+warns 'ctx 4096'
 cp "$out" "$scratch/exact"
 run 0 run -m "$model" -i "$prompt" --exact --greedy --max-tokens 8 --echo -q
 is "$prompt$(cat "$scratch/exact")"
@@ -241,15 +241,15 @@ printf '%s' "$prompt" >"$scratch/in"
 run 0 run "$model" -i - --exact --temp 0 --max-tokens 8
 cmp -s "$out" "$scratch/exact" || fail "differs from -i TEXT"
 : >"$scratch/in"
-run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " House"
-is ", and the"
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " happy"
+is " were very"
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --json
 is_json
-says '"text":", and the House of the H","tokens":8,"prompt_tokens":9,"finish_reason":"length"'
-run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " House" --json
-says '"text":", and the",.*"finish_reason":"stop"'
+says '"text":" were very happy, and the old king","tokens":8,"prompt_tokens":9,"finish_reason":"length"'
+run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 8 --stop " happy" --json
+says '"text":" were very",.*"finish_reason":"stop"'
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 2 --json --logprobs 2
-says '"logprobs":\[{"id":[0-9]*,"token":",","logprob":\(-[0-9.]*\),"top_logprobs":\[{"id":[0-9]*,"token":",","logprob":\1},{'
+says '"logprobs":\[{"id":[0-9]*,"token":" were","logprob":\(-[0-9.]*\),"top_logprobs":\[{"id":[0-9]*,"token":" were","logprob":\1},{'
 run 2 run "$model" -i x --logprobs 2
 run 0 run "$model" -i "$prompt" --exact --greedy --max-tokens 60
 cp "$out" "$scratch/repeats"
@@ -337,7 +337,7 @@ warns 'tokens/s'
 # How keys and values are kept is told beside what they take.
 for type in f16 bf16 q8_0 q4_0 f32; do
     run 0 run "$model" -i "Once upon a time" --max-tokens 4 --greedy --kv-type $type -v
-    warns "ctx 512 ($type, "
+    warns "ctx 4096 ($type, "
 done
 # The context: a prompt that does not fit names both numbers and the flag; a full one ends the text.
 run 1 run "$model" -i "$prompt" --ctx 5
@@ -350,7 +350,7 @@ run 2 run "$model" -i x --logit-bias 999999=1
 # Inputs that are piped in are the conversation of a prompt.
 printf 'Once\n\n/reset\n%s\n/exit\nnot read\n' "$prompt" >"$scratch/in"
 run 0 run "$model" --exact --greedy --max-tokens 8 -q
-[ "$(tail -n 1 "$out")" = ", and the House of the H" ] || fail "after /reset another text"
+[ "$(tail -n 1 "$out")" = " were very happy, and the old king" ] || fail "after /reset another text"
 : >"$scratch/in"
 
 # ---------------------------------------------------------------- conversations

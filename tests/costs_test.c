@@ -8,7 +8,7 @@
 #include "fmt/recipe.h"
 #include "quant/quant.h"
 
-enum { N_CTX = 128, WINDOWS = 2 };
+enum { N_CTX = 128, WINDOWS = 4 };
 static const char story[] = SR_SOURCE_DIR "/models/story-6m";
 
 struct bench {
@@ -260,15 +260,15 @@ static void directories_have_limits(void **state) {
     double theirs;
     (void)state;
     read_ids(ids);
-    sr_costs *c = costs_for("mlx:4", ids, 1, b.cache);
+    sr_costs *c = costs_for("mlx:4", ids, WINDOWS, b.cache);
     int *choice = calloc((size_t)c->n, sizeof *choice);
     assert_non_null(choice);
     for (int i = 0; i < c->n; i++)
         while (strcmp(c->type[choice[i]].fmt->name, "mlx4") != 0 || c->type[choice[i]].spec.group != 64) choice[i]++;
     OK(sr_costs_try(c, choice, &theirs, e_));
     check_plan(&(sr_goal){.bits_per_weight = 4.5}, c, "mlx:4", &q, &a);
-    if (!(a.kld_measured < 0.7 * theirs && a.kld_measured > 0.75 * a.kld && a.kld_measured < 1.25 * a.kld))
-        fail_msg("divergence %g, expected %g; of mlx:4 %g", a.kld_measured, a.kld, theirs); /* 0.5 */
+    if (!(a.kld_measured < 0.85 * theirs && a.kld_measured > 0.75 * a.kld && a.kld_measured < 1.25 * a.kld))
+        fail_msg("divergence %g, expected %g; of mlx:4 %g", a.kld_measured, a.kld, theirs); /* 0.79 */
     sr_quantizer_free(q);
     check_plan(&(sr_goal){.bytes = 3000000}, c, "mlx:4", &q, &a);
     sr_quantizer_free(q);

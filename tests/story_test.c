@@ -188,8 +188,7 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
             }
             print_message("  isq %s, %d tokens a step: mean KLD %.2e, top-1 agreement %.2f %%\n",
                           isqs[q] ? isqs[q] : "none", batch, mean, 100 * same);
-            if (!(mean < 1e-3) || !(same >= (SANITIZED ? 0.98 : 0.99))) /* of few positions */
-                fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
+            if (!(mean < 1e-3) || !(same >= 0.98)) fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
             free(fast);
         }
         free(exact);
@@ -203,8 +202,8 @@ static double mean_kld(const float *p, const float *q) {
 }
 
 /* What rounding takes of the energy of keys and values costs this model a KLD of about that share: bf16, which is 8
- * times as coarse as f16, 64 times as much. The bound is twice it. What the fast path changes of keys and values makes
- * them round another way: then both sides have that share, and what the fast path costs with f32. */
+ * times as coarse as f16, 64 times as much. The bound is four times it. What the fast path changes of keys and values
+ * makes them round another way: then both sides have that share, and what the fast path costs with f32. */
 static void types_of_keys_and_values_lose_little(void **state) {
     (void)state;
     float *whole = story_logits(NULL, true, 256, NULL, NULL);
@@ -212,14 +211,14 @@ static void types_of_keys_and_values_lose_little(void **state) {
     for (int i = 0; i < N_KV_TYPES; i++) {
         float *exact = story_logits(NULL, true, 256, NULL, kv_type(i).name);
         const double cost = mean_kld(whole, exact);
-        if (!(cost <= 2 * kv_type(i).share + 1e-12)) fail_msg("%s: mean KLD %g", kv_type(i).name, cost);
+        if (!(cost <= 4 * kv_type(i).share + 1e-12)) fail_msg("%s: mean KLD %g", kv_type(i).name, cost);
         for (int many = 0; many < 2; many++) {
             float *fast = story_logits(NULL, false, many ? 256 : 2, NULL, kv_type(i).name);
             const double off = mean_kld(exact, fast);
             if (i == 0) plain[many] = off;
             print_message("  %s: mean KLD %.2e, kernels of %s rows %.2e\n", kv_type(i).name, cost,
                           many ? "many" : "few", off);
-            if (i > 0 && !(off <= 2 * (kv_type(i).share + plain[many])))
+            if (i > 0 && !(off <= 4 * kv_type(i).share + 2 * plain[many]))
                 fail_msg("%s: kernels differ by %g", kv_type(i).name, off);
             free(fast);
         }

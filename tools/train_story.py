@@ -6,7 +6,7 @@ byte-level BPE vocabulary, trains on the CPU (or a GPU where torch sees one) and
 checkpoint: config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
 model.safetensors (bfloat16).
 
-    train.py --text tales.txt.xz --heldout tales-heldout.txt.xz --out DIR --minutes 60
+    tools/train_story.py --text tales.txt.xz --heldout tales-heldout.txt.xz --out DIR --minutes 60
 """
 import argparse, collections, heapq, json, lzma, math, os, re, struct, time
 import numpy as np
@@ -124,9 +124,9 @@ class Tokenizer:
 
 
 class Llama(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, dropout=0.0):
         super().__init__()
-        self.c = c
+        self.c, self.dropout = c, dropout
         E, H, KV, D = c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         lin = lambda i, o: nn.Linear(i, o, bias=False)
         self.embed = nn.Embedding(c["vocab_size"], E)
@@ -156,17 +156,17 @@ class Llama(nn.Module):
     def forward(self, ids, targets=None):
         B, T = ids.shape
         H, KV, D = self.c["num_attention_heads"], self.c["num_key_value_heads"], self.c["head_dim"]
-        x = self.embed(ids)
-        mask = torch.full((T, T), float("-inf"), device=ids.device).triu(1)
+        drop = lambda t: F.dropout(t, self.dropout, self.training)
+        x = drop(self.embed(ids))
         for i, l in enumerate(self.layers):
             h = self.norm(x, 2 * i)
             q = self.rope(l["q"](h).view(B, T, H, D).transpose(1, 2))
             k = self.rope(l["k"](h).view(B, T, KV, D).transpose(1, 2)).repeat_interleave(H // KV, 1)
             v = l["v"](h).view(B, T, KV, D).transpose(1, 2).repeat_interleave(H // KV, 1)
-            a = torch.softmax((q @ k.transpose(-1, -2)).float() / math.sqrt(D) + mask, -1)
-            x = x + l["o"]((a.to(v.dtype) @ v).transpose(1, 2).reshape(B, T, H * D))
+            a = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
+            x = x + drop(l["o"](a.transpose(1, 2).reshape(B, T, H * D)))
             h = self.norm(x, 2 * i + 1)
-            x = x + l["down"](F.silu(l["gate"](h)) * l["up"](h))
+            x = x + drop(l["down"](F.silu(l["gate"](h)) * l["up"](h)))
         x = self.norm(x, -1)
         if targets is None:
             return F.linear(x, self.embed.weight)
@@ -229,6 +229,7 @@ def main():
     ap.add_argument("--batch", type=int, default=16, help="sequences a step")
     ap.add_argument("--micro", type=int, default=8, help="sequences a pass: small ones stay in cache")
     ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--dropout", type=float, default=0.0, help="for runs that read the text many times")
     ap.add_argument("--threads", type=int, default=2)
     a = ap.parse_args()
     torch.manual_seed(1)
@@ -253,18 +254,20 @@ def main():
     json.dump(c, open(os.path.join(a.out, "config.json"), "w"), indent=1)
     json.dump(dict(bos_token_id=0, eos_token_id=0, do_sample=True, temperature=0.8, top_p=0.95),
               open(os.path.join(a.out, "generation_config.json"), "w"), indent=1)
-    m = Llama(c).to(dev)
+    m = Llama(c, a.dropout).to(dev)
     if a.resume:
         load_safetensors(os.path.join(a.out, "model.safetensors"), m.tensors())
     print(f"{sum(p.numel() for p in m.parameters())/1e6:.2f} M parameters", flush=True)
     opt = torch.optim.AdamW([dict(params=[p for p in m.parameters() if p.dim() == 2], weight_decay=0.1),
                              dict(params=[p for p in m.parameters() if p.dim() == 1], weight_decay=0.0)], lr=a.lr, betas=(0.9, 0.95))
-    T, rng = a.context, np.random.default_rng(1)
-    stream, fixed = torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64))
+    pass_of = torch.compile(m) if dev == "cuda" else m
+    T = a.context
+    stream, fixed = torch.from_numpy(train.astype(np.int64)).to(dev), torch.from_numpy(val.astype(np.int64)).to(dev)
 
     def batch(src, n, starts=None):
-        s = starts if starts is not None else rng.integers(0, len(src) - T - 1, n)
-        return torch.stack([src[i:i + T] for i in s]).to(dev), torch.stack([src[i + 1:i + T + 1] for i in s]).to(dev)
+        s = torch.randint(len(src) - T - 1, (n,), device=dev) if starts is None else torch.tensor(starts, device=dev)
+        w = src[s[:, None] + torch.arange(T + 1, device=dev)]
+        return w[:, :-1].contiguous(), w[:, 1:].contiguous()
 
     def loss_on(src):
         m.eval()
@@ -274,7 +277,7 @@ def main():
         m.train()
         return sum(out) / len(out)
 
-    begun, step, seen, ema = time.time(), 0, 0, None
+    begun, step, seen, recent = time.time(), 0, 0, torch.zeros((), device=dev)
     while True:
         done = (time.time() - begun) / (60 * a.minutes)
         if done >= 1:
@@ -282,20 +285,20 @@ def main():
         for g in opt.param_groups:
             g["lr"] = a.lr * min(1, (step + 1) / (20 if a.resume else 200)) * (1 if done < 0.6 else max(0.02, (1 - done) / 0.4))
         opt.zero_grad(set_to_none=True)
-        total, passes = 0.0, max(1, a.batch // a.micro)
+        passes = max(1, a.batch // a.micro)
         for _ in range(passes):
             x, y = batch(stream, a.micro)
             with torch.autocast(dev, dtype=torch.bfloat16):
-                loss = m(x, y) / passes
+                loss = pass_of(x, y) / passes
             loss.backward()
-            total += loss.item()
+            recent += loss.detach()
             seen += x.numel()
         nn.utils.clip_grad_norm_(m.parameters(), 1.0)
         opt.step()
         step += 1
-        ema = total if ema is None else 0.98 * ema + 0.02 * total
         if step % 200 == 0:
-            print(f"step {step} tokens {seen/1e6:.2f} M loss {ema:.3f} {seen/(time.time()-begun):.0f} tok/s {100*done:.0f}%", flush=True)
+            print(f"step {step} tokens {seen/1e6:.2f} M loss {recent.item()/200:.3f} {seen/(time.time()-begun):.0f} tok/s {100*done:.0f}%", flush=True)
+            recent.zero_()
         if step % 2000 == 0:
             print(f"held-out loss {loss_on(fixed):.4f}", flush=True)
             save_safetensors(os.path.join(a.out, "model.safetensors"), m.tensors())
