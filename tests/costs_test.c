@@ -321,7 +321,7 @@ static void what_loaders_fuse_has_one_type(void **state) {
             assert_string_equal(type_of(q, l, SR_Q), type_of(q, l, SR_K));
             assert_string_equal(type_of(q, l, SR_Q), type_of(q, l, SR_V));
             assert_string_equal(type_of(q, l, SR_GATE), type_of(q, l, SR_UP));
-            mixed = mixed || strcmp(type_of(q, l, SR_DOWN), type_of(q, l, SR_GATE)) != 0;
+            mixed = mixed || strcmp(type_of(q, l, SR_DOWN), type_of(q, l, SR_Q)) != 0;
         }
         assert_true(mixed);
         sr_quantizer_free(q);
