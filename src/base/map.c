@@ -35,8 +35,8 @@ static sr_status open_regular(const char *path, int *fd, size_t *size, sr_err *e
 }
 
 sr_status sr_map_open(const char *path, sr_map *map, sr_err *err) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     map->data = NULL;
     map->size = 0;
     sr_status s = open_regular(path, &fd, &size, err);
@@ -121,8 +121,8 @@ void sr_pages_free(void *at, size_t n) {
 }
 
 sr_status sr_file_read(const char *path, size_t limit, char **text, size_t *n, sr_err *err) {
-    int fd;
-    size_t size, got = 0;
+    int fd = -1;
+    size_t size = 0, got = 0;
     *text = NULL;
     *n = 0;
     sr_status s = open_regular(path, &fd, &size, err);

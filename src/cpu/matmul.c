@@ -389,11 +389,10 @@ static void quantize_column(sr_cpu *cpu, const float *x, int column, bool deal) 
 }
 
 /* Rounding with a step s leaves s^2 / 12 a column. Beyond a share of the token's energy, one outlier sets the step of
- * its whole block, and the residual is worth a column of its own. Measured on the story model, q8_0, held-out text
- * against
- * --exact: without residuals mean KLD 4.5e-4; with 4e-4 here 2.4e-4, 2e-4 1.1e-4, 1e-4 4.9e-5 (42 % of the tokens of
- * qkv, 17 % of gate and up, all of down). Weights of few bits have an error of their own, of about 1.6 * 4^-bits of
- * their energy when rounded to nearest: an eighth of it more is not seen. */
+ * its whole block, and the residual is worth a column of its own. Measured on the first story model, q8_0,
+ * held-out text against --exact: without residuals mean KLD 4.5e-4; with 4e-4 here 2.4e-4, 2e-4 1.1e-4, 1e-4 4.9e-5 (42
+ * % of the tokens of qkv, 17 % of gate and up, all of down). Weights of few bits have an error of their own, of
+ * about 1.6 * 4^-bits of their energy when rounded to nearest: an eighth of it more is not seen. */
 static double residual_limit(const sr_weight *w) {
     const double bits = 8.0 * (double)sr_weight_bytes(w) / ((double)w->N * (double)w->K), own = 0.2 * exp2(-2 * bits);
     return own < 1e-4 ? 1e-4 : own < 4e-4 ? own : 4e-4;
