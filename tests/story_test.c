@@ -177,6 +177,8 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
     (void)state;
     static const char *const isqs[] = {NULL, "q8_0", "q4k"};
     for (int q = 0; q < 3; q++) {
+        /* q4k has 98.2 and more; under sanitizers there are few positions */
+        const double least = SANITIZED || q == 2 ? 0.98 : 0.99;
         float *exact = story_logits(isqs[q], true, 256, NULL, NULL);
         for (int batch = 4; batch <= 256; batch *= 64) { /* stored rows against few tokens, and tiles */
             float *fast = story_logits(isqs[q], false, batch, NULL, NULL);
@@ -188,7 +190,7 @@ static void fast_path_agrees_with_exact_on_held_out_text(void **state) {
             }
             print_message("  isq %s, %d tokens a step: mean KLD %.2e, top-1 agreement %.2f %%\n",
                           isqs[q] ? isqs[q] : "none", batch, mean, 100 * same);
-            if (!(mean < 1e-3) || !(same >= 0.98)) fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
+            if (!(mean < 1e-3) || !(same >= least)) fail_msg("fast path: mean KLD %g, top-1 agreement %g", mean, same);
             free(fast);
         }
         free(exact);
@@ -201,9 +203,10 @@ static double mean_kld(const float *p, const float *q) {
     return sum / (WINDOWS * CTX);
 }
 
-/* What rounding takes of the energy of keys and values costs this model a KLD of about that share: bf16, which is 8
- * times as coarse as f16, 64 times as much. The bound is four times it. What the fast path changes of keys and values
- * makes them round another way: then both sides have that share, and what the fast path costs with f32. */
+/* What rounding takes of the energy of keys and values costs this model a KLD of about three times that share: bf16,
+ * which is 8 times as coarse as f16, 64 times as much. The bound is four times it. What the fast path changes of keys
+ * and values makes them round another way: both sides have their share, and what the fast path costs with f32; the
+ * bound is twice that. */
 static void types_of_keys_and_values_lose_little(void **state) {
     (void)state;
     float *whole = story_logits(NULL, true, 256, NULL, NULL);
@@ -218,7 +221,7 @@ static void types_of_keys_and_values_lose_little(void **state) {
             if (i == 0) plain[many] = off;
             print_message("  %s: mean KLD %.2e, kernels of %s rows %.2e\n", kv_type(i).name, cost,
                           many ? "many" : "few", off);
-            if (i > 0 && !(off <= 4 * kv_type(i).share + 2 * plain[many]))
+            if (i > 0 && !(off <= 2 * (kv_type(i).share + plain[many])))
                 fail_msg("%s: kernels differ by %g", kv_type(i).name, off);
             free(fast);
         }

@@ -36,10 +36,8 @@ struct kind {
     double each;      /* seconds a weight, of a row of all its columns */
 };
 
-/* Measured with K columns. */
+/* Measured with the columns of these moments. */
 struct algebra {
-    int64_t K;
-    float *h;
     sr_moments moments;
     /* Seconds: of a token and an entry of its moments, of the factor by its K cubed, of a row by the square of its
      * columns in the solver, and with a symmetric matrix. */
@@ -107,7 +105,7 @@ static sr_status convert(const struct trial *t, const sr_source *rows, sr_weight
     if (method == SR_GPTQ) {
         if (q->target.spec.static_groups) order = malloc((size_t)K * sizeof *order);
         for (int64_t k = 0; order && k < K; k++) order[k] = (int32_t)k;
-        const sr_moments m = {.K = K, .h = t->d->algebra.h, .d = t->d->algebra.moments.d, .order = order};
+        const sr_moments m = {.K = K, .h = t->d->algebra.moments.h, .d = t->d->algebra.moments.d, .order = order};
         s = sr_encode_begin(to, rows, q->threads, err);
         if (s == SR_OK) s = sr_gptq_rows(to, rows, 0, to->N, &m, q->threads, err);
     } else if (method == SR_HQQ)
@@ -170,7 +168,7 @@ static sr_status time_rows(void *ctx, const sr_source *from, const sr_weight *wa
     sr_status s = sr_weight_create(j->fmt, j->N, j->K, &j->spec, &arena, &to, err);
     if (s == SR_OK && !sr_job_is_kept(j, was, &to, n_was)) {
         t->kind->method = sr_job_method(t->d->q, j, &to);
-        const int64_t K = t->kind->method == SR_GPTQ && a->K < j->K ? a->K : j->K;
+        const int64_t K = t->kind->method == SR_GPTQ && a->moments.K < j->K ? a->moments.K : j->K;
         s = try_rows(t, from, K, err);
         /* Errors of earlier columns are added to each: that is more work where there are more. */
         t->kind->each += (double)(j->K - K) * a->product;
@@ -225,21 +223,24 @@ static double time_products(const struct products *p, int strips, int threads) {
 }
 
 static sr_status time_algebra(struct algebra *a, const sr_quantizer *q, sr_err *err) {
-    const int K = (int)a->K, threads = q->threads;
+    const int K = (int)a->moments.K, threads = q->threads;
     const double square = (double)K * K;
     float *x = malloc(TOKENS * (size_t)K * sizeof *x);
     float *out = malloc((size_t)threads * SR_SOLVE_ROWS * (size_t)K * sizeof *out);
-    a->h = sr_pages_alloc((size_t)sr_upper_bytes(K));
-    a->moments = (sr_moments){.K = K, .tokens = TOKENS, .h = a->h, .d = malloc((size_t)K * sizeof(float))};
-    sr_status s = x && out && a->h && a->moments.d ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to time a calibration");
+    a->moments = (sr_moments){.K = K,
+                              .tokens = TOKENS,
+                              .h = sr_pages_alloc((size_t)sr_upper_bytes(K)),
+                              .d = malloc((size_t)K * sizeof(float))};
+    float *const h = a->moments.h;
+    sr_status s = x && out && h && a->moments.d ? SR_OK : sr_fail(err, SR_NOMEM, "no memory to time a calibration");
     uint64_t state = 1;
     for (int64_t i = 0; s == SR_OK && i < (int64_t)TOKENS * K; i++) x[i] = (float)(int32_t)sr_random(&state) * 0x1p-31f;
     for (int i = 0; i < 2 && s == SR_OK; i++) { /* pages are new for the first */
         const double began = sr_clock();
-        sr_add_products(a->h, K, x, TOKENS, K, threads);
+        sr_add_products(h, K, x, TOKENS, K, threads);
         a->moment = (sr_clock() - began) / (TOKENS * square);
     }
-    const struct products symmetric = {x, a->h, out, K, true}, product = {x, a->h, out, K, false};
+    const struct products symmetric = {x, h, out, K, true}, product = {x, h, out, K, false};
     if (s == SR_OK && q->method == SR_AWQ)
         a->symmetric = time_products(&symmetric, SR_AWQ_ROWS / SR_SOLVE_ROWS, threads);
     if (s == SR_OK && q->method == SR_GPTQ) {
@@ -388,9 +389,10 @@ static sr_status find(struct duration *d, double *seconds, sr_err *err) {
     const bool calibrates = sr_method_calibrates(q->method);
     sr_status s = SR_OK;
     for (int i = 0; i < q->n_jobs && calibrates; i++)
-        if (sr_job_inputs(q, i) && q->job[q->order[i]].K > d->algebra.K) d->algebra.K = q->job[q->order[i]].K;
-    if (d->algebra.K > COLUMNS) d->algebra.K = COLUMNS;
-    if (d->algebra.K) s = time_algebra(&d->algebra, q, err);
+        if (sr_job_inputs(q, i) && q->job[q->order[i]].K > d->algebra.moments.K)
+            d->algebra.moments.K = q->job[q->order[i]].K;
+    if (d->algebra.moments.K > COLUMNS) d->algebra.moments.K = COLUMNS;
+    if (d->algebra.moments.K) s = time_algebra(&d->algebra, q, err);
     if (s == SR_OK && calibrates) s = find_calibration(d, seconds, err);
     for (int i = 0; i < q->n_jobs && s == SR_OK; i++) {
         const sr_job *j = &q->job[i];
@@ -417,8 +419,9 @@ sr_status sr_quantizer_seconds(sr_quantizer *q, double *seconds, sr_err *err) {
     if (s != SR_OK) return s;
     s = find(&d, &sum, err);
     if (s == SR_OK) *seconds = sum;
-    if (d.algebra.h) sr_pages_free(d.algebra.h, (size_t)sr_upper_bytes(d.algebra.K));
-    free(d.algebra.moments.d);
+    const sr_moments *m = &d.algebra.moments;
+    if (m->h) sr_pages_free(m->h, (size_t)sr_upper_bytes(m->K));
+    free(m->d);
     if (algebra) sr_algebra_end(threads);
     return s == SR_OK ? sr_plan_memory(q, err) : s; /* some of what was freed stays with the process */
 }
