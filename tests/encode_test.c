@@ -537,9 +537,13 @@ static void four_times_the_weights_give_the_same_codes(void **state) {
     }
 }
 
+/* Ranges that leave out a group's ends are worth most with few bits: 0.61 to 0.83 of the error there. */
 static void importance_lowers_the_error_that_it_weighs(void **state) {
     (void)state;
-    enum { N = 32 };
+    static const char *const few_bits[] = {"gptq4", "gptq3", "awq4", "ct_pack4", "hqq4",   "mlx4",    "nf4",
+                                           "fp4",   "q4_0",  "q4_1", "q4_k",     "iq4_nl", "ct_nvfp4"};
+    enum { N = 32, N_FEW = sizeof few_bits / sizeof *few_bits };
+    int seen = 0;
     static float src[N * K];
     float importance[K], back[K];
     noise r = {15};
@@ -560,9 +564,13 @@ static void importance_lowers_the_error_that_it_weighs(void **state) {
                 }
             }
         }
-        if (error[1] > error[0] * 1.001) fail_msg("%s: %g without, %g with", v->name, error[0], error[1]);
+        bool few = false;
+        for (int i = 0; i < N_FEW; i++) few = few || strcmp(v->name, few_bits[i]) == 0;
+        seen += few;
+        if (error[1] > error[0] * (few ? 0.9 : 1.001)) fail_msg("%s: %g without, %g with", v->name, error[0], error[1]);
         sr_arena_free(&arena);
     }
+    assert_int_equal(seen, N_FEW);
 }
 
 static void unpack_gives_back_what_was_stored(void **state) {
